@@ -1,0 +1,99 @@
+"""The contract between an attack on the input and whoever trains with it: tensors in, tensors out."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..errors import ConfigurationError
+from .geometry import NORMS, SCOPES
+
+
+@dataclass(frozen=True)
+class Adversary(ABC):
+    """How the input of a model is attacked while it trains.
+
+    One training step is `num_passes` forward and backward passes over the same batch. Before the first, `init` gives
+    the perturbation delta; between two passes `ascend` moves it uphill on the loss. The gradient that reaches the
+    weights is the sum of the passes' gradients, each weighted by `loss_weight`. A pass of weight 0 only serves the
+    ascent: no weight gradient is computed for it.
+
+    An adversary holds its hyper-parameters and nothing else (it is frozen), so one object serves any number of
+    models, devices and ranks.
+
+    Attributes:
+        steps: Number of passes K (see each method for how many of them ascend).
+        step_size: Length of one ascent step, in units of the perturbed tensor, in the geometry of `norm` and `scope`.
+        init_magnitude: Size of the random start; 0 starts at delta = 0, so that the first pass is clean.
+        max_norm: Radius of the ball that delta is projected on after each ascent; 0 means no projection.
+        norm: `"l2"` or `"linf"`.
+        scope: What one ball holds: `"sentence"` (all tokens together) or `"token"` (each token its own).
+    """
+
+    steps: int
+    step_size: float
+    init_magnitude: float
+    max_norm: float
+    norm: str = "l2"
+    scope: str = "sentence"
+
+    name: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.steps, int) or self.steps < 1:
+            raise ConfigurationError(f"{self._title}: steps must be an integer of at least 1, got {self.steps!r}")
+        for field in ("step_size", "init_magnitude", "max_norm"):
+            value = getattr(self, field)
+            if not math.isfinite(value) or value < 0:
+                raise ConfigurationError(f"{self._title}: {field} must be finite and not negative, got {value!r}")
+        if self.norm not in NORMS:
+            raise ConfigurationError(f"{self._title}: norm must be one of {', '.join(NORMS)}, got {self.norm!r}")
+        if self.scope not in SCOPES:
+            raise ConfigurationError(f"{self._title}: scope must be one of {', '.join(SCOPES)}, got {self.scope!r}")
+
+    @property
+    def _title(self) -> str:
+        return type(self).__name__
+
+    @property
+    def num_passes(self) -> int:
+        """Forward and backward passes per training step."""
+        return self.steps
+
+    @abstractmethod
+    def init(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Gives the perturbation of the first pass.
+
+        Args:
+            x: What is perturbed, `(batch, tokens, dim)` or `(batch, channels, height, width)`; only its shape, device
+                and dtype are read.
+            mask: `(batch, tokens)`, 1 where a token may be perturbed, 0 for padding.
+
+        Returns:
+            Delta, of the shape of `x`, detached.
+        """
+
+    @abstractmethod
+    def ascend(self, delta: Tensor, grad: Tensor, mask: Tensor) -> Tensor:
+        """Takes one step uphill and projects.
+
+        Args:
+            delta: The perturbation of the last pass.
+            grad: Gradient of that pass's loss with respect to `delta`, of the same shape.
+            mask: As in `init`.
+
+        Returns:
+            The perturbation of the next pass, detached.
+        """
+
+    @abstractmethod
+    def loss_weight(self, k: int) -> float:
+        """Weight of the loss of pass `k` (0, ..., `num_passes` - 1) in the gradient that reaches the weights."""
+
+    def describe(self) -> dict[str, Any]:
+        """Name and hyper-parameters, as JSON scalars, for logs and reports."""
+        return {"name": self.name, **asdict(self)}

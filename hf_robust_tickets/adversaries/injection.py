@@ -1,0 +1,78 @@
+"""Adds a perturbation to what one module of a model puts out.
+
+Never through `inputs_embeds`: that argument changes what the model computes (position ids of RoBERTa, the last-token
+lookup of GPT-2 and Llama classifiers), while a hook leaves every other input as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DataError
+
+PerturbationSource = Callable[[Tensor], Tensor]
+
+
+class Injector:
+    """A forward hook on one module that adds delta to its output while it is armed.
+
+    The hook is registered once and stays (a compiled model does not watch for hooks that come and go); outside of
+    `armed` it changes nothing.
+
+    Args:
+        module: The module whose output is perturbed: the input embedding, or a transformer layer. Its output is a
+            tensor `(batch, tokens, dim)` or a tuple that begins with one.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._source: PerturbationSource | None = None
+        self._handle = module.register_forward_hook(self._hook)
+
+    @contextmanager
+    def armed(self, source: PerturbationSource) -> Iterator[None]:
+        """While the context lasts, adds `source(output)` to every output; `source` sees the clean output."""
+        self._source = source
+        try:
+            yield
+        finally:
+            self._source = None
+
+    def remove(self) -> None:
+        """Takes the hook away for good."""
+        self._handle.remove()
+
+    def _hook(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if self._source is None:
+            return None
+        clean = output[0] if isinstance(output, tuple) else output
+        perturbed = clean + self._source(clean).to(clean.dtype)
+        return (perturbed, *output[1:]) if isinstance(output, tuple) else perturbed
+
+
+def perturbation_mask(inputs: dict[str, Any], x: Tensor) -> Tensor:
+    """Which tokens may be perturbed: the attention mask, or all of them where there is none.
+
+    Args:
+        inputs: The batch as the model receives it.
+        x: The tensor that is perturbed, `(rows, tokens, dim)`; with multiple choice, rows is batch x choices.
+
+    Returns:
+        `(rows, tokens)`, 1 or 0.
+
+    Raises:
+        DataError: If the attention mask does not have one entry per token.
+    """
+    mask = inputs.get("attention_mask")
+    if mask is None:
+        return torch.ones(x.shape[:2], device=x.device, dtype=torch.long)
+    if mask.numel() != x.shape[0] * x.shape[1]:
+        raise DataError(
+            f"the attention mask must have one entry per token, {tuple(x.shape[:2])}, got {tuple(mask.shape)}: "
+            "pass a padding mask of shape (batch, tokens)"
+        )
+    return mask.reshape(x.shape[:2])

@@ -1,0 +1,21 @@
+"""BERT and the families that share its module names."""
+
+from __future__ import annotations
+
+from .base import Architecture, plain_neurons, separate_heads
+
+BERT = Architecture(
+    name="bert",
+    model_types=("bert", "roberta", "xlm-roberta", "camembert", "electra"),
+    layer_path="encoder.layer.*",
+    heads=separate_heads(
+        attention="attention.self",
+        q="query",
+        k="key",
+        v="value",
+        output="attention.output.dense",
+        size="attention_head_size",
+        scaled=("num_attention_heads", "all_head_size"),
+    ),
+    neurons=plain_neurons(up="intermediate.dense", down="output.dense"),
+)

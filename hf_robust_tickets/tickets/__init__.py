@@ -1,0 +1,28 @@
+"""What is kept: gates -> scores -> tickets -> surgery, and the early-bird rule."""
+
+from __future__ import annotations
+
+from .distance import MaskDistance, mask_distance
+from .drawing import draw_ticket, random_ticket
+from .early_bird import EarlyBirdDetector
+from .gates import Gates, attach_gates, detach_gates, get_gates
+from .modeling_robust_ticket import shrink_linear
+from .pruning import is_pruned, prune_, pruned_ticket
+from .ticket import RobustTicket
+
+__all__ = [
+    "EarlyBirdDetector",
+    "Gates",
+    "MaskDistance",
+    "RobustTicket",
+    "attach_gates",
+    "detach_gates",
+    "draw_ticket",
+    "get_gates",
+    "is_pruned",
+    "mask_distance",
+    "prune_",
+    "pruned_ticket",
+    "random_ticket",
+    "shrink_linear",
+]

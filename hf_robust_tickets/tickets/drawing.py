@@ -1,0 +1,129 @@
+"""From scores to a ticket."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..architectures import get_architecture
+from ..errors import ConfigurationError, SparsityError
+from .gates import Gates
+from .scores import magnitude_scores, random_scores
+from .ticket import RobustTicket
+
+_SCOPES = ("global", "layer")
+
+
+def draw_ticket(
+    gates: Gates,
+    head_sparsity: float = 1 / 6,
+    neuron_sparsity: float = 0.4,
+    head_scope: str = "global",
+    neuron_scope: str = "global",
+    round_to: int = 1,
+) -> RobustTicket:
+    """Keeps the heads and neurons whose coefficients are largest in magnitude (EarlyRobust, section 3.3).
+
+    Args:
+        gates: The coefficients.
+        head_sparsity: Fraction of the heads to remove, in [0, 1).
+        neuron_sparsity: Fraction of the neurons to remove, in [0, 1).
+        head_scope: `"global"`: rank all layers together; `"layer"`: each layer loses the same fraction.
+        neuron_scope: The same for neurons.
+        round_to: Every layer keeps a multiple of this many neurons: its count is rounded up, by giving back the best
+            of those removed, but never above the neurons it has. Heads are not rounded.
+
+    Returns:
+        The ticket. Globally, exactly `floor(sparsity * total)` entries go, smallest first and the earlier one on a
+        tie; then each layer left empty gets its best entry back. Per layer, `floor(sparsity * width)` go.
+
+    Raises:
+        SparsityError: If a sparsity is outside [0, 1).
+        ConfigurationError: If a scope or `round_to` is none of the above.
+        TicketError: If a coefficient is not finite.
+    """
+    return RobustTicket(
+        heads=select(magnitude_scores(gates.heads), head_sparsity, head_scope),
+        neurons=select(magnitude_scores(gates.neurons), neuron_sparsity, neuron_scope, round_to),
+    )
+
+
+def random_ticket(
+    model: nn.Module,
+    head_sparsity: float = 1 / 6,
+    neuron_sparsity: float = 0.4,
+    head_scope: str = "global",
+    neuron_scope: str = "global",
+    seed: int = 0,
+    round_to: int = 1,
+) -> RobustTicket:
+    """The control: a ticket of the same size with random entries.
+
+    Args:
+        model: The model that it is for, dense or pruned.
+        head_sparsity: As in `draw_ticket`, and so are the following.
+        neuron_sparsity: See above.
+        head_scope: See above.
+        neuron_scope: See above.
+        seed: Equal seeds give equal tickets; the global generators are not touched.
+        round_to: See above.
+    """
+    architecture = get_architecture(model)
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    head_scores = random_scores(architecture.num_heads(model), generator)
+    neuron_scores = random_scores(architecture.num_neurons(model), generator)
+    return RobustTicket(
+        heads=select(head_scores, head_sparsity, head_scope),
+        neurons=select(neuron_scores, neuron_sparsity, neuron_scope, round_to),
+    )
+
+
+def select(
+    scores: Sequence[torch.Tensor], sparsity: float, scope: str = "global", round_to: int = 1
+) -> list[torch.Tensor]:
+    """Boolean masks, one per layer, that keep the highest scores; the rules are those of `draw_ticket`.
+
+    Raises:
+        SparsityError: If the sparsity is outside [0, 1).
+        ConfigurationError: If the scope or `round_to` is unknown.
+    """
+    if not 0 <= sparsity < 1:  # also refuses NaN
+        raise SparsityError(f"expected a sparsity in [0, 1), got {sparsity}")
+    if scope not in _SCOPES:
+        raise ConfigurationError(f"expected a scope among {', '.join(_SCOPES)}, got {scope!r}")
+    if not isinstance(round_to, int) or round_to < 1:
+        raise ConfigurationError(f"expected round_to to be an integer of at least 1, got {round_to!r}")
+    if scope == "global":
+        flat = _keep_highest(torch.cat(list(scores)), sparsity)
+        masks = [mask.clone() for mask in flat.split([len(score) for score in scores])]
+    else:
+        masks = [_keep_highest(score, sparsity) for score in scores]
+    return [_round_up(mask, score, round_to) for mask, score in zip(masks, scores)]
+
+
+def _keep_highest(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
+    keep = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
+    keep[scores.argsort(stable=True)[: _removed(sparsity, len(scores))]] = False
+    return keep
+
+
+def _removed(sparsity: float, total: int) -> int:
+    nearest = round(sparsity * total)
+    # 0.29 * 100 is 28.999999999999996 in floating point: the user means 29. Never all of them.
+    if nearest < total and math.isclose(sparsity * total, nearest, rel_tol=0, abs_tol=1e-9):
+        return nearest
+    return math.floor(sparsity * total)
+
+
+def _round_up(mask: torch.Tensor, scores: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Gives back the best removed entries until at least one, and a multiple of `multiple` where possible, is kept."""
+    kept = int(mask.sum())
+    wanted = min(math.ceil(max(kept, 1) / multiple) * multiple, len(mask))
+    # Kept entries first, then removed ones by score; the later one on a tie, since the earlier one goes first.
+    order = torch.where(mask, torch.inf, scores).flip(0).argsort(descending=True, stable=True)
+    rounded = torch.zeros_like(mask)
+    rounded[len(mask) - 1 - order[:wanted]] = True
+    return rounded

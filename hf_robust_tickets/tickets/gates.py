@@ -1,0 +1,119 @@
+"""One learnable coefficient for each attention head and each feed-forward neuron.
+
+A gate is a vector multiplied into the input of a projection: the attention output projection for heads (each entry
+repeated over the features of its head), the down projection for neurons. It is a parameter of that projection, named
+`robust_gate` - for example `bert.encoder.layer.0.attention.output.dense.robust_gate` and
+`bert.encoder.layer.0.output.dense.robust_gate` - so it trains, is saved and restored, moves between devices, and is
+wrapped for distributed training with the rest of the model. A gate of zeros and ones gives the output of the model
+from which the zeros are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..architectures import get_architecture
+from ..errors import TicketError
+from .modeling_robust_ticket import count_units
+
+GATE_NAME = "robust_gate"
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The coefficients of a model.
+
+    Args:
+        heads: One parameter per layer, shape `(heads of that layer,)`.
+        neurons: One parameter per layer, shape `(neurons of that layer,)`.
+    """
+
+    heads: list[nn.Parameter]
+    neurons: list[nn.Parameter]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All coefficients, heads first; their own parameter group in the optimiser."""
+        return [*self.heads, *self.neurons]
+
+    def l1(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum of |c| over all heads and over all neurons: two scalars that carry gradients."""
+        return _l1(self.heads), _l1(self.neurons)
+
+
+def attach_gates(model: nn.Module) -> Gates:
+    """Gives every head and neuron of a model a coefficient of one, which leaves its output as it is.
+
+    The coefficients are float32 whatever the model's dtype: steps of 1e-5 on values near one are lost in bfloat16.
+
+    Args:
+        model: A `transformers` model of a known family; it may be pruned already.
+
+    Returns:
+        A handle on the new parameters.
+
+    Raises:
+        UnknownArchitectureError: If the family is unknown.
+        TicketError: If the model has gates already.
+    """
+    architecture = get_architecture(model)
+    if _gated(model):
+        raise TicketError("expected a model without gates, got one that has them: call detach_gates(model) first")
+    architecture.refuse_unsupported(model.config)
+    layout = architecture.layout()
+    for kind in ("heads", "neurons"):
+        projections = getattr(architecture, f"{kind[:-1]}_outputs")(model)
+        for layer, projection in zip(architecture.layers(model), projections):
+            ones = torch.ones(count_units(layer, layout[kind]), dtype=torch.float32, device=projection.weight.device)
+            projection.register_parameter(GATE_NAME, nn.Parameter(ones))
+            projection.register_forward_pre_hook(_apply_gate)
+    return get_gates(model)
+
+
+def get_gates(model: nn.Module) -> Gates | None:
+    """The gates of a model, or None where it has none.
+
+    Works on a copy of a gated model too. Parameters that were replaced (by `load_state_dict(assign=True)`, say) are
+    found at their place, so ask again rather than keep an old handle.
+    """
+    if not _gated(model):
+        return None
+    architecture = get_architecture(model)
+    return Gates(
+        heads=[getattr(projection, GATE_NAME) for projection in architecture.head_outputs(model)],
+        neurons=[getattr(projection, GATE_NAME) for projection in architecture.neuron_outputs(model)],
+    )
+
+
+def detach_gates(model: nn.Module) -> nn.Module:
+    """Removes gates and their hooks; a model without gates is left as it is.
+
+    Returns:
+        The model.
+    """
+    for projection in _gated(model):
+        delattr(projection, GATE_NAME)
+        for key, hook in list(projection._forward_pre_hooks.items()):
+            if hook is _apply_gate:
+                del projection._forward_pre_hooks[key]
+    return model
+
+
+def _gated(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if GATE_NAME in module._parameters]
+
+
+def _apply_gate(projection: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    # A plain function that finds the parameter on the module: copies and replaced parameters keep working.
+    x, *rest = args
+    gate = projection.robust_gate
+    repeats = x.shape[-1] // gate.numel()
+    gate = gate.to(x.dtype)
+    return (x * (gate if repeats == 1 else gate.repeat_interleave(repeats)), *rest)
+
+
+def _l1(gates: Sequence[nn.Parameter]) -> torch.Tensor:
+    return torch.stack([gate.abs().sum().to(gates[0].device) for gate in gates]).sum()

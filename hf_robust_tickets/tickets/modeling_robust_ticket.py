@@ -1,0 +1,261 @@
+"""Opens a pruned checkpoint with stock transformers: this file travels with the checkpoint and needs nothing else.
+
+`config.robust_ticket` holds the number of heads and neurons that each layer kept, and the module paths at which they
+are found. A class derived from the stock one builds the stock model and then shrinks its layers to these widths, so
+that the stock `from_pretrained` finds tensors of the right shapes. The modelling code itself stays the stock one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers.models.auto import modeling_auto
+from transformers.utils.hub import cached_file
+
+RECORD_VERSION = 1
+TICKET_FILE = "ticket.safetensors"
+_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+
+
+def find_layers(model: nn.Module, path: str) -> list[nn.Module]:
+    """The modules at `path` from the base model, `*` standing for every entry of a list."""
+    found = [getattr(model, "base_model", model)]
+    for part in path.split("."):
+        found = [child for m in found for child in (m if part == "*" else (getattr(m, part),))]
+    return found
+
+
+def count_units(layer: nn.Module, group: dict[str, Any]) -> int:
+    """Number of heads or neurons that a layer has now."""
+    output = attrgetter(group["output"])(layer)
+    width = output.in_features if hasattr(output, "in_features") else output.nx
+    for path in group["unit_size"]:
+        width //= attrgetter(path)(layer)
+    return width
+
+
+def unit_features(keep: torch.Tensor, units: int, length: int, blocks: int) -> torch.Tensor:
+    """Indices, along a side of `length` read as `(blocks, units, width)`, of the features of the units in `keep`."""
+    if length % (blocks * units):
+        raise ValueError(f"expected a side divisible into {blocks} x {units} units, got {length} features")
+    return torch.arange(length).view(blocks, units, -1)[:, keep].reshape(-1)
+
+
+def weight_dim(module: nn.Module, side: str) -> int:
+    """Dimension of the weight that holds the `"out"` or `"in"` features; a `Conv1D` stores it transposed."""
+    return int((side == "in") != hasattr(module, "nx"))
+
+
+def shrink_linear(module: nn.Module, index: torch.Tensor, side: str = "out") -> nn.Module:
+    """Keeps some output or input features of a `nn.Linear` or `Conv1D`, in place.
+
+    Args:
+        module: The layer. It stays the same object, so its hooks stay too; its parameters become new objects.
+        index: Features to keep, in their new order, shape `(kept,)`, dtype int64.
+        side: `"out"` or `"in"`.
+
+    Returns:
+        The module. Device (the meta device included), dtype and `requires_grad` are kept.
+    """
+    module.weight = _select(module.weight, weight_dim(module, side), index)
+    if side == "out" and module.bias is not None:
+        module.bias = _select(module.bias, 0, index)
+    transposed = hasattr(module, "nx")
+    setattr(module, {"out": "nf", "in": "nx"}[side] if transposed else f"{side}_features", len(index))
+    return module
+
+
+def cut_units(layer: nn.Module, group: dict[str, Any], keep: torch.Tensor, selected: list[int] | None = None) -> None:
+    """Removes all heads, or neurons, of a layer but those in `keep`, in place.
+
+    Args:
+        layer: The transformer block.
+        group: What is coupled to the units, as in `config.robust_ticket["layout"]`.
+        keep: Indices of the units to keep among those present, shape `(kept,)`, dtype int64.
+        selected: Their indices in the dense layer, where the group selects from a tensor shared by all layers.
+    """
+    units = count_units(layer, group)
+    for cut in group["cuts"]:
+        parent_path, _, name = cut["path"].rpartition(".")
+        parent = attrgetter(parent_path)(layer) if parent_path else layer
+        target = getattr(parent, name, None)
+        if target is None and cut["optional"]:
+            continue
+        if isinstance(target, nn.Parameter):
+            setattr(parent, name, _select(target, 0, unit_features(keep, units, len(target), cut["blocks"])))
+        else:
+            length = target.weight.shape[weight_dim(target, cut["side"])]
+            shrink_linear(target, unit_features(keep, units, length, cut["blocks"]), cut["side"])
+    for path in group["scaled"]:
+        parent_path, _, name = path.rpartition(".")
+        parent = attrgetter(parent_path)(layer) if parent_path else layer
+        setattr(parent, name, getattr(parent, name) * len(keep) // units)
+    if group["select"]:
+        _select_argument(attrgetter(group["select"][0])(layer), group["select"][1], selected)
+
+
+def shrink_to_widths(model: nn.Module, record: dict[str, Any]) -> nn.Module:
+    """Shrinks a freshly built dense model to the widths of a record (`config.robust_ticket`), in place.
+
+    Raises:
+        ValueError: If the record is malformed or contradicts the model.
+    """
+    check_record(record)
+    layers = find_layers(model, record["layout"]["layers"])
+    for kind in ("heads", "neurons"):
+        group, kept = record["layout"][kind], record[kind]
+        present = [count_units(layer, group) for layer in layers]
+        if present != record["dense"][kind] or any(k > p for k, p in zip(kept, present)):
+            raise ValueError(
+                f"expected config.robust_ticket to keep part of the {present} {kind} per layer that the rest of the "
+                f"configuration describes, got {kept} of {record['dense'][kind]}: the configuration was altered"
+            )
+        for i, layer in enumerate(layers):
+            selected = record["kept_heads"][i] if group["select"] else None
+            cut_units(layer, group, torch.arange(kept[i]), selected)
+    return model
+
+
+def check_record(record: Any) -> None:
+    """Raises ValueError unless `record` has the form of `config.robust_ticket`."""
+    if not isinstance(record, dict) or record.get("version") != RECORD_VERSION:
+        version = record.get("version") if isinstance(record, dict) else record
+        raise ValueError(
+            f"expected config.robust_ticket of version {RECORD_VERSION}, got {version!r}: "
+            "the checkpoint is not a pruned one, or comes from another version of hf_robust_tickets"
+        )
+    missing = [key for key in ("heads", "neurons", "dense", "layout", "fingerprint") if key not in record]
+    if missing:
+        raise ValueError(f"expected {missing} in config.robust_ticket, which lacks it: the configuration was altered")
+    for widths in (record["heads"], record["neurons"]):
+        if not isinstance(widths, list) or any(type(w) is not int or w < 1 for w in widths):
+            raise ValueError(f"expected a list of positive widths per layer in config.robust_ticket, got {widths!r}")
+
+
+def auto_map(config: Any) -> dict[str, str]:
+    """For every auto class that knows this configuration: the class of this file that it opens."""
+    entries = {}
+    for name in dir(modeling_auto):
+        mapping = getattr(getattr(modeling_auto, name), "_model_mapping", None)
+        if name.startswith("AutoModel") and mapping is not None and type(config) in mapping:
+            stock = mapping[type(config)]
+            if isinstance(stock, type):
+                entries[name] = f"{Path(__file__).stem}.{stock.__name__}"
+    return entries
+
+
+class PrunedModel:
+    """What a pruned model adds to its stock class: it builds itself at its widths, and saves what reopens it."""
+
+    _dense_class: type
+    _ticket_bytes: bytes | None = None
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        shrink_to_widths(self, getattr(self.config, "robust_ticket", None))
+        self.config.auto_map = auto_map(self.config)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in the stock class; the ticket beside the weights is carried along, so that it is saved again."""
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        if pretrained_model_name_or_path is not None:
+            options = {key: kwargs[key] for key in _HUB_OPTIONS if kwargs.get(key) is not None}
+            # The ticket is provenance: the weights open without it.
+            file = cached_file(
+                pretrained_model_name_or_path,
+                TICKET_FILE,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+                **options,
+            )
+            model = loaded[0] if isinstance(loaded, tuple) else loaded
+            model._ticket_bytes = None if file is None else Path(file).read_bytes()
+        return loaded
+
+    def save_pretrained(self, save_directory: Any, is_main_process: bool = True, **kwargs: Any) -> Any:
+        """As in the stock class; this file and the ticket are written beside the weights."""
+        if is_main_process:
+            os.makedirs(save_directory, exist_ok=True)
+            # Before the rest, so that the stock method can also upload the folder.
+            write_atomically(Path(save_directory, Path(__file__).name), Path(__file__).read_bytes())
+            if self._ticket_bytes is not None:
+                write_atomically(Path(save_directory, TICKET_FILE), self._ticket_bytes)
+        return super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+
+    def _upload_modified_files(self, working_dir: Any, repo_id: str, files_timestamps: dict, **kwargs: Any) -> Any:
+        # The stock method uploads what changed since it looked at the folder; our files were there already.
+        ours = (Path(__file__).name, TICKET_FILE)
+        stamps = {name: stamp for name, stamp in files_timestamps.items() if name not in ours}
+        return super()._upload_modified_files(working_dir, repo_id, stamps, **kwargs)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple:
+        # The class is derived at run time, so pickle is told how to derive it again.
+        return _empty, (self._dense_class,), self.__getstate__()
+
+
+_DERIVED: dict[type, type] = {}
+
+
+def derive(stock: type) -> type:
+    """The pruned counterpart of a stock class, under the same name: transformers finds the loss by the name."""
+    if hasattr(stock, "_dense_class"):
+        stock = stock._dense_class
+    if stock not in _DERIVED:
+        members = {"__module__": __name__, "__qualname__": stock.__name__, "__doc__": stock.__doc__}
+        _DERIVED[stock] = type(stock.__name__, (PrunedModel, stock), {**members, "_dense_class": stock})
+    return _DERIVED[stock]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that a reader finds either the old content or the new one, never a part."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        if path.exists():
+            shutil.copymode(path, temporary)
+        else:
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _empty(stock: type) -> nn.Module:
+    return object.__new__(derive(stock))
+
+
+def _select(parameter: nn.Parameter, dim: int, index: torch.Tensor) -> nn.Parameter:
+    kept = parameter.detach().index_select(dim, index.to(parameter.device))
+    return nn.Parameter(kept, requires_grad=parameter.requires_grad)
+
+
+def _select_argument(module: nn.Module, keyword: str, selected: list[int] | None) -> None:
+    if not hasattr(module, "robust_ticket_selection"):
+        module.register_forward_pre_hook(_pass_selected, with_kwargs=True)
+    module.robust_ticket_selection = (keyword, list(selected))
+
+
+def _pass_selected(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    keyword, selected = module.robust_ticket_selection
+    shared = kwargs.get(keyword)
+    return args, kwargs if shared is None else {**kwargs, keyword: shared[:, selected]}
+
+
+def __getattr__(name: str) -> type:
+    stock = None if name.startswith("_") else getattr(transformers, name, None)
+    if isinstance(stock, type) and issubclass(stock, transformers.PreTrainedModel):
+        return derive(stock)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,132 @@
+"""Surgery: heads and neurons that a ticket does not keep leave the model for good."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from ..architectures import Architecture, UnitGroup, get_architecture
+from ..errors import TicketError
+from .gates import get_gates
+from .modeling_robust_ticket import RECORD_VERSION, auto_map, cut_units, derive
+from .ticket import RobustTicket
+
+
+def prune_(model: PreTrainedModel, ticket: RobustTicket) -> PreTrainedModel:
+    """Cuts out of a model, in place, every head and neuron that a ticket does not keep.
+
+    The parameters that shrink become new objects, so build optimisers and distributed wrappers afterwards. The
+    model's class becomes one derived from it under the same name, whose `save_pretrained` (and so a Trainer's
+    checkpoint) writes what reopens the pruned model; `config.robust_ticket` records the widths. A pruned model can be
+    pruned again with a ticket for what is left; the record then holds both cuts as one.
+
+    Args:
+        model: The model, on any device, the meta device included.
+        ticket: Drawn for a model of this shape.
+
+    Returns:
+        The model.
+
+    Raises:
+        UnknownArchitectureError: If the family is unknown.
+        TicketError: If the ticket is for another shape, or the model is gated, wrapped, quantised or sharded.
+    """
+    architecture = get_architecture(model)
+    _refuse_unfit(model, architecture)
+    present = {"heads": architecture.num_heads(model), "neurons": architecture.num_neurons(model)}
+    if ticket.shape() != present:
+        raise TicketError(
+            f"expected a ticket for the {len(present['heads'])} layers of this model with {present}, "
+            f"got one for {len(ticket.heads)} layers with {ticket.shape()}: draw it from this model"
+        )
+    total, dense = _total_ticket(model, ticket)
+    layout = architecture.layout()
+    for kind, masks, all_masks in (("heads", ticket.heads, total.heads), ("neurons", ticket.neurons, total.neurons)):
+        for layer, mask, all_mask in zip(architecture.layers(model), masks, all_masks):
+            cut_units(layer, layout[kind], mask.nonzero().flatten(), selected=all_mask.nonzero().flatten().tolist())
+    model.config.robust_ticket = _record(total, dense, layout)
+    model.config.auto_map = auto_map(model.config)
+    model.__class__ = derive(type(model))
+    model._ticket_bytes = total.to_bytes()
+    return model
+
+
+def is_pruned(model: nn.Module) -> bool:
+    """Whether a model was pruned by this package, in this process or before it was loaded."""
+    return hasattr(type(model), "_dense_class") and getattr(model.config, "robust_ticket", None) is not None
+
+
+def pruned_ticket(model: nn.Module) -> RobustTicket | None:
+    """The ticket, over the dense model, that a model was pruned with; None where there is none, or it came without."""
+    content = getattr(model, "_ticket_bytes", None)
+    return None if content is None else RobustTicket.from_bytes(content, source="the pruned model")
+
+
+def _total_ticket(model: PreTrainedModel, ticket: RobustTicket) -> tuple[RobustTicket, dict[str, list[int]]]:
+    if not is_pruned(model):
+        return ticket, ticket.shape()
+    earlier = pruned_ticket(model)
+    if earlier is None:
+        raise TicketError(
+            "expected the ticket of the earlier cut with the pruned model, got none: "
+            "put ticket.safetensors back beside its weights and load it again"
+        )
+    return earlier.compose(ticket), earlier.shape()
+
+
+def _record(total: RobustTicket, dense: dict[str, list[int]], layout: dict[str, Any]) -> dict[str, Any]:
+    record = {
+        "version": RECORD_VERSION,
+        "heads": total.head_counts,
+        "neurons": total.neuron_counts,
+        "dense": dense,
+        "fingerprint": total.fingerprint(),
+        "layout": layout,
+    }
+    if layout["heads"]["select"]:
+        record["kept_heads"] = [mask.nonzero().flatten().tolist() for mask in total.heads]
+    return record
+
+
+def _refuse_unfit(model: PreTrainedModel, architecture: Architecture) -> None:
+    if not isinstance(model, PreTrainedModel):
+        raise TicketError(f"expected a bare transformers model, got {type(model).__name__}: unwrap it before pruning")
+    if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None:
+        raise TicketError("expected a model in floating point, got a quantised one: prune it before quantising")
+    if get_gates(model) is not None:
+        raise TicketError("expected a model without gates, got a gated one: call detach_gates(model) before prune_")
+    architecture.refuse_unsupported(model.config)
+    for layer in architecture.layers(model):
+        for group in (architecture.heads, architecture.neurons):
+            _refuse_unfit_weights(layer, group)
+
+
+def _refuse_unfit_weights(layer: nn.Module, group: UnitGroup) -> None:
+    for cut in group.cuts:
+        target = _find(layer, cut.path)
+        if target is None and cut.optional:
+            continue
+        if type(target) not in (nn.Linear, Conv1D, nn.Parameter):
+            raise TicketError(
+                f"expected a plain linear layer at {cut.path!r}, got {type(target).__name__}: "
+                "merge adapters and undo quantisation before pruning"
+            )
+        weight = target if isinstance(target, nn.Parameter) else target.weight
+        # DeepSpeed ZeRO-3 leaves empty parameters that carry an id; FSDP and tensor parallelism leave DTensors.
+        if hasattr(weight, "ds_id") or type(weight.data) is not torch.Tensor or not weight.is_floating_point():
+            raise TicketError(
+                f"expected a whole floating-point weight at {cut.path!r}, got a sharded or quantised one: "
+                "prune before the model is distributed or quantised"
+            )
+
+
+def _find(layer: nn.Module, path: str) -> Any:
+    try:
+        return attrgetter(path)(layer)
+    except AttributeError:
+        return None

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from hf_robust_tickets.errors import ConfigurationError, SparsityError, TicketError
+from hf_robust_tickets.tickets import Gates, draw_ticket, random_ticket
+from hf_robust_tickets.tickets.drawing import select
+from tests.tickets.models import tiny_model
+
+
+def gates(heads, neurons):
+    def parameters(rows):
+        return [nn.Parameter(torch.tensor(row)) for row in rows]
+
+    return Gates(heads=parameters(heads), neurons=parameters(neurons))
+
+
+def kept(masks):
+    return ["".join("01"[int(x)] for x in mask) for mask in masks]
+
+
+def test_global_ranking_uses_the_magnitude():
+    g = gates([[0.9, -2.0], [0.1, 1.0]], [[3.0, 0.2, -0.1], [0.5, -4.0, 0.3]])
+    t = draw_ticket(g, head_sparsity=0.25, neuron_sparsity=0.5)
+    assert kept(t.heads) == ["11", "01"]
+    assert kept(t.neurons) == ["100", "110"]  # 0.1, 0.2 and 0.3 go
+
+
+def test_an_emptied_layer_gets_its_best_entry_back():
+    g = gates([[0.1, 0.3, 0.2], [5.0, 6.0, 7.0]], [[1.0], [1.0]])
+    t = draw_ticket(g, head_sparsity=0.5, neuron_sparsity=0)
+    assert kept(t.heads) == ["010", "111"]
+
+
+def test_layer_scope_removes_the_same_number_everywhere():
+    g = gates([[0.1, 0.2, 0.3], [7.0, 6.0, 5.0]], [[1.0], [1.0]])
+    t = draw_ticket(g, head_sparsity=0.4, neuron_sparsity=0, head_scope="layer")
+    assert kept(t.heads) == ["011", "110"]  # floor(0.4 * 3) = 1 each
+
+
+def test_ties_go_by_position():
+    assert kept(select([torch.ones(2), torch.ones(2)], 0.25)) == ["01", "11"]
+    assert kept(select([torch.ones(4)], 0.5)) == ["0011"]
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "total", "removed"), [(1 / 6, 144, 24), (0.4, 12 * 3072, 14745), (0.29, 100, 29), (0.999, 5, 4)]
+)
+def test_the_exact_number_goes(sparsity, total, removed):
+    (mask,) = select([torch.rand(total)], sparsity)
+    assert int((~mask).sum()) == removed
+
+
+def test_almost_everything_still_leaves_one_per_layer():
+    masks = select([torch.rand(8), torch.rand(8)], 1 - 1e-12)
+    assert all(int(mask.sum()) >= 1 for mask in masks)
+
+
+def test_round_to_gives_neurons_back_but_never_more_than_there_are():
+    scores = [torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0])]
+    assert kept(select(scores, 0.5, round_to=1)) == ["0000011111"]
+    assert kept(select(scores, 0.5, round_to=4)) == ["0011111111"]
+    assert kept(select(scores, 0.1, round_to=4)) == ["1111111111"]
+    assert kept(select(scores, 0.5, round_to=64)) == ["1111111111"]
+    t = draw_ticket(gates([[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0]]), 1 / 3, 1 / 3, round_to=3)
+    assert (t.head_counts, t.neuron_counts) == ([2], [3])  # heads are not rounded
+
+
+@pytest.mark.parametrize("sparsity", [-0.1, 1.0, 1.5, float("nan")])
+def test_sparsity_outside_the_range(sparsity):
+    g = gates([[1.0, 1.0]], [[1.0]])
+    with pytest.raises(SparsityError, match=r"\[0, 1\)"):
+        draw_ticket(g, head_sparsity=sparsity)
+    with pytest.raises(SparsityError, match=r"\[0, 1\)"):
+        random_ticket(tiny_model(), neuron_sparsity=sparsity)
+
+
+def test_other_bad_options():
+    g = gates([[1.0, 1.0]], [[1.0]])
+    with pytest.raises(ConfigurationError, match=r"global, layer.*'all'"):
+        draw_ticket(g, head_scope="all")
+    with pytest.raises(ConfigurationError, match="round_to"):
+        draw_ticket(g, round_to=0)
+    with pytest.raises(TicketError, match="diverged"):
+        draw_ticket(gates([[float("nan"), 1.0]], [[1.0]]))
+
+
+def test_random_tickets_have_the_drawn_size_and_their_own_seed():
+    model = tiny_model()
+    state = torch.random.get_rng_state()
+    first, again, other = (random_ticket(model, 0.25, 0.5, seed=s) for s in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert first == again
+    assert first != other
+    assert sum(first.head_counts) == 6
+    assert sum(first.neuron_counts) == 24

@@ -6,6 +6,7 @@ from .distance import MaskDistance, mask_distance
 from .drawing import draw_ticket, random_ticket
 from .early_bird import EarlyBirdDetector
 from .gates import Gates, attach_gates, detach_gates, get_gates
+from .hub import export_dense, load_pruned, save_pruned
 from .modeling_robust_ticket import shrink_linear
 from .pruning import is_pruned, prune_, pruned_ticket
 from .ticket import RobustTicket
@@ -18,11 +19,14 @@ __all__ = [
     "attach_gates",
     "detach_gates",
     "draw_ticket",
+    "export_dense",
     "get_gates",
     "is_pruned",
+    "load_pruned",
     "mask_distance",
     "prune_",
     "pruned_ticket",
     "random_ticket",
+    "save_pruned",
     "shrink_linear",
 ]

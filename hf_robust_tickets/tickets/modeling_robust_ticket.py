@@ -22,7 +22,7 @@ from transformers.utils.hub import cached_file
 
 RECORD_VERSION = 1
 TICKET_FILE = "ticket.safetensors"
-_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
 def find_layers(model: nn.Module, path: str) -> list[nn.Module]:
@@ -168,7 +168,7 @@ class PrunedModel:
         """As in the stock class; the ticket beside the weights is carried along, so that it is saved again."""
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if pretrained_model_name_or_path is not None:
-            options = {key: kwargs[key] for key in _HUB_OPTIONS if kwargs.get(key) is not None}
+            options = {key: kwargs[key] for key in HUB_OPTIONS if kwargs.get(key) is not None}
             # The ticket is provenance: the weights open without it.
             file = cached_file(
                 pretrained_model_name_or_path,
@@ -181,7 +181,7 @@ class PrunedModel:
             model._ticket_bytes = None if file is None else Path(file).read_bytes()
         return loaded
 
-    def save_pretrained(self, save_directory: Any, is_main_process: bool = True, **kwargs: Any) -> Any:
+    def save_pretrained(self, save_directory: Any, is_main_process: bool = True, *args: Any, **kwargs: Any) -> Any:
         """As in the stock class; this file and the ticket are written beside the weights."""
         if is_main_process:
             os.makedirs(save_directory, exist_ok=True)
@@ -189,7 +189,7 @@ class PrunedModel:
             write_atomically(Path(save_directory, Path(__file__).name), Path(__file__).read_bytes())
             if self._ticket_bytes is not None:
                 write_atomically(Path(save_directory, TICKET_FILE), self._ticket_bytes)
-        return super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+        return super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def _upload_modified_files(self, working_dir: Any, repo_id: str, files_timestamps: dict, **kwargs: Any) -> Any:
         # The stock method uploads what changed since it looked at the folder; our files were there already.
@@ -240,6 +240,14 @@ def _empty(stock: type) -> nn.Module:
 def _select(parameter: nn.Parameter, dim: int, index: torch.Tensor) -> nn.Parameter:
     kept = parameter.detach().index_select(dim, index.to(parameter.device))
     return nn.Parameter(kept, requires_grad=parameter.requires_grad)
+
+
+def drop_selection(module: nn.Module) -> None:
+    """Lets a module see the whole shared tensor again."""
+    del module.robust_ticket_selection
+    for key, hook in list(module._forward_pre_hooks.items()):
+        if hook is _pass_selected:
+            del module._forward_pre_hooks[key], module._forward_pre_hooks_with_kwargs[key]
 
 
 def _select_argument(module: nn.Module, keyword: str, selected: list[int] | None) -> None:

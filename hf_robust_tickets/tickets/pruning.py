@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, modeling_utils
 from transformers.pytorch_utils import Conv1D
 
 from ..architectures import Architecture, UnitGroup, get_architecture
@@ -51,7 +51,7 @@ def prune_(model: PreTrainedModel, ticket: RobustTicket) -> PreTrainedModel:
             cut_units(layer, layout[kind], mask.nonzero().flatten(), selected=all_mask.nonzero().flatten().tolist())
     model.config.robust_ticket = _record(total, dense, layout)
     model.config.auto_map = auto_map(model.config)
-    model.__class__ = derive(type(model))
+    _become_pruned(model)
     model._ticket_bytes = total.to_bytes()
     return model
 
@@ -65,6 +65,14 @@ def pruned_ticket(model: nn.Module) -> RobustTicket | None:
     """The ticket, over the dense model, that a model was pruned with; None where there is none, or it came without."""
     content = getattr(model, "_ticket_bytes", None)
     return None if content is None else RobustTicket.from_bytes(content, source="the pruned model")
+
+
+def _become_pruned(model: PreTrainedModel) -> None:
+    model.__class__ = derive(type(model))
+    # transformers records in __init__ which hidden states a class can return, and looks it up by the class of today.
+    registry = getattr(modeling_utils, "_CAN_RECORD_REGISTRY", None)
+    if registry is not None:
+        registry[model] = model._can_record_outputs
 
 
 def _total_ticket(model: PreTrainedModel, ticket: RobustTicket) -> tuple[RobustTicket, dict[str, list[int]]]:

@@ -1,0 +1,224 @@
+"""Pruned checkpoints: writing them, opening them, and turning them back into the dense shape.
+
+A folder written by `model.save_pretrained` of a pruned model, by a `Trainer`, or by `save_pruned` holds the weights,
+`ticket.safetensors` and a small file of code. It opens with `load_pruned`, and without this package with the auto
+classes and `trust_remote_code=True`.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from operator import attrgetter
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoConfig, PreTrainedModel
+
+from ..errors import CheckpointError, ConfigurationError, TicketError
+from .gates import get_gates
+from .modeling_robust_ticket import (
+    HUB_OPTIONS,
+    check_record,
+    count_units,
+    derive,
+    drop_selection,
+    find_layers,
+    unit_features,
+    weight_dim,
+)
+from .pruning import is_pruned, pruned_ticket
+
+logger = logging.getLogger(__name__)
+
+# What a damaged folder makes the stock loader raise.
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, OSError, SafetensorError)
+
+
+def save_pruned(model: PreTrainedModel, path: str | os.PathLike[str], tokenizer: Any = None) -> None:
+    """Writes a pruned model to a folder that opens with and without this package.
+
+    The same as `model.save_pretrained(path)`, with two checks and the tokenizer.
+
+    Args:
+        model: A pruned model.
+        path: The folder; it is created.
+        tokenizer: Tokenizer or image processor to save beside it.
+
+    Raises:
+        TicketError: If the model is dense, or has gates.
+    """
+    _require_pruned(model)
+    model.save_pretrained(path)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(path)
+
+
+def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **kwargs: Any) -> Any:
+    """Opens a pruned checkpoint; no remote code is run.
+
+    Args:
+        path_or_repo: A folder, or a repository on the Hub.
+        auto_class: The task: an auto class (`AutoModelForSequenceClassification`), a model class, or the name of
+            either. None: the class that was saved.
+        **kwargs: As for `from_pretrained`: `dtype`, `device_map`, `revision`, `num_labels`, ...
+
+    Returns:
+        The model, in eval mode; with `output_loading_info=True` also the loading report.
+
+    Raises:
+        CheckpointError: If the folder is missing, is not a pruned checkpoint, or is damaged: truncated weights, widths
+            that contradict the weights, a ticket that contradicts the widths.
+        ConfigurationError: If `auto_class` does not fit the checkpoint.
+    """
+    wants_report = kwargs.pop("output_loading_info", False)
+    kwargs.pop("trust_remote_code", None)
+    hub_options = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
+    try:
+        config = AutoConfig.from_pretrained(path_or_repo, **hub_options)
+        check_record(getattr(config, "robust_ticket", None))
+        stock = _stock_class(config, auto_class)
+        model, report = derive(stock).from_pretrained(path_or_repo, output_loading_info=True, **kwargs)
+    except ConfigurationError:
+        raise
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:400]
+        raise CheckpointError(f"expected a whole pruned checkpoint at {path_or_repo}, got: {reason}") from error
+    _refuse_holes(model, report, path_or_repo)
+    _check_ticket(model, path_or_repo)
+    return (model, report) if wants_report else model
+
+
+def export_dense(
+    model: PreTrainedModel, path: str | os.PathLike[str] | None = None, tokenizer: Any = None
+) -> PreTrainedModel:
+    """The pruned model at its full size, zeros in the place of what was cut, for plain `from_pretrained` anywhere.
+
+    The logits are those of the pruned model; the speed is that of the dense one.
+
+    Args:
+        model: A pruned model; it is left as it is.
+        path: Folder to save to, or None to save nothing.
+        tokenizer: Tokenizer or image processor to save beside it.
+
+    Returns:
+        The dense model, of the stock class.
+
+    Raises:
+        TicketError: If the model is dense, or has gates.
+    """
+    _require_pruned(model)
+    dense = copy.deepcopy(model)
+    record, ticket = dense.config.robust_ticket, pruned_ticket(dense)
+    for kind in ("heads", "neurons"):
+        for i, layer in enumerate(find_layers(dense, record["layout"]["layers"])):
+            # Without the ticket the places are unknown; any will do for the same logits.
+            keep = torch.arange(record[kind][i]) if ticket is None else getattr(ticket, kind)[i].nonzero().flatten()
+            _grow_units(layer, record["layout"][kind], keep, record["dense"][kind][i])
+    dense.__class__ = type(dense)._dense_class
+    del dense._ticket_bytes, dense.config.robust_ticket, dense.config.auto_map
+    if path is not None:
+        dense.save_pretrained(path)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(path)
+    return dense
+
+
+def _require_pruned(model: nn.Module) -> None:
+    if not is_pruned(model):
+        raise TicketError(
+            f"expected a pruned model, got a dense {type(model).__name__}: call prune_(model, ticket) first"
+        )
+    if get_gates(model) is not None:
+        raise TicketError("expected a model without gates, got a gated one: call detach_gates(model) before saving")
+
+
+def _stock_class(config: Any, auto_class: Any) -> type:
+    if auto_class is None:
+        auto_class = (config.architectures or ["a class"])[0]
+    if isinstance(auto_class, str):
+        found = getattr(transformers, auto_class, None)
+        if found is None:
+            raise ConfigurationError(
+                f"expected a class of transformers, got {auto_class!r}: pass the class itself as auto_class="
+            )
+        auto_class = found
+    if isinstance(auto_class, type) and issubclass(auto_class, PreTrainedModel):
+        return auto_class
+    mapping = getattr(auto_class, "_model_mapping", None)
+    if mapping is None or type(config) not in mapping:
+        raise ConfigurationError(
+            f"expected an auto class or model class for {config.model_type!r} as auto_class=, got {auto_class!r}"
+        )
+    stock = mapping[type(config)]
+    return stock if isinstance(stock, type) else stock[0]
+
+
+def _refuse_holes(model: PreTrainedModel, report: dict[str, Any], source: Any) -> None:
+    """A new head may start from random weights; a layer may not."""
+    names = {module: name for name, module in model.named_modules()}
+    layers = [names[layer] + "." for layer in find_layers(model, model.config.robust_ticket["layout"]["layers"])]
+    absent = [*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])]
+    holes = sorted(key for key in absent if key.startswith(tuple(layers)))
+    if holes:
+        raise CheckpointError(
+            f"expected weights for every layer at {source}, got none that fit {holes[0]} and {len(holes) - 1} others: "
+            "the weights are incomplete or the configuration was altered"
+        )
+
+
+def _check_ticket(model: PreTrainedModel, source: Any) -> None:
+    ticket, record = pruned_ticket(model), model.config.robust_ticket
+    if ticket is None:
+        logger.warning("%s has no ticket.safetensors: which heads and neurons were kept is not known", source)
+    elif ticket.fingerprint() != record["fingerprint"]:
+        raise CheckpointError(
+            f"expected the ticket {record['fingerprint']} that the configuration at {source} names, "
+            f"got {ticket.fingerprint()}: the two files belong to different checkpoints"
+        )
+
+
+def _grow_units(layer: nn.Module, group: dict[str, Any], keep: torch.Tensor, dense: int) -> None:
+    """The inverse of `cut_units`, with zeros."""
+    units = count_units(layer, group)
+    for cut in group["cuts"]:
+        parent_path, _, name = cut["path"].rpartition(".")
+        parent = attrgetter(parent_path)(layer) if parent_path else layer
+        target = getattr(parent, name, None)
+        if target is None and cut["optional"]:
+            continue
+        if isinstance(target, nn.Parameter):
+            length = len(target) // units * dense
+            setattr(parent, name, _spread(target, 0, unit_features(keep, dense, length, cut["blocks"]), length))
+        else:
+            _grow_linear(target, keep, units, dense, cut)
+    for path in group["scaled"]:
+        parent_path, _, name = path.rpartition(".")
+        parent = attrgetter(parent_path)(layer) if parent_path else layer
+        setattr(parent, name, getattr(parent, name) * dense // units)
+    if group["select"]:
+        drop_selection(attrgetter(group["select"][0])(layer))
+
+
+def _grow_linear(module: nn.Module, keep: torch.Tensor, units: int, dense: int, cut: dict[str, Any]) -> None:
+    side, dim = cut["side"], weight_dim(module, cut["side"])
+    length = module.weight.shape[dim] // units * dense
+    index = unit_features(keep, dense, length, cut["blocks"])
+    module.weight = _spread(module.weight, dim, index, length)
+    if side == "out" and module.bias is not None:
+        module.bias = _spread(module.bias, 0, index, length)
+    transposed = hasattr(module, "nx")
+    setattr(module, {"out": "nf", "in": "nx"}[side] if transposed else f"{side}_features", length)
+
+
+def _spread(parameter: nn.Parameter, dim: int, index: torch.Tensor, length: int) -> nn.Parameter:
+    shape = list(parameter.shape)
+    shape[dim] = length
+    zeros = torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
+    return nn.Parameter(
+        zeros.index_copy_(dim, index.to(parameter.device), parameter.detach()), requires_grad=parameter.requires_grad
+    )

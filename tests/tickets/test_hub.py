@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    BertForSequenceClassification,
+    Trainer,
+    TrainingArguments,
+)
+
+from hf_robust_tickets.errors import CheckpointError, ConfigurationError, TicketError
+from hf_robust_tickets.tickets import (
+    RobustTicket,
+    attach_gates,
+    export_dense,
+    is_pruned,
+    load_pruned,
+    prune_,
+    pruned_ticket,
+    random_ticket,
+    save_pruned,
+)
+from tests.tickets.models import logits, tiny_inputs, tiny_model
+
+INPUTS = tiny_inputs()
+
+
+@pytest.fixture(scope="module")
+def pruned():
+    model = tiny_model()
+    return prune_(model, random_ticket(model, 0.4, 0.5, seed=3))
+
+
+@pytest.fixture
+def folder(pruned, tmp_path):
+    save_pruned(pruned, tmp_path / "pruned")
+    return tmp_path / "pruned"
+
+
+def edit_config(folder: Path, change):
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    change(config)
+    file.write_text(json.dumps(config))
+
+
+def test_what_a_folder_holds(pruned, folder):
+    assert {p.name for p in folder.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "modeling_robust_ticket.py",
+        "ticket.safetensors",
+    }
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == ["BertForSequenceClassification"]
+    assert config["auto_map"]["AutoModel"] == "modeling_robust_ticket.BertModel"
+    assert config["robust_ticket"] == pruned.config.robust_ticket
+    assert RobustTicket.load(folder / "ticket.safetensors") == pruned_ticket(pruned)
+
+
+def test_loading_is_exact_and_saving_again_gives_the_same_folder(pruned, folder, tmp_path):
+    model = load_pruned(folder)
+    assert type(model) is type(pruned)
+    assert is_pruned(model)
+    assert torch.equal(logits(model, INPUTS), logits(pruned, INPUTS))
+    model.save_pretrained(tmp_path / "again")
+    for file in folder.iterdir():
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
+
+
+def test_the_task_can_be_chosen(pruned, folder):
+    assert type(load_pruned(folder, AutoModel)).__name__ == "BertModel"
+    assert type(load_pruned(folder, "AutoModelForTokenClassification")).__name__ == "BertForTokenClassification"
+    model = load_pruned(folder, BertForSequenceClassification, num_labels=5, ignore_mismatched_sizes=True)
+    assert model.config.num_labels == 5
+    _, report = load_pruned(folder, AutoModelForTokenClassification, output_loading_info=True)
+    assert "classifier.bias" not in report["missing_keys"]
+    with pytest.raises(ConfigurationError, match="auto_class="):
+        load_pruned(folder, "AutoModelForSomething")
+    with pytest.raises(ConfigurationError, match="auto_class="):
+        load_pruned(folder, 3)
+
+
+def test_hidden_states_of_a_pruned_base_model(folder):
+    base = load_pruned(folder, AutoModel)
+    assert len(base(**INPUTS, output_hidden_states=True).hidden_states) == 3
+    model = tiny_model(head="Model")
+    prune_(model, random_ticket(model))
+    assert len(model(**INPUTS, output_hidden_states=True).hidden_states) == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_kept(tmp_path, dtype):
+    model = tiny_model().to(dtype)
+    save_pruned(prune_(model, random_ticket(model, 0.4, 0.5)), tmp_path)
+    again = load_pruned(tmp_path)
+    assert {p.dtype for p in again.parameters()} == {dtype}
+    assert torch.equal(logits(again, INPUTS), logits(model, INPUTS))
+    assert load_pruned(tmp_path, dtype=torch.float32).dtype == torch.float32
+
+
+def test_shards(pruned, tmp_path):
+    pruned.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
+    assert torch.equal(logits(load_pruned(tmp_path), INPUTS), logits(pruned, INPUTS))
+    next(tmp_path.glob("model-*.safetensors")).unlink()
+    with pytest.raises(CheckpointError):
+        load_pruned(tmp_path)
+
+
+def test_plain_from_pretrained_fails_loudly(folder):
+    for stock in (AutoModelForSequenceClassification, BertForSequenceClassification):
+        with pytest.raises(RuntimeError, match="mismatch"):
+            stock.from_pretrained(folder)
+
+
+def test_the_dense_export_opens_with_the_stock_classes(pruned, tmp_path):
+    dense = export_dense(pruned, tmp_path)
+    assert type(dense) is BertForSequenceClassification
+    assert is_pruned(pruned)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert not {"robust_ticket", "auto_map"} & set(config)
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    torch.testing.assert_close(logits(model, INPUTS), logits(pruned, INPUTS), atol=1e-6, rtol=0)
+    # What was kept is at its old place, so cutting again gives the pruned model back.
+    prune_(model, pruned_ticket(pruned))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), pruned.parameters()))
+
+
+def test_a_checkpoint_without_its_ticket_opens_exports_but_cannot_be_cut_again(pruned, folder, tmp_path, caplog):
+    (folder / "ticket.safetensors").unlink()
+    model = load_pruned(folder)
+    assert "no ticket.safetensors" in caplog.text
+    assert torch.equal(logits(model, INPUTS), logits(pruned, INPUTS))
+    dense = export_dense(model, tmp_path / "dense")
+    torch.testing.assert_close(logits(dense, INPUTS), logits(pruned, INPUTS), atol=1e-6, rtol=0)
+    with pytest.raises(TicketError, match=r"put ticket\.safetensors back"):
+        prune_(model, random_ticket(model))
+
+
+def test_saving_and_exporting_what_is_not_pruned_or_still_gated_is_refused(pruned, tmp_path):
+    with pytest.raises(TicketError, match="prune_"):
+        save_pruned(tiny_model(), tmp_path)
+    with pytest.raises(TicketError, match="prune_"):
+        export_dense(tiny_model(), tmp_path)
+    model = tiny_model()
+    attach_gates(prune_(model, random_ticket(model)))
+    with pytest.raises(TicketError, match="detach_gates"):
+        save_pruned(model, tmp_path)
+
+
+def test_truncated_weights(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=str(folder)) as error:
+        load_pruned(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_weights_in_a_layer(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights["bert.encoder.layer.1.output.dense.bias"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"layer\.1\.output\.dense\.bias"):
+        load_pruned(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record["neurons"].__setitem__(0, record["neurons"][0] + 1),
+        lambda record: record["heads"].__setitem__(1, 1 if record["heads"][1] > 1 else 2),
+        lambda record: record["heads"].__setitem__(1, 100),
+        lambda record: record["heads"].__setitem__(1, -1),
+        lambda record: record.__setitem__("heads", "all"),
+        lambda record: record["heads"].pop(),
+        lambda record: record.pop("layout"),
+        lambda record: record.__setitem__("version", 99),
+        lambda record: record["layout"].__setitem__("layers", "decoder.*"),
+    ],
+)
+@pytest.mark.parametrize("ignore", [False, True])
+def test_an_altered_record(folder, change, ignore):
+    edit_config(folder, lambda config: change(config["robust_ticket"]))
+    with pytest.raises(CheckpointError) as error:
+        load_pruned(folder, ignore_mismatched_sizes=ignore)
+    assert "\n" not in str(error.value)
+
+
+def test_a_ticket_of_another_checkpoint(folder):
+    random_ticket(tiny_model(), 0.4, 0.5, seed=9).save(folder / "ticket.safetensors")
+    with pytest.raises(CheckpointError, match="different checkpoints"):
+        load_pruned(folder)
+
+
+def test_what_is_no_pruned_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match="missing"):
+        load_pruned(tmp_path / "missing")
+    tiny_model().save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="not a pruned one"):
+        load_pruned(tmp_path)
+
+
+def test_trainer_checkpoints_open_and_resume(tmp_path):
+    model = tiny_model()
+    prune_(model, random_ticket(model, 0.4, 0.5))
+    data = [{**{k: v[i % 3] for k, v in INPUTS.items()}, "labels": i % 3} for i in range(8)]
+    settings = {"output_dir": tmp_path, "per_device_train_batch_size": 2, "save_steps": 2, "use_cpu": True}
+    settings |= {"disable_tqdm": True, "max_steps": 4}
+    Trainer(model, TrainingArguments(**settings), train_dataset=data).train()
+    reopened = load_pruned(tmp_path / "checkpoint-4").eval()
+    assert torch.equal(logits(reopened, INPUTS), logits(model.eval(), INPUTS))
+    shutil.rmtree(tmp_path / "checkpoint-4")
+    resumed = load_pruned(tmp_path / "checkpoint-2")
+    Trainer(resumed, TrainingArguments(**settings), train_dataset=data).train(resume_from_checkpoint=True)
+    torch.testing.assert_close(logits(resumed.eval(), INPUTS), logits(model, INPUTS), atol=1e-6, rtol=0)

@@ -1,0 +1,44 @@
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+EXTRAS ?= dev,attack,plots,demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow bench evidence style quality clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+# torch first: a CPU build where the index has one. TextAttack last and alone: one of its pins refuses transformers 5.
+$(BIN)/.installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps textattack==0.3.11
+	@touch $@
+
+install: $(BIN)/.installed  ## Make the virtual environment and install everything
+
+demo: install  ## Run the whole job on a small synthetic corpus; writes demo-output/summary.html
+	$(BIN)/robust-tickets demo --output_dir demo-output
+
+test: install  ## Run the tests
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m 'not slow'
+
+test-slow: install  ## Run the tests that take long
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+
+bench: install  ## Print speed and memory ratios, both sides measured in one run
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/bench.py
+
+evidence: install  ## Make the figures of docs/results.md (hours; resumes where it was cut off)
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/evidence.py
+
+style: install  ## Format the code
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+quality: install  ## Check format and style
+	$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+clean:  ## Remove the virtual environment and what the demo wrote
+	rm -rf $(VENV) demo-output

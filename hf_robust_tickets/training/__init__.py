@@ -1,0 +1,21 @@
+"""Adversaries and tickets inside `transformers.Trainer`: the only room that imports it."""
+
+from .arguments import AdversarialTrainingArguments, AdversaryOptions, RobustTicketArguments, TicketOptions
+from .callbacks import EarlyBirdCallback
+from .cost import CostCallback, PhaseCost
+from .gated import GatedTrainer
+from .ticket_trainer import RobustTicketTrainer
+from .trainer import AdversarialTrainer
+
+__all__ = [
+    "AdversarialTrainer",
+    "AdversarialTrainingArguments",
+    "AdversaryOptions",
+    "CostCallback",
+    "EarlyBirdCallback",
+    "GatedTrainer",
+    "PhaseCost",
+    "RobustTicketArguments",
+    "RobustTicketTrainer",
+    "TicketOptions",
+]

@@ -1,0 +1,171 @@
+"""The options of adversarial training and of tickets, as dataclasses beside `TrainingArguments`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from transformers import TrainingArguments
+
+from ..adversaries import Adversary, get_adversary
+from ..errors import ConfigurationError
+
+_SCOPES = ("global", "layer")
+
+
+def _build_adversary(name: str | None, options: dict[str, Any]) -> Adversary | None:
+    given = {key: value for key, value in options.items() if value is not None}
+    if name is None or name == "none":
+        return None
+    return get_adversary(name, **given)
+
+
+def _check_start(name: str, start: float) -> None:
+    if start < 0 or (start > 1 and start != int(start)):
+        raise ConfigurationError(
+            f"{name} must be a number of steps, or a fraction of training below 1, got {start}: pass e.g. 100 or 0.1"
+        )
+
+
+@dataclass
+class AdversaryOptions:
+    """How the input is attacked during training; every `None` means the method's own default.
+
+    Attributes:
+        adversary: Name of the method (`"fgm"`, `"pgd"`, `"freelb"`, `"freelb++"`, or one you registered); `"none"`
+            for plain training.
+        adversary_steps: Forward and backward passes per training step.
+        adversary_step_size: Length of one ascent step, in units of the word embeddings.
+        adversary_init_magnitude: Size of the random start; 0 makes the first pass clean.
+        adversary_max_norm: Radius of the ball of perturbations; 0 means none.
+        adversary_norm: `"l2"` or `"linf"`.
+        adversary_scope: `"sentence"` (one ball for all tokens) or `"token"` (one each).
+        adversary_layer: What is perturbed: 0 the embedding output, n the output of layer n.
+        adversary_start_step: Train plainly before this step; below 1 it is a fraction of all steps.
+        adversary_share_dropout: Use the same dropout masks in all passes of a step, as FreeLB's reference can.
+    """
+
+    adversary: str | None = field(default="freelb", metadata={"help": "Name of the method, or `none`."})
+    adversary_steps: int | None = field(default=None, metadata={"help": "Passes per training step."})
+    adversary_step_size: float | None = field(default=None, metadata={"help": "Length of one ascent step."})
+    adversary_init_magnitude: float | None = field(default=None, metadata={"help": "Size of the random start."})
+    adversary_max_norm: float | None = field(default=None, metadata={"help": "Radius of the ball; 0 means none."})
+    adversary_norm: str | None = field(default=None, metadata={"help": "l2 or linf."})
+    adversary_scope: str | None = field(default=None, metadata={"help": "sentence or token."})
+    adversary_layer: int = field(default=0, metadata={"help": "0: embedding output; n: output of layer n."})
+    adversary_start_step: float = field(default=0, metadata={"help": "Plain training before this step (or fraction)."})
+    adversary_share_dropout: bool = field(default=False, metadata={"help": "Same dropout masks in all passes."})
+
+    def build_adversary(self) -> Adversary | None:
+        """The adversary these options describe; `None` for plain training.
+
+        Raises:
+            UnknownNameError: If no adversary has the name.
+            ConfigurationError: If a value is refused.
+        """
+        options = ("steps", "step_size", "init_magnitude", "max_norm", "norm", "scope")
+        return _build_adversary(self.adversary, {key: getattr(self, f"adversary_{key}") for key in options})
+
+    def _check_adversary(self) -> None:
+        self.build_adversary()
+        _check_start("adversary_start_step", self.adversary_start_step)
+        if self.adversary_layer < 0:
+            raise ConfigurationError(f"adversary_layer must be 0 or a layer's number, got {self.adversary_layer}")
+
+
+@dataclass
+class AdversarialTrainingArguments(AdversaryOptions, TrainingArguments):
+    """`transformers.TrainingArguments` plus `AdversaryOptions`; no inherited default differs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_adversary()
+
+
+@dataclass
+class TicketOptions:
+    """How the ticket is searched for, drawn and fine-tuned.
+
+    The options of `TrainingArguments` (epochs, learning rate, saving, evaluation) speak of the fine-tuning; the
+    `adversary_*` options of the search.
+
+    Attributes:
+        search_epochs: Budget of the search, in epochs; it stops earlier when the ticket stops changing.
+        search_max_steps: Budget in steps instead, for a data set without a length; -1 means `search_epochs`.
+        search_learning_rate: Learning rate of the weights during the search; `None` means that of the fine-tuning.
+        search_warmup: Share of the budget over which the search's learning rates rise; they fall linearly after it.
+        gate_learning_rate: Learning rate of the gates.
+        gate_l1_heads: Weight of the sum of the absolute head gates in the loss.
+        gate_l1_neurons: The same for the neurons' gates.
+        head_sparsity: Fraction of the attention heads that is cut, in [0, 1).
+        neuron_sparsity: Fraction of the feed-forward neurons that is cut, in [0, 1).
+        head_scope: `"global"` ranks the heads of all layers together, `"layer"` each layer's own.
+        neuron_scope: The same for the neurons.
+        ticket_interval: Time between two tickets, as a fraction of an epoch.
+        ticket_patience: How many tickets in a row must resemble an earlier one for the search to stop.
+        ticket_tolerance: How far they may be from it (fraction of mask entries).
+        round_to: Round the number of kept neurons of a layer up to a multiple of this.
+        rewind: Fine-tune from the weights before the search; otherwise from those after it.
+        finetune_adversary: Adversary of the fine-tuning; `None` is plain fine-tuning. The `finetune_adversary_*`
+            options are those of `AdversaryOptions`.
+    """
+
+    search_epochs: float = field(default=1.0, metadata={"help": "Budget of the search, in epochs."})
+    search_max_steps: int = field(default=-1, metadata={"help": "Budget of the search in steps, if positive."})
+    search_learning_rate: float | None = field(default=None, metadata={"help": "None: that of the fine-tuning."})
+    search_warmup: float = field(default=0.1, metadata={"help": "Share of the search with a rising learning rate."})
+    gate_learning_rate: float = field(default=1e-2, metadata={"help": "Learning rate of the gates."})
+    gate_l1_heads: float = field(default=1e-4, metadata={"help": "Weight of the L1 norm of the head gates."})
+    gate_l1_neurons: float = field(default=1e-4, metadata={"help": "Weight of the L1 norm of the neuron gates."})
+    head_sparsity: float = field(default=1 / 6, metadata={"help": "Fraction of heads that is cut."})
+    neuron_sparsity: float = field(default=0.4, metadata={"help": "Fraction of feed-forward neurons that is cut."})
+    head_scope: str = field(default="global", metadata={"help": "Rank heads over all layers: global, or layer."})
+    neuron_scope: str = field(default="global", metadata={"help": "Rank neurons over all layers: global, or layer."})
+    ticket_interval: float = field(default=0.05, metadata={"help": "Epochs between two tickets."})
+    ticket_patience: int = field(default=5, metadata={"help": "Similar tickets in a row before the search stops."})
+    ticket_tolerance: float = field(default=0.1, metadata={"help": "Largest distance between similar tickets."})
+    round_to: int = field(default=1, metadata={"help": "Round kept neurons up to a multiple."})
+    rewind: bool = field(default=True, metadata={"help": "Fine-tune from the weights before the search."})
+    finetune_adversary: str | None = field(default=None, metadata={"help": "Adversary of the fine-tuning."})
+    finetune_adversary_steps: int | None = field(default=None, metadata={"help": "See adversary_steps."})
+    finetune_adversary_step_size: float | None = field(default=None, metadata={"help": "See adversary_step_size."})
+    finetune_adversary_init_magnitude: float | None = field(
+        default=None, metadata={"help": "See adversary_init_magnitude."}
+    )
+    finetune_adversary_max_norm: float | None = field(default=None, metadata={"help": "See adversary_max_norm."})
+    finetune_adversary_norm: str | None = field(default=None, metadata={"help": "See adversary_norm."})
+    finetune_adversary_scope: str | None = field(default=None, metadata={"help": "See adversary_scope."})
+    finetune_adversary_layer: int = field(default=0, metadata={"help": "See adversary_layer."})
+    finetune_adversary_start_step: float = field(default=0, metadata={"help": "See adversary_start_step."})
+    finetune_adversary_share_dropout: bool = field(default=False, metadata={"help": "See adversary_share_dropout."})
+
+    def finetune_adversary_options(self) -> AdversaryOptions:
+        """The `finetune_adversary_*` options under the names of `AdversaryOptions`."""
+        return AdversaryOptions(**{f.name: getattr(self, f"finetune_{f.name}") for f in fields(AdversaryOptions)})
+
+    def _check_ticket_options(self) -> None:
+        for name in ("head_sparsity", "neuron_sparsity"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} must be in [0, 1), got {getattr(self, name)}: it is a fraction")
+        for name in ("head_scope", "neuron_scope"):
+            if getattr(self, name) not in _SCOPES:
+                raise ConfigurationError(f"{name} must be one of {', '.join(_SCOPES)}, got {getattr(self, name)!r}")
+        for name in ("search_epochs", "ticket_interval", "ticket_tolerance", "gate_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("ticket_patience", "round_to"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("gate_l1_heads", "gate_l1_neurons", "search_warmup"):
+            if getattr(self, name) < 0:
+                raise ConfigurationError(f"{name} must not be negative, got {getattr(self, name)}")
+        self.finetune_adversary_options()._check_adversary()
+
+
+@dataclass
+class RobustTicketArguments(TicketOptions, AdversarialTrainingArguments):
+    """`AdversarialTrainingArguments` plus `TicketOptions`; no inherited default differs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_ticket_options()

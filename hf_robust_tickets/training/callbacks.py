@@ -1,0 +1,142 @@
+"""The callback that watches the gates and ends the search."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
+
+from ..errors import ConfigurationError, TicketError
+from ..tickets import EarlyBirdDetector, RobustTicket, draw_ticket, get_gates, mask_distance
+
+logger = logging.getLogger(__name__)
+
+
+class EarlyBirdCallback(TrainerCallback, ExportableState):
+    """Draws a ticket from the gates at regular intervals and stops training when it no longer changes.
+
+    Works on any `Trainer` whose model has gates (`attach_gates(model)` before training). Under data parallelism the
+    gates are equal on all ranks, and the ticket is a deterministic function of them: all ranks stop together.
+
+    Args:
+        head_sparsity: Fraction of heads that a ticket cuts.
+        neuron_sparsity: Fraction of feed-forward neurons that it cuts.
+        head_scope: `"global"` or `"layer"`; see `draw_ticket`.
+        neuron_scope: The same for neurons.
+        interval: Time between two tickets, as a fraction of an epoch.
+        patience: How many tickets in a row must resemble an earlier one.
+        tolerance: How far they may be from it, as a fraction of mask entries.
+        round_to: See `draw_ticket`.
+
+    Attributes:
+        log: One dict per ticket: `step`, `epoch`, `stop`, and, from the second on, `head_distance` and
+            `neuron_distance` to the ticket before, and `head_distance_window` and `neuron_distance_window`: the
+            largest distance of the oldest ticket still compared to those after it, which the tolerance bounds.
+        tickets: All tickets drawn so far.
+        ticket: The early-bird ticket; `None` before the search has converged.
+    """
+
+    def __init__(
+        self,
+        head_sparsity: float = 1 / 6,
+        neuron_sparsity: float = 0.4,
+        head_scope: str = "global",
+        neuron_scope: str = "global",
+        interval: float = 0.05,
+        patience: int = 5,
+        tolerance: float = 0.1,
+        round_to: int = 1,
+    ) -> None:
+        if interval <= 0:
+            raise ConfigurationError(f"interval must be a positive fraction of an epoch, got {interval}")
+        self._draw_options = {
+            "head_sparsity": head_sparsity,
+            "neuron_sparsity": neuron_sparsity,
+            "head_scope": head_scope,
+            "neuron_scope": neuron_scope,
+            "round_to": round_to,
+        }
+        self._rule = {"interval": interval, "patience": patience, "tolerance": tolerance}
+        self._detector = EarlyBirdDetector(tolerance=tolerance, patience=patience)
+        self._steps_per_epoch = 0.0
+        self.log: list[dict[str, Any]] = []
+
+    @property
+    def tickets(self) -> list[RobustTicket]:
+        """All tickets drawn so far."""
+        return self._detector.history
+
+    @property
+    def ticket(self) -> RobustTicket | None:
+        """The early-bird ticket, or `None` while there is none."""
+        return self._detector.ticket
+
+    @property
+    def last_ticket(self) -> RobustTicket | None:
+        """The newest ticket, converged or not."""
+        return self.tickets[-1] if self.tickets else None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Checks that there is something to watch.
+
+        Raises:
+            TicketError: If the model has no gates.
+        """
+        self._gates(kwargs["model"])
+        self._steps_per_epoch = _steps_per_epoch(args, state, kwargs.get("train_dataloader"))
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Draws a ticket when the interval is over, and stops the training when the tickets have settled."""
+        interval = max(1, round(self._rule["interval"] * self._steps_per_epoch))
+        if state.global_step % interval == 0:
+            self._record(draw_ticket(self._gates(kwargs["model"]), **self._draw_options), state)
+            if self.ticket is not None:
+                control.should_training_stop = True
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the options, and everything drawn so far."""
+        return {"args": {**self._draw_options, **self._rule}, "attributes": {"progress": self.progress}}
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """All that was drawn and logged so far, as JSON."""
+        return {"log": self.log, "detector": self._detector.state_dict()}
+
+    @progress.setter
+    def progress(self, value: dict[str, Any]) -> None:
+        self.log = value["log"]
+        self._detector.load_state_dict(value["detector"])
+
+    def _record(self, ticket: RobustTicket, state: TrainerState) -> None:
+        record: dict[str, Any] = {"step": state.global_step, "epoch": state.epoch}
+        if self.tickets:
+            distance = mask_distance(self.tickets[-1], ticket)
+            record |= {"head_distance": distance.heads, "neuron_distance": distance.neurons}
+        record["stop"] = self._detector.update(ticket)
+        if self._detector.distance is not None:
+            window = self._detector.distance
+            record |= {"head_distance_window": window.heads, "neuron_distance_window": window.neurons}
+        self.log.append(record)
+        logger.info("ticket at step %d: %s", state.global_step, record)
+
+    @staticmethod
+    def _gates(model: nn.Module) -> Any:
+        gates = get_gates(model)
+        if gates is None:
+            raise TicketError("the model has no gates to watch: call attach_gates(model) before training")
+        return gates
+
+
+def _steps_per_epoch(args: TrainingArguments, state: TrainerState, dataloader: Any) -> float:
+    try:
+        return max(1.0, len(dataloader) / args.gradient_accumulation_steps)
+    except TypeError:
+        # A stream has no length: the budget of the run stands for the epoch.
+        return float(state.max_steps)

@@ -1,0 +1,96 @@
+"""What a training phase costs: measured seconds and bytes beside theoretical operations, never mixed."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
+
+_PROC = Path("/proc/self")
+
+
+@dataclass
+class PhaseCost:
+    """Cost of one phase.
+
+    Attributes:
+        seconds: Wall-clock time of the training loop, over all runs when it was resumed.
+        steps: Optimiser steps.
+        passes: Forward and backward passes over a micro-batch, those of the adversary counted.
+        theoretical_flops: Floating-point operations by the Trainer's estimate (6 per weight and token, embeddings
+            left out), all passes counted. Not a measurement.
+        peak_memory_bytes: Most memory held: of the accelerator's allocator, or of the process on a CPU.
+    """
+
+    seconds: float = 0.0
+    steps: int = 0
+    passes: int = 0
+    theoretical_flops: float = 0.0
+    peak_memory_bytes: int = 0
+
+    def as_dict(self) -> dict[str, float]:
+        """The fields, as JSON scalars."""
+        return asdict(self)
+
+
+class CostCallback(TrainerCallback, ExportableState):
+    """Measures the phase it trains along with; its counts travel in checkpoints.
+
+    Args:
+        seconds: Time spent in earlier runs of the same phase.
+        passes: Passes made in earlier runs.
+    """
+
+    def __init__(self, seconds: float = 0.0, passes: int = 0) -> None:
+        self.passes = passes
+        self._seconds_before = seconds
+        self._began: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the phase so far."""
+        return self._seconds_before + (0.0 if self._began is None else time.perf_counter() - self._began)
+
+    def cost(self, state: Any) -> PhaseCost:
+        """The cost so far; `state` is the `TrainerState` of the phase."""
+        return PhaseCost(self.seconds, state.global_step, self.passes, state.total_flos, peak_memory_bytes())
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Starts the clock."""
+        reset_peak_memory()
+        self._began = time.perf_counter()
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        """Stops the clock."""
+        self._seconds_before, self._began = self.seconds, None
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"args": {"seconds": self.seconds, "passes": self.passes}, "attributes": {}}
+
+
+def reset_peak_memory() -> None:
+    """Starts a new measurement of `peak_memory_bytes`, where the system can (CUDA, Linux)."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif (_PROC / "clear_refs").exists():
+        (_PROC / "clear_refs").write_text("5")
+
+
+def peak_memory_bytes() -> int:
+    """Peak since `reset_peak_memory` (since the start of the process where the system cannot reset it)."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    if (_PROC / "status").exists():
+        for line in (_PROC / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,282 @@
+"""The whole job as one `Trainer`: search, early-bird stop, draw, prune, fine-tune."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from transformers import TrainingArguments, set_seed
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType, TrainOutput
+
+from ..architectures import get_architecture
+from ..errors import ConfigurationError
+from ..tickets import RobustTicket, attach_gates, detach_gates, get_gates, is_pruned, prune_
+from .arguments import AdversaryOptions, TicketOptions
+from .callbacks import EarlyBirdCallback
+from .cost import CostCallback
+from .gated import GatedTrainer
+from .job import JobFolder, describe_job, refuse_foreign_checkpoint
+from .saving import explain_failed_save, last_complete_checkpoint
+
+logger = logging.getLogger(__name__)
+
+# Where the fine-tuning saves by epoch or by the best metric, the search, which has neither, saves this often.
+_SEARCH_SAVES = 0.25
+
+
+class RobustTicketTrainer(GatedTrainer):
+    """`Trainer` whose `train()` makes the model small first: EarlyRobust (Xi et al., EMNLP 2022, algorithm 1).
+
+    `train()` searches with adversarial training and gates on heads and neurons, stops when the ticket no longer
+    changes, rewinds the weights, cuts heads and neurons out of `model` in place, and fine-tunes what is left. Both
+    phases are the Trainer's own loop, so a subclass that overrides `compute_loss` or the data loaders is obeyed in
+    both. Callbacks passed by the user see the fine-tuning alone.
+
+    Args:
+        *args: As for `Trainer`. `args` is a `RobustTicketArguments`, or any `TrainingArguments`, with all ticket
+            options at their defaults.
+        ticket: A ticket to use as it is (a `random_ticket`, one drawn before): no search.
+        callbacks: As for `Trainer`.
+        **kwargs: As for `Trainer`.
+
+    Attributes:
+        ticket: The `RobustTicket`; `None` before `train()` has drawn it.
+        tickets: All tickets drawn in the search, oldest first.
+        search_log: One dict per ticket drawn in the search; see `EarlyBirdCallback.log`.
+        converged: Whether the search stopped by itself; `None` before it has ended.
+        cost: Per phase (`search`, `finetune`), the fields of `PhaseCost`.
+
+    Raises:
+        ConfigurationError: For a ready-made optimiser, a pruned model, FSDP or DeepSpeed.
+        UnknownArchitectureError: If the model's family is not known.
+    """
+
+    def __init__(
+        self, *args: Any, ticket: RobustTicket | None = None, callbacks: list[Any] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, adversary=None, callbacks=callbacks, **kwargs)
+        self.ticket_options = self.args if isinstance(self.args, TicketOptions) else TicketOptions()
+        self._search_adversary = self.args if isinstance(self.args, AdversaryOptions) else AdversaryOptions()
+        self._refuse_unsupported()
+        self._user_callbacks = callbacks or []
+        self._given_ticket = ticket
+        self.ticket: RobustTicket | None = None
+        self.tickets: list[RobustTicket] = []
+        self.search_log: list[dict[str, Any]] = []
+        self.converged: bool | None = None
+        self.cost: dict[str, dict[str, float]] = {}
+        self._use_finetune_adversary()
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """Runs the whole job; afterwards `self.model` is the small model.
+
+        Args:
+            resume_from_checkpoint: `True` continues in whichever phase was cut off. A path is a checkpoint of the
+                fine-tuning phase of this job.
+            trial: Not supported.
+            ignore_keys_for_eval: As for `Trainer.train`.
+
+        Returns:
+            The output of the fine-tuning phase.
+
+        Raises:
+            CheckpointError: If the output folder belongs to another job, or there is nothing to resume.
+            ConfigurationError: If `trial` is given.
+        """
+        if trial is not None:
+            raise ConfigurationError(
+                "RobustTicketTrainer cannot run hyper-parameter trials: tune with AdversarialTrainer, then search once"
+            )
+        with self._without_model_init():
+            job = self._open_job(resume=bool(resume_from_checkpoint))
+            if self.ticket is None:
+                self.search(resume_from_checkpoint=bool(resume_from_checkpoint), _job=job)
+            self._draw(job)
+            checkpoint = self._finetuning_checkpoint(resume_from_checkpoint)
+            set_seed(self.args.seed)
+            output = super().train(checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
+        self._close_phase("finetune", job)
+        return output
+
+    def search(self, resume_from_checkpoint: bool = False, _job: JobFolder | None = None) -> RobustTicket:
+        """The first phase alone: finds the ticket and leaves the model dense, as fine-tuning will start from it.
+
+        Args:
+            resume_from_checkpoint: Continue a search that was cut off.
+
+        Returns:
+            The ticket, also in `self.ticket` and in the output folder.
+        """
+        job = _job or self._open_job(resume=resume_from_checkpoint)
+        if self.ticket is not None:
+            return self.ticket
+        if self._given_ticket is not None:
+            return self._finish_search(job, self._given_ticket, EarlyBirdCallback())
+        set_seed(self.args.seed)
+        attach_gates(self.model)
+        try:
+            with self._searching() as search_args:
+                checkpoint = last_complete_checkpoint(search_args.output_dir) if resume_from_checkpoint else None
+                super().train(checkpoint)
+                self._close_phase("search", job)
+                callback = next(c for c in self.callback_handler.callbacks if isinstance(c, EarlyBirdCallback))
+        finally:
+            detach_gates(self.model)
+        return self._finish_search(job, callback.ticket or callback.last_ticket, callback)
+
+    def _finish_search(self, job: JobFolder, ticket: RobustTicket | None, callback: EarlyBirdCallback) -> RobustTicket:
+        if ticket is None:
+            raise ConfigurationError(
+                f"the search ended after {self.state.global_step} steps without a ticket: raise search_epochs, or "
+                "lower ticket_interval"
+            )
+        searched = self._given_ticket is None
+        self.converged = (callback.ticket is not None) if searched else None
+        if self.converged is False:
+            logger.warning(
+                "the ticket still changed when the search's budget ended (%d tickets, tolerance %g): the last one is "
+                "used; raise search_epochs or ticket_tolerance",
+                len(callback.log),
+                self.ticket_options.ticket_tolerance,
+            )
+        self.ticket, self.search_log, self.tickets = ticket, callback.log, callback.tickets
+        with explain_failed_save(self.args.output_dir):
+            if not self.ticket_options.rewind:
+                job.save_weights(job.end, self.model)
+            job.save_ticket(ticket, {"searched": searched, "converged": self.converged}, callback.progress)
+        self.accelerator.wait_for_everyone()
+        return ticket
+
+    def _open_job(self, resume: bool) -> JobFolder:
+        """Makes the output folder ours and brings the model and what is known to where the job stands."""
+        job = JobFolder(self.args.output_dir, writes=self.args.should_save)
+        if is_pruned(self.model):
+            raise ConfigurationError("the model is pruned already: pass the dense model to start or resume a job")
+        description = describe_job(self.model, self.ticket_options, self._search_adversary, self.args.seed)
+        given = self._given_ticket
+        job.open({**description, "given_ticket": None if given is None else given.fingerprint()}, resume=resume)
+        if not job.start.exists():
+            with explain_failed_save(self.args.output_dir):
+                job.save_weights(job.start, self.model)
+        self.accelerator.wait_for_everyone()
+        if resume:
+            job.load_weights(job.start, self.model)
+            self.cost = job.load_cost()
+        if resume and job.ticket.exists():
+            self.ticket = RobustTicket.load(job.ticket)
+            self.search_log, self.tickets = job.load_progress()
+            self.converged = bool(self.search_log and self.search_log[-1]["stop"]) if given is None else None
+        return job
+
+    def _draw(self, job: JobFolder) -> None:
+        """Puts the weights back and cuts; optimiser and wrappers are built anew, since parameters are new objects."""
+        job.load_weights(job.start if self.ticket_options.rewind else job.end, self.model)
+        prune_(self.model, self.ticket)
+        self.model_wrapped = self.model
+        self.optimizer, self.lr_scheduler, self._created_lr_scheduler = None, None, False
+        self.remove_callback(CostCallback)
+        self.add_callback(CostCallback())
+
+    def _finetuning_checkpoint(self, resume: str | bool | None) -> str | None:
+        checkpoint = last_complete_checkpoint(self.args.output_dir) if resume is True else resume or None
+        if checkpoint is not None:
+            refuse_foreign_checkpoint(checkpoint, self.ticket)
+        return checkpoint
+
+    def _close_phase(self, name: str, job: JobFolder) -> None:
+        self.cost[name] = self.cost_callback.cost(self.state).as_dict()
+        job.save_cost(self.cost)
+
+    @contextmanager
+    def _searching(self) -> Iterator[TrainingArguments]:
+        """While it lasts, this trainer has the arguments, adversary and callbacks of the search."""
+        options, before = self.ticket_options, (self.args, list(self.callback_handler.callbacks))
+        self.args = _search_arguments(self.args, options)
+        self.gate_learning_rate, self.gate_l1 = (
+            options.gate_learning_rate,
+            (options.gate_l1_heads, options.gate_l1_neurons),
+        )
+        self._set_adversary(self._search_adversary.build_adversary(), self._search_adversary)
+        for callback in self._user_callbacks:
+            self.remove_callback(callback)
+        self.add_callback(_early_bird_callback(options))
+        try:
+            yield self.args
+        finally:
+            self.args, self.callback_handler.callbacks = before
+            self._use_finetune_adversary()
+
+    @contextmanager
+    def _without_model_init(self) -> Iterator[None]:
+        """Makes the model once: `Trainer.train` would make it anew, dense, at the start of each phase."""
+        model_init = self.model_init
+        if model_init is not None:
+            set_seed(self.args.seed)
+            self.model = self.call_model_init()
+            self._move_model_to_device(self.model, self.args.device)
+            self.model_wrapped = self.model
+        self.model_init = None
+        try:
+            yield
+        finally:
+            self.model_init = model_init
+
+    def _use_finetune_adversary(self) -> None:
+        adversary = self.ticket_options.finetune_adversary_options()
+        self._set_adversary(adversary.build_adversary(), adversary)
+
+    def _refuse_unsupported(self) -> None:
+        get_architecture(self.model)
+        if self.optimizer is not None:
+            raise ConfigurationError(
+                "a ready-made optimiser holds the dense parameters, which pruning replaces: pass "
+                "optimizer_cls_and_kwargs=(cls, kwargs) instead of optimizers"
+            )
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            raise ConfigurationError(
+                "tickets are searched and pruned on whole models, got FSDP or DeepSpeed: use torchrun (DDP) for the "
+                "job, and shard the pruned model afterwards"
+            )
+        if get_gates(self.model) is not None:
+            raise ConfigurationError("the model has gates already: call detach_gates(model) first")
+
+
+def _early_bird_callback(options: TicketOptions) -> EarlyBirdCallback:
+    return EarlyBirdCallback(
+        head_sparsity=options.head_sparsity,
+        neuron_sparsity=options.neuron_sparsity,
+        head_scope=options.head_scope,
+        neuron_scope=options.neuron_scope,
+        interval=options.ticket_interval,
+        patience=options.ticket_patience,
+        tolerance=options.ticket_tolerance,
+        round_to=options.round_to,
+    )
+
+
+def _search_arguments(args: TrainingArguments, options: TicketOptions) -> TrainingArguments:
+    """The arguments of the fine-tuning, with those that the search has of its own."""
+    search = copy.copy(args)
+    search.output_dir = JobFolder(args.output_dir, writes=False).search.as_posix()
+    search.num_train_epochs = options.search_epochs
+    search.max_steps = options.search_max_steps
+    search.learning_rate = options.search_learning_rate or args.learning_rate
+    search.lr_scheduler_type = SchedulerType.LINEAR
+    search.warmup_steps = options.search_warmup
+    search.eval_strategy = IntervalStrategy.NO
+    search.eval_on_start = False
+    search.load_best_model_at_end = False
+    search.push_to_hub = False
+    search.save_total_limit = 1
+    if args.save_strategy in (SaveStrategy.EPOCH, SaveStrategy.BEST):
+        search.save_strategy = SaveStrategy.STEPS
+        search.save_steps = _SEARCH_SAVES
+    return search

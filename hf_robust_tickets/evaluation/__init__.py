@@ -1,0 +1,21 @@
+"""Is it robust? Attacks on text classifiers, and what they found."""
+
+from __future__ import annotations
+
+from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, register_recipe
+from .resources import fetch_resource
+from .result import ExampleOutcome, RecipeResult, RobustnessReport
+from .textattack import evaluate_robustness
+
+__all__ = [
+    "ExampleOutcome",
+    "RecipeContext",
+    "RecipeResult",
+    "RobustnessReport",
+    "check_resources",
+    "evaluate_robustness",
+    "fetch_resource",
+    "get_recipe",
+    "list_recipes",
+    "register_recipe",
+]

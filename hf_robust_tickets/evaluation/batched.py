@@ -1,0 +1,153 @@
+"""The attacked model as attacks see it: texts in, logits out, without a token of padding more than needed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigurationError, DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TextInput = str | tuple[str, str]
+"""What a tokenizer takes for one example: a text, or a pair of texts."""
+
+UNLIMITED = 1_000_000
+"""Tokenizers without a limit report 1e30."""
+
+DEFAULT_MAX_LENGTH = 512
+"""Truncation where the tokenizer has no limit, as in TextAttack's wrapper."""
+
+
+@dataclass
+class VictimStatistics:
+    """What the attacks cost the model.
+
+    Attributes:
+        texts: Texts that were asked about.
+        forwarded: Texts that went through the model; the others were in the cache.
+        batches: Forward calls.
+    """
+
+    texts: int = 0
+    forwarded: int = 0
+    batches: int = 0
+
+
+class Victim:
+    """A classifier and its tokenizer as one function from texts to logits.
+
+    TextAttack's wrapper pads every batch to the tokenizer's maximum, 512 tokens for a sentence of 20. Here the texts
+    of a call are sorted by length, cut into batches, padded to the longest of each batch, and answered from a cache
+    where they were asked before. Logits differ from the other wrapper's by rounding.
+
+    Args:
+        model: A sequence classifier; it stays on its device, in its mode (see `evaluation_mode`).
+        tokenizer: Its tokenizer.
+        batch_size: Most texts per forward call.
+        max_length: Truncation in tokens; None for the tokenizer's limit.
+        bf16: Whether to run the model under bfloat16 autocast: faster where the hardware has it, rounder logits.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int = 64,
+        max_length: int | None = None,
+        bf16: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigurationError(f"expected batch_size >= 1, got {batch_size}")
+        if batch_size > 1 and tokenizer.pad_token_id is None:
+            raise ConfigurationError(
+                "expected a tokenizer with a padding token, got none: set tokenizer.pad_token and "
+                "model.config.pad_token_id, or batch_size=1"
+            )
+        self.model = model
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.max_length = max_length or _length_limit(model, tokenizer)
+        self.bf16 = bf16
+        self.statistics = VictimStatistics()
+        self._cache: dict[TextInput, Tensor] = {}
+
+    def __call__(self, texts: Sequence[TextInput]) -> Tensor:
+        """Logits of texts.
+
+        Args:
+            texts: Texts, or pairs.
+
+        Returns:
+            Logits, (texts, classes), float32, on the CPU.
+
+        Raises:
+            DataError: If the model answers with NaN or infinity.
+        """
+        if not texts:
+            return torch.empty(0, self.model.config.num_labels)
+        unseen = [text for text in dict.fromkeys(texts) if text not in self._cache]
+        self.statistics.texts += len(texts)
+        self.statistics.forwarded += len(unseen)
+        if unseen:
+            self._cache.update(zip(unseen, self._forward(unseen)))
+        return torch.stack([self._cache[text] for text in texts])
+
+    def forget(self) -> None:
+        """Empties the cache. Done after each example, it bounds memory and makes an example's logits independent of
+        which examples came before: a resumed evaluation gives the same bits.
+        """
+        self._cache.clear()
+
+    @torch.inference_mode()
+    def _forward(self, texts: list[TextInput]) -> Tensor:
+        encoded = self.tokenizer(texts, truncation=True, max_length=self.max_length)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        order = sorted(range(len(texts)), key=lambda i: (lengths[i], i))
+        device = next(self.model.parameters()).device
+        rows: list[Tensor] = [torch.empty(0)] * len(texts)
+        autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16)
+        for start in range(0, len(order), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            batch = {name: [values[i] for i in chosen] for name, values in encoded.items()}
+            if self.batch_size > 1:
+                batch = self.tokenizer.pad(batch, return_tensors="pt")
+            inputs = {name: torch.as_tensor(values, device=device) for name, values in batch.items()}
+            with autocast:
+                logits = self.model(**inputs).logits.float().cpu()
+            self.statistics.batches += 1
+            for i, row in zip(chosen, logits):
+                rows[i] = row
+        stacked = torch.stack(rows)
+        if not torch.isfinite(stacked).all():
+            raise DataError(
+                f"expected finite logits, got NaN or infinity for {int((~torch.isfinite(stacked)).any(1).sum())} of "
+                f"{len(texts)} texts: check the model's weights, or evaluate with bf16=False"
+            )
+        return stacked
+
+
+def _length_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The tokenizer's limit, but never more than the model has positions for."""
+    limit = tokenizer.model_max_length
+    limit = DEFAULT_MAX_LENGTH if limit is None or limit > UNLIMITED else limit
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return min(limit, positions) if positions and positions > 0 else limit
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Switches dropout and the like off; every module gets its own mode back at the end."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

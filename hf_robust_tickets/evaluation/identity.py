@@ -1,0 +1,94 @@
+"""What an evaluation was made with: fingerprints, versions, seeds."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import platform
+import random
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .examples import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PACKAGES = ("hf_robust_tickets", "textattack", "transformers", "torch", "numpy", "nltk", "sentence-transformers")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that bear on the figures; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def model_fingerprint(model: torch.nn.Module) -> str:
+    """sha256 over names, shapes, types and bytes of all weights and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        data = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(data.view(torch.uint8).numpy().tobytes() if data.numel() else b"")
+    return digest.hexdigest()
+
+
+def describe_model(model: PreTrainedModel) -> dict[str, Any]:
+    """Name, class, size, weights and ticket of the attacked model."""
+    config = model.config
+    return {
+        "name_or_path": getattr(config, "_name_or_path", "") or "",
+        "class": type(model).__name__,
+        "model_type": config.model_type,
+        "num_labels": config.num_labels,
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "sha256": model_fingerprint(model),
+        "robust_ticket": getattr(config, "robust_ticket", None),
+    }
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """sha256 over class, vocabulary, special tokens and what it makes of a sentence."""
+    probe = tokenizer("The quick-brown Fox doesn't jump, naïve!")["input_ids"]
+    parts = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items()), tokenizer.all_special_tokens, probe]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def sample_fingerprint(examples: Sequence[Example]) -> str:
+    """sha256 over rows, texts and labels of the sample."""
+    rows = [[example.index, example.texts, example.label] for example in examples]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def seeded(seed: int, recipe: str, index: int) -> Iterator[None]:
+    """Seeds `random`, NumPy and PyTorch for one example under one recipe, and puts their states back afterwards.
+
+    TextBugger and DeepWordBug draw from `random` and from NumPy. A seed per example makes its outcome independent of
+    which examples went before: a resumed evaluation equals an uninterrupted one.
+
+    Args:
+        seed: The evaluation's seed.
+        recipe: Name of the recipe.
+        index: Row of the example.
+    """
+    digest = hashlib.sha256(f"{seed}:{recipe}:{index}".encode()).digest()
+    derived = int.from_bytes(digest[:4], "big")
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        random.seed(derived)
+        np.random.seed(derived)
+        torch.manual_seed(derived)
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)

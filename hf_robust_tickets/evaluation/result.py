@@ -1,0 +1,317 @@
+"""What a robustness evaluation found: every example's outcome, the figures, and what they were obtained with."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import CheckpointError, ConfigurationError, UnknownNameError
+from . import metrics
+
+SCHEMA = "hf_robust_tickets/robustness"
+SCHEMA_VERSION = 1
+
+Text = str | dict[str, str]
+"""One text, or `{column: text}` for tasks on pairs of texts."""
+
+
+@dataclass(frozen=True)
+class ExampleOutcome:
+    """What became of one example under one recipe.
+
+    Attributes:
+        index: Row in the data set that was passed in.
+        label: The true class, in the model's numbering.
+        original: The text before the attack.
+        perturbed: The text that the attack ended with; the original where it was skipped.
+        outcome: "succeeded" (the attack fooled the model), "failed" (the model withstood), "skipped" (the model was
+            wrong to begin with and was not attacked).
+        queries: Texts that the attack asked the model about, the original among them.
+        original_prediction: Class predicted for `original`.
+        perturbed_prediction: Class predicted for `perturbed`.
+    """
+
+    index: int
+    label: int
+    original: Text
+    perturbed: Text
+    outcome: Literal["succeeded", "failed", "skipped"]
+    queries: int
+    original_prediction: int
+    perturbed_prediction: int
+
+
+@dataclass(frozen=True)
+class RecipeResult:
+    """All outcomes of one recipe; every figure is derived from them.
+
+    Attributes:
+        recipe: Name of the recipe.
+        outcomes: One per example of the sample, in its order.
+        seconds: Time spent in this recipe's attacks.
+        resources: What the recipe used: sentence encoder, word vectors.
+        not_comparable: Why the figures cannot be set beside published ones; empty when they can.
+        description: The attack's components and constants, as TextAttack prints them.
+    """
+
+    recipe: str
+    outcomes: tuple[ExampleOutcome, ...]
+    seconds: float = 0.0
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    not_comparable: tuple[str, ...] = ()
+    description: str = ""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many attacks succeeded, failed and were skipped."""
+        found = Counter(outcome.outcome for outcome in self.outcomes)
+        return {name: found[name] for name in ("succeeded", "failed", "skipped")}
+
+    @property
+    def num_examples(self) -> int:
+        """Size of the sample, skipped examples included."""
+        return len(self.outcomes)
+
+    @property
+    def clean_accuracy(self) -> float:
+        """(succeeded + failed) / all."""
+        return metrics.clean_accuracy(**self.counts)
+
+    @property
+    def accuracy_under_attack(self) -> float:
+        """Failed / all, in [0, 1]."""
+        return metrics.accuracy_under_attack(**self.counts)
+
+    @property
+    def attack_success_rate(self) -> float:
+        """Succeeded / (succeeded + failed), in [0, 1]; NaN when nothing was attacked."""
+        return metrics.attack_success_rate(**self.counts)
+
+    @property
+    def mean_queries(self) -> float:
+        """Mean number of queries over the attacked examples; NaN when nothing was attacked."""
+        queries = [outcome.queries for outcome in self.outcomes if outcome.outcome != "skipped"]
+        return sum(queries) / len(queries) if queries else math.nan
+
+    @property
+    def confidence_interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the accuracy under attack: the spread due to the sample of examples alone."""
+        return metrics.wilson_interval(self.counts["failed"], self.num_examples)
+
+    @property
+    def comparable(self) -> str:
+        """Whether the figures can be set beside published ones: "yes", or "no, because ..."."""
+        return "no, because " + "; ".join(self.not_comparable) if self.not_comparable else "yes"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON: the figures for people, the outcomes from which `from_dict` derives them again."""
+        lower, upper = self.confidence_interval
+        return {
+            "accuracy_under_attack": _number(self.accuracy_under_attack),
+            "confidence_interval": [lower, upper],
+            "attack_success_rate": _number(self.attack_success_rate),
+            "mean_queries": _number(self.mean_queries),
+            **self.counts,
+            "seconds": self.seconds,
+            "comparable_with_published_numbers": self.comparable,
+            "not_comparable": list(self.not_comparable),
+            "resources": dict(self.resources),
+            "description": self.description,
+            "outcomes": [asdict(outcome) for outcome in self.outcomes],
+        }
+
+    @classmethod
+    def from_dict(cls, recipe: str, values: Mapping[str, Any]) -> RecipeResult:
+        """The inverse of `to_dict`."""
+        return cls(
+            recipe=recipe,
+            outcomes=tuple(ExampleOutcome(**outcome) for outcome in values["outcomes"]),
+            seconds=values["seconds"],
+            resources=values["resources"],
+            not_comparable=tuple(values["not_comparable"]),
+            description=values["description"],
+        )
+
+
+@dataclass(frozen=True)
+class RobustnessReport(Mapping[str, RecipeResult]):
+    """The result of `evaluate_robustness`: a mapping from recipe to `RecipeResult`, and the circumstances.
+
+    Attributes:
+        results: The recipes that ran.
+        clean_accuracy: Accuracy on the sample without an attack, in [0, 1].
+        sample_ids: Rows of the data set that were used.
+        seed: Seed of the sample and of the attacks.
+        failures: Recipe -> reason, for the recipes that could not run.
+        settings: The arguments that bear on the figures.
+        model: What was attacked: name, class, number of parameters, sha256 of its weights, its ticket if any.
+        versions: Versions of the packages involved.
+        warnings: What a reader of the figures has to know.
+    """
+
+    results: Mapping[str, RecipeResult]
+    clean_accuracy: float
+    sample_ids: tuple[int, ...]
+    seed: int
+    failures: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def __getitem__(self, recipe: str) -> RecipeResult:
+        if recipe not in self.results:
+            reason = f" (it failed: {self.failures[recipe]})" if recipe in self.failures else ""
+            raise UnknownRecipeResult(f"expected one of {sorted(self.results)}, got {recipe!r}{reason}")
+        return self.results[recipe]
+
+    def __contains__(self, recipe: object) -> bool:
+        return recipe in self.results
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    @property
+    def clean_confidence_interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the clean accuracy."""
+        total = len(self.sample_ids)
+        return metrics.wilson_interval(round(self.clean_accuracy * total) if total else 0, total)
+
+    def to_table(self) -> list[dict[str, Any]]:
+        """One row per recipe, failed ones last: plain values for tables, data frames and cards."""
+        rows = [
+            {
+                "recipe": name,
+                "clean_accuracy": self.clean_accuracy,
+                "accuracy_under_attack": result.accuracy_under_attack,
+                "confidence_interval": result.confidence_interval,
+                "attack_success_rate": result.attack_success_rate,
+                "mean_queries": result.mean_queries,
+                "num_examples": result.num_examples,
+                "seconds": result.seconds,
+                "comparable": result.comparable,
+            }
+            for name, result in self.results.items()
+        ]
+        return rows + [{"recipe": name, "failure": reason} for name, reason in self.failures.items()]
+
+    def summary(self) -> str:
+        """A few lines of text: what a person wants to read first."""
+        lower, upper = self.clean_confidence_interval
+        lines = [
+            f"clean accuracy {self.clean_accuracy:.1%} [{lower:.1%}, {upper:.1%}] on {len(self.sample_ids)} examples"
+        ]
+        for name, result in self.results.items():
+            lower, upper = result.confidence_interval
+            lines.append(
+                f"{name}: accuracy under attack {result.accuracy_under_attack:.1%} [{lower:.1%}, {upper:.1%}], "
+                f"attack success rate {result.attack_success_rate:.1%}, {result.mean_queries:.1f} queries, "
+                f"{result.seconds:.1f} s; comparable with published numbers: {result.comparable}"
+            )
+        lines += [f"{name}: did not run: {reason}" for name, reason in self.failures.items()]
+        return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole report as JSON values."""
+        return {
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
+            "clean_accuracy": _number(self.clean_accuracy),
+            "num_examples": len(self.sample_ids),
+            "seed": self.seed,
+            "settings": dict(self.settings),
+            "model": dict(self.model),
+            "versions": dict(self.versions),
+            "warnings": list(self.warnings),
+            "failures": dict(self.failures),
+            "sample_ids": list(self.sample_ids),
+            "recipes": {name: result.to_dict() for name, result in self.results.items()},
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the report as JSON, atomically: a reader sees the old file or the new one.
+
+        Args:
+            path: The file; its folder is made if need be.
+        """
+        write_json(Path(path), self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> RobustnessReport:
+        """Reads what `save` wrote.
+
+        Raises:
+            CheckpointError: If the file is no report, or one of another schema version.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogatepass"))
+        except json.JSONDecodeError as error:
+            raise CheckpointError(f"expected a robustness report in {path}, got no valid JSON ({error})") from error
+        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+            raise CheckpointError(f"expected a robustness report (schema {SCHEMA!r}) in {path}, got another JSON file")
+        if values["schema_version"] != SCHEMA_VERSION:
+            raise CheckpointError(
+                f"expected schema version {SCHEMA_VERSION} in {path}, got {values['schema_version']}: "
+                "evaluate again, or read it with the version of hf_robust_tickets that wrote it"
+            )
+        accuracy = values["clean_accuracy"]
+        return cls(
+            results={name: RecipeResult.from_dict(name, result) for name, result in values["recipes"].items()},
+            clean_accuracy=math.nan if accuracy is None else accuracy,
+            sample_ids=tuple(values["sample_ids"]),
+            **{name: values[name] for name in ("seed", "failures", "settings", "model", "versions")},
+            warnings=tuple(values["warnings"]),
+        )
+
+
+class UnknownRecipeResult(UnknownNameError, KeyError):
+    """A recipe that the report does not hold; still a `KeyError`, as a mapping owes its users."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes JSON by way of a temporary file in the same folder.
+
+    Raises:
+        ConfigurationError: If the values cannot be written as JSON.
+    """
+    try:
+        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"expected plain values for {path.name}, got something else ({error})") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        # surrogatepass: texts may hold lone surrogates, which JSON readers take back
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value

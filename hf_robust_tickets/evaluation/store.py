@@ -1,0 +1,138 @@
+"""Outcomes on disk as they come, so that an evaluation that was cut off continues where it was."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError
+from .result import ExampleOutcome, write_json
+
+logger = logging.getLogger(__name__)
+
+OUTCOMES = "outcomes.jsonl"
+STATE = "evaluation_state.json"
+STORE_VERSION = 1
+
+
+class Outcomes:
+    """Outcomes by recipe and row, in memory.
+
+    Attributes:
+        found: Recipe -> row -> outcome.
+        seconds: Recipe -> time spent in it.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, dict[int, ExampleOutcome]] = {}
+        self.seconds: dict[str, float] = {}
+
+    def has(self, recipe: str, index: int) -> bool:
+        """Whether an example was already attacked with a recipe."""
+        return index in self.found.get(recipe, {})
+
+    def append(self, found: Mapping[str, ExampleOutcome], seconds: Mapping[str, float]) -> None:
+        """Adds the outcomes of one example.
+
+        Args:
+            found: Recipe -> outcome, all of the same example.
+            seconds: Recipe -> time it took.
+        """
+        for recipe, outcome in found.items():
+            self.found.setdefault(recipe, {})[outcome.index] = outcome
+            self.seconds[recipe] = self.seconds.get(recipe, 0.0) + seconds[recipe]
+
+
+class OutcomeStore(Outcomes):
+    """An append-only file with one line per example, and a file that says what the lines were made with.
+
+    A line holds an example's outcomes under all recipes that were run on it. It is flushed to disk before the next
+    example is begun; a line that was cut off in the middle is dropped and its example attacked again.
+
+    Args:
+        folder: Where the two files lie; made if need be.
+        circumstances: What must not change between runs: model, tokenizer, sample, settings.
+        recipes: Recipe -> its description. A recipe may be added later, but not change.
+        resume: False to start over: outcomes of an earlier run are removed.
+
+    Raises:
+        CheckpointError: If the folder holds outcomes of another evaluation, or damaged ones.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        circumstances: Mapping[str, Any],
+        recipes: Mapping[str, str],
+        resume: bool = True,
+    ) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / OUTCOMES
+        super().__init__()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state_path = self.folder / STATE
+        known: dict[str, str] = {}
+        if resume and state_path.exists():
+            known = self._check(state_path, circumstances, recipes)
+            self._read()
+        else:
+            # the state goes first: without it no outcomes are read
+            state_path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
+        state = {"version": STORE_VERSION, "circumstances": dict(circumstances), "recipes": {**known, **recipes}}
+        write_json(state_path, state)
+
+    def append(self, found: Mapping[str, ExampleOutcome], seconds: Mapping[str, float]) -> None:
+        """Adds the outcomes of one example and makes sure that they are on disk."""
+        line = json.dumps({"outcomes": {n: asdict(o) for n, o in found.items()}, "seconds": dict(seconds)})
+        with self.path.open("a", encoding="ascii") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        super().append(found, seconds)
+
+    def _check(self, path: Path, circumstances: Mapping[str, Any], recipes: Mapping[str, str]) -> dict[str, str]:
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            version, before, known = state["version"], state["circumstances"], state["recipes"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"expected the state of an evaluation in {path}, got something else: {error!r}"
+            ) from error
+        if version != STORE_VERSION:
+            raise CheckpointError(
+                f"expected state version {STORE_VERSION} in {path}, got {version}: pass resume=False"
+            )
+        now = json.loads(json.dumps(dict(circumstances)))
+        changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
+        changed += [f"recipe {name}" for name, text in recipes.items() if known.get(name, text) != text]
+        if changed:
+            raise CheckpointError(
+                f"expected the evaluation that was begun in {self.folder}, got another ({', '.join(changed)} differ): "
+                "pass another output_dir, or resume=False to start over"
+            )
+        return known
+
+    def _read(self) -> None:
+        if not self.path.exists():
+            return
+        content = self.path.read_bytes()
+        complete = content[: content.rfind(b"\n") + 1]
+        for number, line in enumerate(complete.splitlines(), start=1):
+            try:
+                values = json.loads(line)
+                found = {name: ExampleOutcome(**outcome) for name, outcome in values["outcomes"].items()}
+                super().append(found, values["seconds"])
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise CheckpointError(
+                    f"expected an outcome in line {number} of {self.path}, got a damaged line: pass resume=False"
+                ) from error
+        if len(complete) < len(content):
+            logger.warning("dropped an unfinished line of %s: its example is attacked again", self.path)
+            with self.path.open("r+b") as file:
+                file.truncate(len(complete))

@@ -28,6 +28,7 @@ from .modeling_robust_ticket import (
     derive,
     drop_selection,
     find_layers,
+    stock_class,
     unit_features,
     weight_dim,
 )
@@ -81,7 +82,7 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
     try:
         config = AutoConfig.from_pretrained(path_or_repo, **hub_options)
         check_record(getattr(config, "robust_ticket", None))
-        stock = _stock_class(config, auto_class)
+        stock = _class_for(config, auto_class)
         model, report = derive(stock).from_pretrained(path_or_repo, output_loading_info=True, **kwargs)
     except ConfigurationError:
         raise
@@ -137,7 +138,7 @@ def _require_pruned(model: nn.Module) -> None:
         raise TicketError("expected a model without gates, got a gated one: call detach_gates(model) before saving")
 
 
-def _stock_class(config: Any, auto_class: Any) -> type:
+def _class_for(config: Any, auto_class: Any) -> type:
     if auto_class is None:
         auto_class = (config.architectures or ["a class"])[0]
     if isinstance(auto_class, str):
@@ -154,8 +155,7 @@ def _stock_class(config: Any, auto_class: Any) -> type:
         raise ConfigurationError(
             f"expected an auto class or model class for {config.model_type!r} as auto_class=, got {auto_class!r}"
         )
-    stock = mapping[type(config)]
-    return stock if isinstance(stock, type) else stock[0]
+    return stock_class(config, mapping, (config.architectures or [None])[0])
 
 
 def _refuse_holes(model: PreTrainedModel, report: dict[str, Any], source: Any) -> None:

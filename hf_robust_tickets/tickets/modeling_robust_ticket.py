@@ -140,16 +140,21 @@ def check_record(record: Any) -> None:
             raise ValueError(f"expected a list of positive widths per layer in config.robust_ticket, got {widths!r}")
 
 
-def auto_map(config: Any) -> dict[str, str]:
+def auto_map(config: Any, model_class: str) -> dict[str, str]:
     """For every auto class that knows this configuration: the class of this file that it opens."""
     entries = {}
     for name in dir(modeling_auto):
         mapping = getattr(getattr(modeling_auto, name), "_model_mapping", None)
         if name.startswith("AutoModel") and mapping is not None and type(config) in mapping:
-            stock = mapping[type(config)]
-            if isinstance(stock, type):
-                entries[name] = f"{Path(__file__).stem}.{stock.__name__}"
+            entries[name] = f"{Path(__file__).stem}.{stock_class(config, mapping, model_class).__name__}"
     return entries
+
+
+def stock_class(config: Any, mapping: Any, model_class: str | None) -> type:
+    """The class that an auto class opens for a configuration; among several, the one that was saved."""
+    known = mapping[type(config)]
+    known = known if isinstance(known, (tuple, list)) else [known]
+    return next((stock for stock in known if stock.__name__ == model_class), known[0])
 
 
 class PrunedModel:
@@ -161,7 +166,7 @@ class PrunedModel:
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         shrink_to_widths(self, getattr(self.config, "robust_ticket", None))
-        self.config.auto_map = auto_map(self.config)
+        self.config.auto_map = auto_map(self.config, type(self).__name__)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:

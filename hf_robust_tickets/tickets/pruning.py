@@ -50,7 +50,7 @@ def prune_(model: PreTrainedModel, ticket: RobustTicket) -> PreTrainedModel:
         for layer, mask, all_mask in zip(architecture.layers(model), masks, all_masks):
             cut_units(layer, layout[kind], mask.nonzero().flatten(), selected=all_mask.nonzero().flatten().tolist())
     model.config.robust_ticket = _record(total, dense, layout)
-    model.config.auto_map = auto_map(model.config)
+    model.config.auto_map = auto_map(model.config, type(model).__name__)
     _become_pruned(model)
     model._ticket_bytes = total.to_bytes()
     return model

@@ -26,14 +26,85 @@ DISTILBERT = {
     "max_position_embeddings": 40,
     "num_labels": 3,
 }
+DEBERTA = {
+    **TEXT,
+    "relative_attention": True,
+    "pos_att_type": ["c2p", "p2c"],
+    "position_biased_input": False,
+    "pooler_hidden_size": 32,
+}
+ALBERT = {**TEXT, "embedding_size": 16, "num_hidden_layers": 4, "num_hidden_groups": 2}
+GPT2 = {
+    "vocab_size": 64,
+    "n_positions": 40,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_inner": 24,
+    "num_labels": 3,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+# Four groups of two query heads.
+LLAMA = {
+    **TEXT,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 4,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+MODERNBERT = {
+    **TEXT,
+    "num_hidden_layers": 3,
+    "local_attention": 4,
+    "cls_token_id": 1,
+    "sep_token_id": 2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+VIT = {
+    "image_size": 8,
+    "patch_size": 4,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "num_labels": 3,
+}
 # Name of the configuration class, its values, and the stem of its model classes.
 FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "albert": ("AlbertConfig", ALBERT, "Albert"),
     "bert": ("BertConfig", TEXT, "Bert"),
-    "roberta": ("RobertaConfig", TEXT, "Roberta"),
-    "xlm-roberta": ("XLMRobertaConfig", TEXT, "XLMRoberta"),
     "camembert": ("CamembertConfig", TEXT, "Camembert"),
-    "electra": ("ElectraConfig", {**TEXT, "embedding_size": 16}, "Electra"),
+    "deberta": ("DebertaConfig", DEBERTA, "Deberta"),
+    "deberta-v2": ("DebertaV2Config", DEBERTA, "DebertaV2"),
+    "deberta-v3": ("DebertaV2Config", {**DEBERTA, "share_att_key": True, "position_buckets": 8}, "DebertaV2"),
+    "deit": ("DeiTConfig", VIT, "DeiT"),
     "distilbert": ("DistilBertConfig", DISTILBERT, "DistilBert"),
+    "electra": ("ElectraConfig", {**TEXT, "embedding_size": 16}, "Electra"),
+    "gpt2": ("GPT2Config", GPT2, "GPT2"),
+    "llama": ("LlamaConfig", LLAMA, "Llama"),
+    "mistral": ("MistralConfig", LLAMA, "Mistral"),
+    "modernbert": ("ModernBertConfig", MODERNBERT, "ModernBert"),
+    "mpnet": ("MPNetConfig", TEXT, "MPNet"),
+    "qwen2": ("Qwen2Config", {k: v for k, v in LLAMA.items() if k != "head_dim"}, "Qwen2"),
+    "qwen3": ("Qwen3Config", LLAMA, "Qwen3"),
+    "roberta": ("RobertaConfig", TEXT, "Roberta"),
+    "vit": ("ViTConfig", VIT, "ViT"),
+    "xlm-roberta": ("XLMRobertaConfig", TEXT, "XLMRoberta"),
+}
+IMAGES = ("vit", "deit")
+# Class suffix of each task, and the auto class that opens it.
+TASKS = {
+    "sequence": ("ForSequenceClassification", "AutoModelForSequenceClassification"),
+    "token": ("ForTokenClassification", "AutoModelForTokenClassification"),
+    "choice": ("ForMultipleChoice", "AutoModelForMultipleChoice"),
+    "question": ("ForQuestionAnswering", "AutoModelForQuestionAnswering"),
+    "masked": ("ForMaskedLM", "AutoModelForMaskedLM"),
+    "causal": ("ForCausalLM", "AutoModelForCausalLM"),
+    "image": ("ForImageClassification", "AutoModelForImageClassification"),
 }
 
 
@@ -53,14 +124,38 @@ def tiny_model(family: str = "bert", head: str = "ForSequenceClassification", se
     return model.eval()
 
 
+def task_model(family: str, task: str) -> Any:
+    if family == "gpt2" and task == "causal":
+        return tiny_model(family, "LMHeadModel")
+    return tiny_model(family, TASKS[task][0], num_labels=2 if task == "question" else 3)
+
+
 def tiny_inputs(family: str = "bert", batch: int = 3, length: int = 11, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Inputs with padding in all rows but the first."""
+    """Images, or tokens with padding in all rows but the first."""
     generator = torch.Generator().manual_seed(seed)
+    if family in IMAGES:
+        return {"pixel_values": torch.randn(batch, 3, 8, 8, generator=generator)}
     ids = torch.randint(5, 64, (batch, length), generator=generator)
     mask = torch.ones(batch, length, dtype=torch.long)
     for row in range(1, batch):
         mask[row, length - 2 * row :] = 0
     return {"input_ids": ids * mask, "attention_mask": mask}
+
+
+def task_inputs(family: str, task: str, labels: bool = False) -> dict[str, torch.Tensor]:
+    """Inputs of the shape that a task wants, with labels on request."""
+    inputs = tiny_inputs(family)
+    if task == "choice":
+        inputs = {key: torch.stack([value, value.flip(0)], dim=1) for key, value in inputs.items()}
+    if labels:
+        one_per_row = torch.tensor([0, 1, 1])
+        if task == "question":
+            inputs |= {"start_positions": one_per_row, "end_positions": one_per_row + 1}
+        elif task in ("token", "masked", "causal"):
+            inputs["labels"] = inputs["input_ids"] % 3 if task == "token" else inputs["input_ids"]
+        else:
+            inputs["labels"] = one_per_row
+    return inputs
 
 
 def logits(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -1,0 +1,17 @@
+"""ModernBERT: fused query-key-value and fused gated feed-forward projections."""
+
+from __future__ import annotations
+
+from .base import Architecture, Cut, UnitGroup
+
+MODERNBERT = Architecture(
+    name="modernbert",
+    model_types=("modernbert",),
+    layer_path="layers.*",
+    heads=UnitGroup(
+        output="attn.Wo",
+        cuts=(Cut("attn.Wqkv", blocks=3), Cut("attn.Wo", "in")),
+        unit_size=("attn.head_dim",),
+    ),
+    neurons=UnitGroup(output="mlp.Wo", cuts=(Cut("mlp.Wi", blocks=2), Cut("mlp.Wo", "in"))),
+)

@@ -1,0 +1,21 @@
+"""ViT and DeiT."""
+
+from __future__ import annotations
+
+from .base import Architecture, plain_neurons, separate_heads
+
+VIT = Architecture(
+    name="vit",
+    model_types=("vit", "deit"),
+    layer_path="layers.*",
+    heads=separate_heads(
+        attention="attention",
+        q="q_proj",
+        k="k_proj",
+        v="v_proj",
+        output="attention.o_proj",
+        size="head_dim",
+        scaled=("num_attention_heads",),
+    ),
+    neurons=plain_neurons(up="mlp.fc1", down="mlp.fc2"),
+)

@@ -1,0 +1,207 @@
+"""The common tester: what must hold for every family and every task."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from hf_robust_tickets.architectures import get_architecture, known_model_types
+from hf_robust_tickets.tickets import (
+    attach_gates,
+    detach_gates,
+    export_dense,
+    load_pruned,
+    prune_,
+    random_ticket,
+    save_pruned,
+)
+from hf_robust_tickets.tickets.modeling_robust_ticket import count_units, find_layers
+from tests.tickets.models import FAMILIES, IMAGES, TASKS, logits, task_inputs, task_model, tiny_config
+
+_DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
+_CASES = [(family, "image" if family in IMAGES else "sequence") for family in FAMILIES]
+_CASES += [("bert", task) for task in ("token", "choice", "question", "masked")]
+_CASES += [(family, task) for family in ("deberta-v2", "mpnet", "albert") for task in ("token", "choice", "masked")]
+_CASES += [("modernbert", task) for task in ("token", "question", "masked")]
+_CASES += [(family, "causal") for family in _DECODERS]
+_CASES += [("gpt2", "token"), ("llama", "question"), ("distilbert", "masked"), ("roberta", "question")]
+all_cases = pytest.mark.parametrize(("family", "task"), _CASES, ids=["-".join(case) for case in _CASES])
+
+# Runs where this package cannot be imported.
+_STOCK_SCRIPT = """
+import json, pathlib, sys
+sys.modules["hf_robust_tickets"] = None
+import torch, transformers
+from safetensors.torch import load_file, save_file
+root = pathlib.Path(sys.argv[1])
+for folder in sorted(root.iterdir()):
+    auto = getattr(transformers, (folder / "auto.txt").read_text())
+    model = auto.from_pretrained(folder, trust_remote_code=True).eval()
+    with torch.no_grad():
+        save_file({"logits": model(**load_file(folder / "inputs.st"))[0].contiguous()}, folder / "stock.st")
+"""
+
+
+def pruned_model(family, task):
+    model = task_model(family, task)
+    return prune_(model, random_ticket(model, 0.4, 0.5, seed=1))
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Saves every case, and opens all of them in one process without this package."""
+    from safetensors.torch import save_file
+
+    root = tmp_path_factory.mktemp("checkpoints")
+    for family, task in _CASES:
+        folder = root / f"{family}-{task}"
+        save_pruned(pruned_model(family, task), folder)
+        save_file({k: v.contiguous() for k, v in task_inputs(family, task).items()}, folder / "inputs.st")
+        (folder / "auto.txt").write_text(TASKS[task][1])
+    home = tmp_path_factory.mktemp("home")
+    script = home / "stock.py"
+    script.write_text(_STOCK_SCRIPT)
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [sys.executable, str(script), str(root)],
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return root
+
+
+def test_every_registered_family_is_tested():
+    assert {tiny_config(family).model_type for family in FAMILIES} == set(known_model_types())
+
+
+@all_cases
+def test_mask_equals_prune(family, task):
+    model, inputs = task_model(family, task), task_inputs(family, task)
+    ticket = random_ticket(model, 0.4, 0.5, seed=1)
+    dense = logits(model, inputs)
+    gates = attach_gates(model)
+    with torch.no_grad():
+        for gate, mask in zip(gates.parameters(), (*ticket.heads, *ticket.neurons)):
+            gate.copy_(mask)
+    masked = logits(model, inputs)
+    detach_gates(model)
+    pruned = logits(prune_(model, ticket), inputs)
+    torch.testing.assert_close(pruned, masked, atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(masked, dense, atol=1e-3)  # or the comparison would say nothing
+
+
+@all_cases
+def test_save_equals_load_in_three_ways(family, task, checkpoints, tmp_path):
+    folder, inputs = checkpoints / f"{family}-{task}", task_inputs(family, task)
+    model = pruned_model(family, task)
+    expected = logits(model, inputs)
+    assert torch.equal(logits(load_pruned(folder), inputs), expected)
+    assert torch.equal(load_file(folder / "stock.st")["logits"], expected)
+    export_dense(model, tmp_path)
+    dense = getattr(transformers, TASKS[task][1]).from_pretrained(tmp_path)
+    torch.testing.assert_close(logits(dense, inputs), expected, atol=1e-6, rtol=1e-6)
+
+
+@all_cases
+def test_saving_again_is_exact(family, task, checkpoints, tmp_path):
+    folder = checkpoints / f"{family}-{task}"
+    load_pruned(folder).save_pretrained(tmp_path)
+    for name in ("config.json", "model.safetensors", "ticket.safetensors", "modeling_robust_ticket.py"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+@all_cases
+def test_plain_from_pretrained_fails_loudly(family, task, checkpoints):
+    with pytest.raises(RuntimeError, match="mismatch"):
+        getattr(transformers, TASKS[task][1]).from_pretrained(checkpoints / f"{family}-{task}")
+
+
+@all_cases
+def test_every_remaining_parameter_gets_a_gradient_and_learns(family, task):
+    dense, model, inputs = task_model(family, task), pruned_model(family, task), task_inputs(family, task, labels=True)
+    dense.train()(**inputs).loss.backward()
+    unused = {name for name, parameter in dense.named_parameters() if parameter.grad is None}
+    assert not any("layer" in name or ".h." in name for name in unused)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    model.train()
+    for _ in range(2):
+        loss = model(**inputs).loss
+        loss.backward()
+        assert {name for name, parameter in model.named_parameters() if parameter.grad is None} == unused
+        optimizer.step()
+        model.zero_grad()
+    assert model(**inputs).loss.isfinite()
+
+
+@all_cases
+def test_pruning_twice_equals_pruning_once(family, task):
+    inputs = task_inputs(family, task)
+    model, at_once = task_model(family, task), task_model(family, task)
+    first = random_ticket(model, 0.25, 0.3, seed=2)
+    prune_(model, first)
+    second = random_ticket(model, 0.3, 0.3, seed=3)
+    prune_(model, second)
+    prune_(at_once, first.compose(second))
+    assert torch.equal(logits(model, inputs), logits(at_once, inputs))
+    assert json.loads(json.dumps(model.config.robust_ticket)) == at_once.config.robust_ticket
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_travelling_file_finds_what_the_description_finds(family):
+    model = pruned_model(family, "image" if family in IMAGES else "sequence")
+    architecture = get_architecture(model)
+    layout = architecture.layout()
+    layers = find_layers(model, layout["layers"])
+    assert layers == architecture.layers(model)
+    assert [count_units(layer, layout["heads"]) for layer in layers] == architecture.num_heads(model)
+    assert [count_units(layer, layout["neurons"]) for layer in layers] == architecture.num_neurons(model)
+
+
+@pytest.mark.parametrize("family", _DECODERS)
+def test_pruned_decoders_generate_with_their_cache(family):
+    model, inputs = pruned_model(family, "causal"), {"input_ids": torch.tensor([[5, 6, 7, 8]])}
+    settings = {"max_new_tokens": 4, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    with_cache = model.generate(**inputs, **settings, use_cache=True)
+    assert torch.equal(with_cache, model.generate(**inputs, **settings, use_cache=False))
+
+
+def test_a_pipeline_opens_a_checkpoint_without_this_package(tmp_path):
+    model = pruned_model("bert", "sequence")
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijkl"]))
+    tokenizer = transformers.BertTokenizer(str(vocabulary))
+    save_pruned(model, tmp_path / "pruned", tokenizer=tokenizer)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import json, sys\nsys.modules['hf_robust_tickets'] = None\nfrom transformers import pipeline\n"
+        "classify = pipeline('text-classification', model=sys.argv[1], trust_remote_code=True, top_k=None)\n"
+        "print(json.dumps({row['label']: row['score'] for row in classify('a b c')[0]}))\n"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "pruned")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    scores = json.loads(done.stdout.splitlines()[-1])
+    expected = logits(model, tokenizer("a b c", return_tensors="pt")).softmax(-1)[0].tolist()
+    assert [scores[f"LABEL_{i}"] for i in range(3)] == pytest.approx(expected, abs=1e-6)
+    assert not Path(tmp_path / "hf_robust_tickets").exists()

@@ -80,7 +80,8 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
     kwargs.pop("trust_remote_code", None)
     hub_options = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
     try:
-        config = AutoConfig.from_pretrained(path_or_repo, **hub_options)
+        own = isinstance(auto_class, type) and issubclass(auto_class, PreTrainedModel)
+        config = (auto_class.config_class if own else AutoConfig).from_pretrained(path_or_repo, **hub_options)
         check_record(getattr(config, "robust_ticket", None))
         stock = _class_for(config, auto_class)
         model, report = derive(stock).from_pretrained(path_or_repo, output_loading_info=True, **kwargs)
@@ -121,7 +122,8 @@ def export_dense(
             keep = torch.arange(record[kind][i]) if ticket is None else getattr(ticket, kind)[i].nonzero().flatten()
             _grow_units(layer, record["layout"][kind], keep, record["dense"][kind][i])
     dense.__class__ = type(dense)._dense_class
-    del dense._ticket_bytes, dense.config.robust_ticket, dense.config.auto_map
+    dense.__dict__.pop("_ticket_bytes", None)
+    del dense.config.robust_ticket, dense.config.auto_map
     if path is not None:
         dense.save_pretrained(path)
         if tokenizer is not None:

@@ -6,16 +6,16 @@ import logging
 from typing import Any
 
 from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import ExportableState
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from ..errors import ConfigurationError, TicketError
 from ..tickets import EarlyBirdDetector, RobustTicket, draw_ticket, get_gates, mask_distance
+from .stateful import StatefulCallback
 
 logger = logging.getLogger(__name__)
 
 
-class EarlyBirdCallback(TrainerCallback, ExportableState):
+class EarlyBirdCallback(StatefulCallback):
     """Draws a ticket from the gates at regular intervals and stops training when it no longer changes.
 
     Works on any `Trainer` whose model has gates (`attach_gates(model)` before training). Under data parallelism the
@@ -88,6 +88,7 @@ class EarlyBirdCallback(TrainerCallback, ExportableState):
             TicketError: If the model has no gates.
         """
         self._gates(kwargs["model"])
+        self.restore(state)
         self._steps_per_epoch = _steps_per_epoch(args, state, kwargs.get("train_dataloader"))
 
     def on_step_end(
@@ -100,9 +101,9 @@ class EarlyBirdCallback(TrainerCallback, ExportableState):
             if self.ticket is not None:
                 control.should_training_stop = True
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the options, and everything drawn so far."""
-        return {"args": {**self._draw_options, **self._rule}, "attributes": {"progress": self.progress}}
+    def options(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {**self._draw_options, **self._rule}
 
     @property
     def progress(self) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
-from transformers.trainer_callback import ExportableState
+from transformers import TrainerState
+
+from .stateful import StatefulCallback
 
 _PROC = Path("/proc/self")
 
@@ -40,17 +41,16 @@ class PhaseCost:
         return asdict(self)
 
 
-class CostCallback(TrainerCallback, ExportableState):
+class CostCallback(StatefulCallback):
     """Measures the phase it trains along with; its counts travel in checkpoints.
 
-    Args:
-        seconds: Time spent in earlier runs of the same phase.
-        passes: Passes made in earlier runs.
+    Attributes:
+        passes: Forward and backward passes so far; the trainer counts them here.
     """
 
-    def __init__(self, seconds: float = 0.0, passes: int = 0) -> None:
-        self.passes = passes
-        self._seconds_before = seconds
+    def __init__(self) -> None:
+        self.passes = 0
+        self._seconds_before = 0.0
         self._began: float | None = None
 
     @property
@@ -58,12 +58,13 @@ class CostCallback(TrainerCallback, ExportableState):
         """Wall-clock time of the phase so far."""
         return self._seconds_before + (0.0 if self._began is None else time.perf_counter() - self._began)
 
-    def cost(self, state: Any) -> PhaseCost:
-        """The cost so far; `state` is the `TrainerState` of the phase."""
+    def cost(self, state: TrainerState) -> PhaseCost:
+        """The cost so far; `state` is that of the phase."""
         return PhaseCost(self.seconds, state.global_step, self.passes, state.total_flos, peak_memory_bytes())
 
-    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Starts the clock."""
+        self.restore(state)
         reset_peak_memory()
         self._began = time.perf_counter()
 
@@ -71,9 +72,14 @@ class CostCallback(TrainerCallback, ExportableState):
         """Stops the clock."""
         self._seconds_before, self._began = self.seconds, None
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
-        return {"args": {"seconds": self.seconds, "passes": self.passes}, "attributes": {}}
+    @property
+    def progress(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"seconds": self.seconds, "passes": self.passes}
+
+    @progress.setter
+    def progress(self, value: dict[str, Any]) -> None:
+        self._seconds_before, self.passes = value["seconds"], value["passes"]
 
 
 def reset_peak_memory() -> None:

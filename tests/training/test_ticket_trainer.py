@@ -1,0 +1,314 @@
+"""The whole job: phases, files, resuming, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback, TrainingArguments
+
+from hf_robust_tickets import (
+    RobustTicketArguments,
+    RobustTicketTrainer,
+    attach_gates,
+    get_architecture,
+    load_pruned,
+    random_ticket,
+)
+from hf_robust_tickets.errors import CheckpointError, ConfigurationError, UnknownArchitectureError
+from tests.tiny import tiny_bert, tiny_data
+
+HERE = Path(__file__).resolve()
+
+
+def make_args(folder, **options) -> RobustTicketArguments:
+    values = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": 8,
+        "num_train_epochs": 2,
+        "search_epochs": 2.0,
+        "adversary_steps": 2,
+        "ticket_interval": 0.25,
+        "ticket_patience": 2,
+        "ticket_tolerance": 0.5,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "report_to": "none",
+    }
+    return RobustTicketArguments(**(values | options))
+
+
+def make_trainer(folder, model=None, **options) -> RobustTicketTrainer:
+    kwargs = {key: options.pop(key) for key in ("callbacks", "ticket", "model_init", "optimizers") if key in options}
+    if "model_init" not in kwargs:
+        kwargs["model"] = model or tiny_bert(hidden_dropout_prob=0.1)
+    data = tiny_data(32)
+    return RobustTicketTrainer(args=make_args(folder, **options), train_dataset=data, eval_dataset=data, **kwargs)
+
+
+def test_whole_job(tmp_path):
+    trainer = make_trainer(tmp_path)
+    output = trainer.train()
+    architecture = get_architecture(trainer.model)
+    assert architecture.num_heads(trainer.model) == trainer.ticket.head_counts
+    assert architecture.num_neurons(trainer.model) == trainer.ticket.neuron_counts
+    assert sum(trainer.ticket.head_counts) == 8 - 1 and sum(trainer.ticket.neuron_counts) == 128 - 51
+    assert output.global_step == 8
+    assert trainer.converged and trainer.search_log[-1]["stop"]
+    # Patience 2 needs three tickets: the search cannot stop before, and it did stop before its budget of 8 steps.
+    assert 3 <= trainer.cost["search"]["steps"] < 8
+    assert trainer.cost["search"]["passes"] == 2 * trainer.cost["search"]["steps"]
+    assert trainer.cost["finetune"]["passes"] == trainer.cost["finetune"]["steps"] == 8
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {"ticket.safetensors", "ticket.json", "cost.json", "search_log.json", "job.json"} <= written
+    assert json.loads((tmp_path / "ticket.json").read_text())["converged"] is True
+    assert json.loads((tmp_path / "cost.json").read_text()) == trainer.cost
+    assert trainer.evaluate()["eval_loss"] > 0
+
+
+def test_saved_model_opens_with_equal_logits(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer.train()
+    trainer.save_model(str(tmp_path / "small"))
+    batch = {key: torch.tensor(value) for key, value in tiny_data(4)[:].items()}
+    with torch.no_grad():
+        expected = trainer.model.eval()(**batch).logits
+        torch.testing.assert_close(load_pruned(tmp_path / "small").eval()(**batch).logits, expected, rtol=0, atol=0)
+
+
+def test_gates_leave_no_trace(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer.train()
+    assert not [name for name, _ in trainer.model.named_parameters() if "gate" in name]
+    assert not [m for m in trainer.model.modules() if m._forward_pre_hooks]
+
+
+def test_rewinds_to_the_weights_before_the_search(tmp_path):
+    start = {name: value.clone() for name, value in tiny_bert(hidden_dropout_prob=0.1).state_dict().items()}
+    embedding = "bert.embeddings.word_embeddings.weight"
+    for rewind in (True, False):
+        trainer = make_trainer(tmp_path / str(rewind), rewind=rewind, learning_rate=1e-3)
+        seen = []
+        trainer.add_callback(AtBegin(seen))
+        trainer.train()
+        assert torch.equal(seen[-1], start[embedding]) is rewind
+
+
+class AtBegin(TrainerCallback):
+    def __init__(self, seen):
+        self.seen = seen
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        self.seen.append(model.get_input_embeddings().weight.detach().clone())
+
+
+def test_no_convergence_is_said(tmp_path, caplog):
+    trainer = make_trainer(tmp_path, ticket_tolerance=1e-6, ticket_patience=5, search_epochs=1.0)
+    trainer.train()
+    assert trainer.converged is False and not trainer.search_log[-1]["stop"]
+    assert "still changed when the search's budget ended" in caplog.text
+    assert json.loads((tmp_path / "ticket.json").read_text())["converged"] is False
+    assert trainer.ticket == trainer.tickets[-1]
+
+
+def test_user_callbacks_see_the_fine_tuning_alone(tmp_path):
+    steps = []
+
+    class Count(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            steps.append(args.output_dir)
+
+    trainer = make_trainer(tmp_path, callbacks=[Count()])
+    trainer.train()
+    assert steps == [str(tmp_path)] * 8
+
+
+def test_given_ticket_is_not_searched_for(tmp_path):
+    model = tiny_bert(hidden_dropout_prob=0.1)
+    ticket = random_ticket(model, head_sparsity=0.5, neuron_sparsity=0.5, seed=3)
+    trainer = make_trainer(tmp_path, model=model, ticket=ticket)
+    trainer.train()
+    assert trainer.ticket == ticket and "search" not in trainer.cost and trainer.converged is None
+    assert get_architecture(trainer.model).num_neurons(trainer.model) == ticket.neuron_counts
+
+
+def test_plain_training_arguments(tmp_path):
+    args = TrainingArguments(str(tmp_path), max_steps=2, save_strategy="no", report_to="none")
+    trainer = RobustTicketTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(160))
+    trainer.train()
+    assert sum(trainer.ticket.neuron_counts) == 128 - 51
+
+
+def test_model_init(tmp_path):
+    trainer = make_trainer(tmp_path, model_init=lambda: tiny_bert(hidden_dropout_prob=0.1))
+    trainer.train()
+    assert get_architecture(trainer.model).num_neurons(trainer.model) == trainer.ticket.neuron_counts
+    with_model = make_trainer(tmp_path / "2")
+    with_model.train()
+    assert trainer.ticket == with_model.ticket
+
+
+def test_finetuning_can_be_adversarial_too(tmp_path):
+    trainer = make_trainer(tmp_path, finetune_adversary="pgd", finetune_adversary_steps=3)
+    trainer.train()
+    assert trainer.cost["finetune"]["passes"] == 3 * 8
+
+
+def test_best_checkpoint_is_a_pruned_one(tmp_path):
+    trainer = make_trainer(
+        tmp_path, save_strategy="epoch", eval_strategy="epoch", load_best_model_at_end=True, save_total_limit=1
+    )
+    trainer.train()
+    assert get_architecture(trainer.model).num_neurons(trainer.model) == trainer.ticket.neuron_counts
+    assert not list((tmp_path / "search").glob("checkpoint-*"))
+    assert load_pruned(trainer.state.best_model_checkpoint) is not None
+
+
+# --- killing and resuming -------------------------------------------------------------------------------------------
+
+JOB = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.training.test_ticket_trainer import make_trainer
+from tests.tiny import tiny_bert
+import os, signal
+from transformers import TrainerCallback
+
+class Kill(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        searching = args.output_dir.endswith("search")
+        if searching == {searching} and state.global_step == {step}:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+trainer = make_trainer({folder!r}, model=tiny_bert(seed=99, hidden_dropout_prob=0.1), **{options!r})
+trainer.add_callback(Kill())
+trainer.train()
+"""
+SLOW_SEARCH = {"ticket_tolerance": 0.5, "ticket_patience": 4, "save_strategy": "steps", "save_steps": 2}
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "small" / "model.safetensors")
+
+
+def finish(folder: Path, resume: bool, seed: int = 99) -> RobustTicketTrainer:
+    trainer = make_trainer(folder, model=tiny_bert(seed=seed, hidden_dropout_prob=0.1), **SLOW_SEARCH)
+    trainer.train(resume_from_checkpoint=resume)
+    trainer.save_model(str(folder / "small"))
+    return trainer
+
+
+@pytest.mark.parametrize(("searching", "step"), [(True, 1), (True, 3), (False, 1), (False, 5)])
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, searching, step):
+    script = JOB.format(
+        root=str(HERE.parents[2]), searching=searching, step=step, folder=str(tmp_path / "cut"), options=SLOW_SEARCH
+    )
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    # The script that resumes makes another random classifier head: the rewind point is the one of the first run.
+    resumed, whole = finish(tmp_path / "cut", resume=True, seed=5), finish(tmp_path / "whole", resume=False)
+    assert resumed.ticket == whole.ticket and resumed.search_log == whole.search_log
+    one, other = weights(tmp_path / "cut"), weights(tmp_path / "whole")
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert resumed.cost["finetune"]["passes"] == whole.cost["finetune"]["passes"] == 8
+
+
+def test_killed_during_a_save_falls_back_to_the_last_good_checkpoint(tmp_path, caplog):
+    trainer = make_trainer(tmp_path, save_strategy="steps", save_steps=2)
+    trainer.train()
+    newest = tmp_path / "checkpoint-8"
+    content = (newest / "model.safetensors").read_bytes()
+    (newest / "model.safetensors").write_bytes(content[: len(content) // 2])
+    again = make_trainer(tmp_path, save_strategy="steps", save_steps=2)
+    again.train(resume_from_checkpoint=True)
+    assert "checkpoint-8 is incomplete" in caplog.text
+    assert again.state.global_step == 8
+
+
+def test_rerun_of_the_same_job_starts_over(tmp_path, caplog):
+    first = make_trainer(tmp_path)
+    first.train()
+    second = make_trainer(tmp_path)
+    second.train()
+    assert "earlier run of the same job" in caplog.text and second.ticket == first.ticket
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_folder_of_another_job(tmp_path):
+    make_trainer(tmp_path).train()
+    with pytest.raises(CheckpointError, match=r"belongs to another job: expected head_sparsity=0\.5"):
+        make_trainer(tmp_path, head_sparsity=0.5).train()
+    with pytest.raises(CheckpointError, match="belongs to another job"):
+        make_trainer(tmp_path, model=tiny_bert(intermediate_size=32)).train(resume_from_checkpoint=True)
+
+
+def test_checkpoint_of_another_ticket(tmp_path):
+    make_trainer(tmp_path / "a", save_strategy="epoch", seed=1).train()
+    make_trainer(tmp_path / "b", seed=2, neuron_sparsity=0.5).train()
+    with pytest.raises(CheckpointError, match="was not made with this job's ticket"):
+        make_trainer(tmp_path / "b", seed=2, neuron_sparsity=0.5).train(
+            resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-8")
+        )
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(CheckpointError, match="no job to resume"):
+        make_trainer(tmp_path).train(resume_from_checkpoint=True)
+
+
+def test_ready_made_optimiser(tmp_path):
+    model = tiny_bert()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with pytest.raises(ConfigurationError, match="optimizer_cls_and_kwargs"):
+        make_trainer(tmp_path, model=model, optimizers=(optimizer, None))
+
+
+def test_model_with_gates(tmp_path):
+    model = tiny_bert()
+    attach_gates(model)
+    with pytest.raises(ConfigurationError, match="detach_gates"):
+        make_trainer(tmp_path, model=model)
+
+
+def test_pruned_model(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer.train()
+    with pytest.raises(ConfigurationError, match="pruned already"):
+        trainer.train()
+
+
+def test_unknown_architecture(tmp_path):
+    model = tiny_bert()
+    model.config.model_type = "nobody_knows"
+    with pytest.raises(UnknownArchitectureError, match="register_architecture"):
+        make_trainer(tmp_path, model=model)
+
+
+def test_budget_too_short_for_a_ticket(tmp_path):
+    with pytest.raises(ConfigurationError, match="without a ticket: raise search_epochs"):
+        make_trainer(tmp_path, search_max_steps=1, ticket_interval=0.5).train()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head_sparsity": 1.0}, r"head_sparsity must be in \[0, 1\), got 1.0"),
+        ({"neuron_sparsity": -0.1}, "neuron_sparsity must be in"),
+        ({"head_scope": "model"}, "head_scope must be one of global, layer"),
+        ({"ticket_patience": 0}, "ticket_patience must be at least 1"),
+        ({"adversary_norm": "l1"}, "norm must be one of l2, linf"),
+        ({"finetune_adversary": "fgm", "finetune_adversary_steps": 4}, "FGM has exactly 2 passes"),
+    ],
+)
+def test_bad_options(tmp_path, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        make_args(tmp_path, **options)

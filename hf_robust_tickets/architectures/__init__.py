@@ -7,15 +7,35 @@ from .base import Architecture, Cut, UnitGroup, gated_neurons, plain_neurons, se
 from .bert import BERT
 from .deberta import DEBERTA
 from .deberta_v2 import DEBERTA_V2
+from .dinov2 import DINOV2
 from .distilbert import DISTILBERT
 from .gpt2 import GPT2
+from .gpt_neox import GPT_NEOX
 from .llama import LLAMA
 from .modernbert import MODERNBERT
 from .mpnet import MPNET
+from .nomic_bert import NOMIC_BERT
+from .opt import OPT
 from .registry import get_architecture, known_model_types, register_architecture
 from .vit import VIT
 
-for _architecture in (ALBERT, BERT, DEBERTA, DEBERTA_V2, DISTILBERT, GPT2, LLAMA, MODERNBERT, MPNET, VIT):
+_KNOWN = (
+    ALBERT,
+    BERT,
+    DEBERTA,
+    DEBERTA_V2,
+    DINOV2,
+    DISTILBERT,
+    GPT2,
+    GPT_NEOX,
+    LLAMA,
+    MODERNBERT,
+    MPNET,
+    NOMIC_BERT,
+    OPT,
+    VIT,
+)
+for _architecture in _KNOWN:
     register_architecture(_architecture)
 
 __all__ = [

@@ -143,7 +143,7 @@ def in_features(projection: nn.Module) -> int:
 
 
 def separate_heads(
-    attention: str, q: str, k: str, v: str, output: str, size: str, scaled: tuple[str, ...]
+    attention: str, q: str, k: str, v: str, output: str, size: str, scaled: tuple[str, ...] = ()
 ) -> UnitGroup:
     """Heads with one projection each for query, key and value, which are the most common.
 

@@ -6,7 +6,21 @@ from .base import Architecture, plain_neurons, separate_heads
 
 BERT = Architecture(
     name="bert",
-    model_types=("bert", "roberta", "xlm-roberta", "camembert", "electra"),
+    model_types=(
+        "bert",
+        "camembert",
+        "data2vec-text",
+        "electra",
+        "ernie",
+        "esm",
+        "layoutlm",
+        "megatron-bert",
+        "rembert",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+    ),
     layer_path="encoder.layer.*",
     heads=separate_heads(
         attention="attention.self",

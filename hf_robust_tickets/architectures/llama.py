@@ -10,7 +10,19 @@ from .base import Architecture, Cut, UnitGroup, gated_neurons
 
 LLAMA = Architecture(
     name="llama",
-    model_types=("llama", "mistral", "qwen2", "qwen3"),
+    model_types=(
+        "eurobert",
+        "gemma",
+        "gemma2",
+        "granite",
+        "llama",
+        "ministral",
+        "mistral",
+        "olmo",
+        "qwen2",
+        "qwen3",
+        "smollm3",
+    ),
     layer_path="layers.*",
     heads=UnitGroup(
         output="self_attn.o_proj",

@@ -1,4 +1,4 @@
-"""ViT and DeiT."""
+"""ViT and the families that share its module names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .base import Architecture, plain_neurons, separate_heads
 
 VIT = Architecture(
     name="vit",
-    model_types=("vit", "deit"),
+    model_types=("deit", "ijepa", "vit", "vit_msn"),
     layer_path="layers.*",
     heads=separate_heads(
         attention="attention",

@@ -93,9 +93,30 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
     "qwen3": ("Qwen3Config", LLAMA, "Qwen3"),
     "roberta": ("RobertaConfig", TEXT, "Roberta"),
     "vit": ("ViTConfig", VIT, "ViT"),
+    "data2vec-text": ("Data2VecTextConfig", TEXT, "Data2VecText"),
+    "dinov2": ("Dinov2Config", {**VIT, "mlp_ratio": 1}, "Dinov2"),
+    "ernie": ("ErnieConfig", TEXT, "Ernie"),
+    "esm": ("EsmConfig", {**TEXT, "mask_token_id": 3}, "Esm"),
+    "eurobert": ("EuroBertConfig", LLAMA, "EuroBert"),
+    "gemma": ("GemmaConfig", LLAMA, "Gemma"),
+    "gemma2": ("Gemma2Config", LLAMA, "Gemma2"),
+    "gpt-neox": ("GPTNeoXConfig", {**TEXT, "bos_token_id": 1, "eos_token_id": 2}, "GPTNeoX"),
+    "granite": ("GraniteConfig", {k: v for k, v in LLAMA.items() if k != "head_dim"}, "Granite"),
+    "ijepa": ("IJepaConfig", VIT, "IJepa"),
+    "layoutlm": ("LayoutLMConfig", TEXT, "LayoutLM"),
+    "megatron-bert": ("MegatronBertConfig", TEXT, "MegatronBert"),
+    "ministral": ("MinistralConfig", LLAMA, "Ministral"),
+    "nomic-bert": ("NomicBertConfig", TEXT, "NomicBert"),
+    "olmo": ("OlmoConfig", {k: v for k, v in LLAMA.items() if k != "head_dim"}, "Olmo"),
+    "opt": ("OPTConfig", {**TEXT, "ffn_dim": 24, "word_embed_proj_dim": 32}, "OPT"),
+    "rembert": ("RemBertConfig", {**TEXT, "input_embedding_size": 16}, "RemBert"),
+    "roberta-prelayernorm": ("RobertaPreLayerNormConfig", TEXT, "RobertaPreLayerNorm"),
+    "smollm3": ("SmolLM3Config", LLAMA, "SmolLM3"),
+    "vit-msn": ("ViTMSNConfig", VIT, "ViTMSN"),
+    "xlm-roberta-xl": ("XLMRobertaXLConfig", TEXT, "XLMRobertaXL"),
     "xlm-roberta": ("XLMRobertaConfig", TEXT, "XLMRoberta"),
 }
-IMAGES = ("vit", "deit")
+IMAGES = ("deit", "dinov2", "ijepa", "vit", "vit-msn")
 # Class suffix of each task, and the auto class that opens it.
 TASKS = {
     "sequence": ("ForSequenceClassification", "AutoModelForSequenceClassification"),

@@ -26,12 +26,13 @@ from hf_robust_tickets.tickets import (
 from hf_robust_tickets.tickets.modeling_robust_ticket import count_units, find_layers
 from tests.tickets.models import FAMILIES, IMAGES, TASKS, logits, task_inputs, task_model, tiny_config
 
-_DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
-_CASES = [(family, "image" if family in IMAGES else "sequence") for family in FAMILIES]
+_DECODERS = ("gemma2", "gpt-neox", "gpt2", "granite", "llama", "mistral", "opt", "qwen2", "qwen3")
+_MAIN_TASK = {**dict.fromkeys(FAMILIES, "sequence"), **dict.fromkeys(IMAGES, "image"), "granite": "causal"}
+_CASES = list(_MAIN_TASK.items())
 _CASES += [("bert", task) for task in ("token", "choice", "question", "masked")]
 _CASES += [(family, task) for family in ("deberta-v2", "mpnet", "albert") for task in ("token", "choice", "masked")]
 _CASES += [("modernbert", task) for task in ("token", "question", "masked")]
-_CASES += [(family, "causal") for family in _DECODERS]
+_CASES += [(family, "causal") for family in _DECODERS if family != "granite"]
 _CASES += [("gpt2", "token"), ("llama", "question"), ("distilbert", "masked"), ("roberta", "question")]
 all_cases = pytest.mark.parametrize(("family", "task"), _CASES, ids=["-".join(case) for case in _CASES])
 
@@ -161,7 +162,7 @@ def test_pruning_twice_equals_pruning_once(family, task):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_travelling_file_finds_what_the_description_finds(family):
-    model = pruned_model(family, "image" if family in IMAGES else "sequence")
+    model = pruned_model(family, _MAIN_TASK[family])
     architecture = get_architecture(model)
     layout = architecture.layout()
     layers = find_layers(model, layout["layers"])

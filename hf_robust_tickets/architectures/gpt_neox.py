@@ -1,0 +1,17 @@
+"""GPT-NeoX and Pythia: query, key and value of a head lie side by side in one projection."""
+
+from __future__ import annotations
+
+from .base import Architecture, Cut, UnitGroup, plain_neurons
+
+GPT_NEOX = Architecture(
+    name="gpt_neox",
+    model_types=("gpt_neox",),
+    layer_path="layers.*",
+    heads=UnitGroup(
+        output="attention.dense",
+        cuts=(Cut("attention.query_key_value"), Cut("attention.dense", "in")),
+        unit_size=("attention.head_size",),
+    ),
+    neurons=plain_neurons(up="mlp.dense_h_to_4h", down="mlp.dense_4h_to_h"),
+)

@@ -89,7 +89,7 @@ _TEXTATTACK_STAND_INS: dict[str, tuple[str, ...]] = {
     "terminaltables": (),
 }
 
-INSTALL_TEXTATTACK = "pip install 'hf_robust_tickets[textattack]' && pip install --no-deps textattack==0.3.11"
+INSTALL_TEXTATTACK = "pip install 'hf_robust_tickets[attack]' && pip install --no-deps textattack==0.3.11"
 
 
 def _placeholder(module: str, name: str) -> type:
@@ -131,10 +131,13 @@ def _textattack_surroundings() -> Iterator[None]:
     Its import fetches NLTK packages unless a marker file lies in its cache folder, and copies TA_CACHE_DIR into
     HF_HOME, XDG_CACHE_HOME and more: it sees a temporary folder with the marker, and the environment is put back.
     Its augmenters read NLTK's stop words while they are imported: where they are absent they see an empty list.
+    Its logging configuration disables every logger that exists: those that were enabled are enabled again.
     Remove when: TextAttack has no side effects at import (0.3.11 has).
     """
-    nltk = require("nltk", extra="textattack")
+    nltk = require("nltk", extra="attack")
     before = dict(os.environ)
+    loggers = [item for item in logging.root.manager.loggerDict.values() if isinstance(item, logging.Logger)]
+    enabled = [item for item in loggers if not item.disabled]
     stopwords = nltk.corpus.stopwords
     try:
         nltk.data.find("corpora/stopwords")
@@ -147,6 +150,8 @@ def _textattack_surroundings() -> Iterator[None]:
             yield
     finally:
         nltk.corpus.stopwords = stopwords
+        for item in enabled:
+            item.disabled = False
         os.environ.clear()
         os.environ.update(before)
 

@@ -109,7 +109,7 @@ def _encode_with(model: Any) -> Callable[[list[str]], Tensor]:
 
 
 def _sentence_transformer(path: str, device: torch.device, name: str) -> TextEncoder:
-    library = require("sentence_transformers", extra="textattack")
+    library = require("sentence_transformers", extra="attack")
     try:
         model = library.SentenceTransformer(path, device=str(device), local_files_only=is_offline())
     except (OSError, ValueError) as error:

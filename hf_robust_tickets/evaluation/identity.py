@@ -68,6 +68,17 @@ def sample_fingerprint(examples: Sequence[Example]) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
+def derive_seed(seed: int, recipe: str, index: int) -> int:
+    """A seed of 32 bits for one example under one recipe.
+
+    Args:
+        seed: The evaluation's seed.
+        recipe: Name of the recipe.
+        index: Row of the example.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}:{recipe}:{index}".encode()).digest()[:4], "big")
+
+
 @contextlib.contextmanager
 def seeded(seed: int, recipe: str, index: int) -> Iterator[None]:
     """Seeds `random`, NumPy and PyTorch for one example under one recipe, and puts their states back afterwards.
@@ -80,8 +91,7 @@ def seeded(seed: int, recipe: str, index: int) -> Iterator[None]:
         recipe: Name of the recipe.
         index: Row of the example.
     """
-    digest = hashlib.sha256(f"{seed}:{recipe}:{index}".encode()).digest()
-    derived = int.from_bytes(digest[:4], "big")
+    derived = derive_seed(seed, recipe, index)
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         random.seed(derived)

@@ -54,7 +54,7 @@ class Resource:
             folder = textattack_cache() / VECTORS_FOLDER
             absent = [name for name in VECTORS_FILES if not (folder / name).is_file()]
             return f"{', '.join(absent)} in {folder}" if absent else None
-        nltk = require("nltk", extra="textattack")
+        nltk = require("nltk", extra="attack")
         absent = []
         for path, _ in self.nltk:
             try:
@@ -181,7 +181,7 @@ def _try_to_fetch(name: str) -> str | None:
 
 
 def _fetch_nltk(resource: Resource) -> None:
-    nltk = require("nltk", extra="textattack")
+    nltk = require("nltk", extra="attack")
     folder = os.environ.get("NLTK_DATA", "").split(os.pathsep)[0] or None
     for _, package in resource.nltk:
         if not nltk.download(package, download_dir=folder, quiet=True):
@@ -190,7 +190,7 @@ def _fetch_nltk(resource: Resource) -> None:
 
 def _fetch_vectors() -> None:
     """TextAttack's own archive, without the lock that its downloader leaves behind when the download fails."""
-    requests = require("requests", extra="textattack")
+    requests = require("requests", extra="attack")
     target = textattack_cache() / VECTORS_FOLDER
     target.parent.mkdir(parents=True, exist_ok=True)
     url = f"https://textattack.s3.amazonaws.com/{VECTORS_FOLDER}"

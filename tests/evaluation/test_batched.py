@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hf_robust_tickets.errors import ConfigurationError, DataError
+from hf_robust_tickets.evaluation.batched import Victim, evaluation_mode
+from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer
+from tests.tiny import tiny_bert
+
+
+class Recording(torch.nn.Module):
+    """Passes on to a model and remembers the shapes it saw."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.inner, self.config, self.shapes = model, model.config, []
+
+    def forward(self, **inputs):
+        self.shapes.append(tuple(inputs["input_ids"].shape))
+        return self.inner(**inputs)
+
+
+def test_batches_are_sorted_and_padded_to_their_own_longest():
+    model = Recording(keyword_model())
+    texts = ["good", "film " * 9, "bad", "film " * 7, "good"]
+    logits = Victim(model, keyword_tokenizer(), batch_size=2)(texts)
+    assert model.shapes == [(2, 1), (2, 9)]  # the repeated text once; the tokenizer's limit plays no part
+    assert logits[:, 1].tolist() == pytest.approx([1.0, -1.0, -3.0, -1.0, 1.0])
+
+
+def test_answers_do_not_depend_on_the_company_of_a_text():
+    model, tokenizer = tiny_bert().eval(), keyword_tokenizer()
+    texts = ["good film", "a bad plot of an awful film", "great"]
+    together = Victim(model, tokenizer)(texts)
+    alone = torch.cat([Victim(model, tokenizer, batch_size=1)([text]) for text in texts])
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-5)
+
+
+def test_cache_answers_until_it_is_told_to_forget():
+    model = Recording(keyword_model())
+    victim = Victim(model, keyword_tokenizer())
+    victim(["good", "bad"])
+    victim(["bad", "film", "bad"])
+    assert [shape[0] for shape in model.shapes] == [2, 1]
+    assert (victim.statistics.texts, victim.statistics.forwarded) == (5, 3)
+    victim.forget()
+    victim(["bad"])
+    assert len(model.shapes) == 3
+
+
+def test_pairs_and_truncation():
+    model = Recording(keyword_model())
+    victim = Victim(model, keyword_tokenizer(), max_length=3)
+    assert victim([("good film", "bad film film film")]).shape == (1, 2)
+    assert model.shapes == [(1, 3)]
+    assert Victim(tiny_bert(), keyword_tokenizer()).max_length == 32  # positions of the model
+
+
+def test_what_cannot_work_is_said():
+    tokenizer = keyword_tokenizer()
+    model = keyword_model()
+    with torch.no_grad():
+        model.scores.weight[2] = torch.nan
+    with pytest.raises(DataError, match="1 of 2 texts"):
+        Victim(model, tokenizer)(["good", "bad"])
+    tokenizer.pad_token = None
+    with pytest.raises(ConfigurationError, match="padding token"):
+        Victim(model, tokenizer)
+
+
+def test_evaluation_mode_gives_every_module_its_own_mode_back():
+    model = tiny_bert().train()
+    model.classifier.eval()
+    with pytest.raises(RuntimeError), evaluation_mode(model):
+        assert not any(module.training for module in model.modules())
+        raise RuntimeError
+    assert model.training and not model.classifier.training and model.bert.training

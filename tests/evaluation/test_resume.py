@@ -1,0 +1,87 @@
+"""A real process, killed without warning, on a machine that has nothing but the packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hf_robust_tickets.errors import CheckpointError
+from hf_robust_tickets.evaluation import evaluate_robustness
+from hf_robust_tickets.evaluation.store import OUTCOMES
+from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
+
+pytest.importorskip("nltk")
+
+ROOT = Path(__file__).parents[2]
+
+SCRIPT = """
+import sys, time
+from hf_robust_tickets.evaluation import evaluate_robustness
+from tests.evaluation.keyword_model import KeywordModel, keyword_model, keyword_tokenizer, rows
+forward = KeywordModel.forward
+def slow(self, *args, **kwargs):
+    time.sleep(0.05)
+    return forward(self, *args, **kwargs)
+KeywordModel.forward = slow
+evaluate_robustness(keyword_model(), keyword_tokenizer(), rows(20), recipes=["deepwordbug"], output_dir=sys.argv[1])
+"""
+
+
+def run(folder):
+    return evaluate_robustness(
+        keyword_model(), keyword_tokenizer(), rows(20), recipes=["deepwordbug"], output_dir=folder, progress=False
+    )
+
+
+def lines_of(folder: Path) -> list[str]:
+    path = folder / OUTCOMES
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_a_killed_evaluation_continues_and_ends_like_an_unbroken_one(tmp_path):
+    folder, home = tmp_path / "killed", tmp_path / "home"
+    home.mkdir()
+    bare = {"HOME": str(home), "NLTK_DATA": str(home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "OMP_NUM_THREADS", "LANG"}}
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(folder)], cwd=ROOT, env=kept | bare, stdout=output, stderr=output
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while len(lines_of(folder)) < 5:
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    assert "Download" not in log.read_text() and "nltk" not in log.read_text().lower()
+    assert not (home / ".cache" / "textattack").exists()
+    before = lines_of(folder)
+    assert 5 <= len(before) < 60
+    with (folder / OUTCOMES).open("a") as file:
+        file.write('{"outcomes": {"deepwordbug": {"ind')  # what a kill in the middle of a line leaves
+
+    resumed = run(folder)
+    assert resumed["deepwordbug"].outcomes == run(tmp_path / "unbroken")["deepwordbug"].outcomes
+    after = lines_of(folder)
+    assert after[: len(before)] == before
+    indices = [json.loads(line)["outcomes"]["deepwordbug"]["index"] for line in after]
+    assert indices == list(range(60))
+
+
+def test_a_damaged_line_is_not_passed_over(tmp_path):
+    run(tmp_path)
+    path = tmp_path / OUTCOMES
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], "{}", *lines[2:]]) + "\n")
+    with pytest.raises(CheckpointError, match="line 2"):
+        run(tmp_path)

@@ -6,12 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from hf_robust_tickets.architectures import get_architecture, known_model_types
 from hf_robust_tickets.tickets import (
@@ -26,15 +25,32 @@ from hf_robust_tickets.tickets import (
 from hf_robust_tickets.tickets.modeling_robust_ticket import count_units, find_layers
 from tests.tickets.models import FAMILIES, IMAGES, TASKS, logits, task_inputs, task_model, tiny_config
 
+_WITH_TOKENIZER = ("bert", "sequence")
 _DECODERS = ("gemma2", "gpt-neox", "gpt2", "granite", "llama", "mistral", "opt", "qwen2", "qwen3")
 _MAIN_TASK = {**dict.fromkeys(FAMILIES, "sequence"), **dict.fromkeys(IMAGES, "image"), "granite": "causal"}
+# The same module paths as another family here, or a rarer one: these run with the slow tests.
+_SLOW = ("data2vec-text", "ernie", "esm", "eurobert", "gemma", "gemma2", "gpt-neox", "granite", "ijepa", "layoutlm")
+_SLOW += ("megatron-bert", "ministral", "nomic-bert", "olmo", "opt", "rembert", "roberta-prelayernorm", "smollm3")
+_SLOW += ("vit-msn", "xlm-roberta-xl")
 _CASES = list(_MAIN_TASK.items())
 _CASES += [("bert", task) for task in ("token", "choice", "question", "masked")]
 _CASES += [(family, task) for family in ("deberta-v2", "mpnet", "albert") for task in ("token", "choice", "masked")]
 _CASES += [("modernbert", task) for task in ("token", "question", "masked")]
 _CASES += [(family, "causal") for family in _DECODERS if family != "granite"]
 _CASES += [("gpt2", "token"), ("llama", "question"), ("distilbert", "masked"), ("roberta", "question")]
-all_cases = pytest.mark.parametrize(("family", "task"), _CASES, ids=["-".join(case) for case in _CASES])
+
+
+def _marks(family):
+    return [pytest.mark.slow] if family in _SLOW else []
+
+
+def _families(names):
+    return pytest.mark.parametrize("family", [pytest.param(name, marks=_marks(name)) for name in names])
+
+
+all_cases = pytest.mark.parametrize(
+    ("family", "task"), [pytest.param(*case, marks=_marks(case[0]), id="-".join(case)) for case in _CASES]
+)
 
 # Runs where this package cannot be imported.
 _STOCK_SCRIPT = """
@@ -42,12 +58,16 @@ import json, pathlib, sys
 sys.modules["hf_robust_tickets"] = None
 import torch, transformers
 from safetensors.torch import load_file, save_file
-root = pathlib.Path(sys.argv[1])
-for folder in sorted(root.iterdir()):
+for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     auto = getattr(transformers, (folder / "auto.txt").read_text())
     model = auto.from_pretrained(folder, trust_remote_code=True).eval()
     with torch.no_grad():
         save_file({"logits": model(**load_file(folder / "inputs.st"))[0].contiguous()}, folder / "stock.st")
+    if (folder / "tokenizer_config.json").exists():
+        classify = transformers.pipeline(
+            "text-classification", model=str(folder), trust_remote_code=True, top_k=None
+        )
+        (folder / "pipeline.json").write_text(json.dumps({row["label"]: row["score"] for row in classify("a b c")[0]}))
 """
 
 
@@ -57,17 +77,19 @@ def pruned_model(family, task):
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
-    """Saves every case, and opens all of them in one process without this package."""
-    from safetensors.torch import save_file
+def tokenizer(tmp_path_factory):
+    vocabulary = tmp_path_factory.mktemp("tokenizer") / "vocab.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijkl"]))
+    return transformers.BertTokenizer(str(vocabulary))
 
-    root = tmp_path_factory.mktemp("checkpoints")
-    for family, task in _CASES:
-        folder = root / f"{family}-{task}"
-        save_pruned(pruned_model(family, task), folder)
-        save_file({k: v.contiguous() for k, v in task_inputs(family, task).items()}, folder / "inputs.st")
-        (folder / "auto.txt").write_text(TASKS[task][1])
-    home = tmp_path_factory.mktemp("home")
+
+def save_case(folder, family, task, tokenizer):
+    save_pruned(pruned_model(family, task), folder, tokenizer=tokenizer if (family, task) == _WITH_TOKENIZER else None)
+    save_file({k: v.contiguous() for k, v in task_inputs(family, task).items()}, folder / "inputs.st")
+    (folder / "auto.txt").write_text(TASKS[task][1])
+
+
+def open_without_this_package(root, home):
     script = home / "stock.py"
     script.write_text(_STOCK_SCRIPT)
     environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
@@ -81,7 +103,25 @@ def checkpoints(tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return root
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, tokenizer):
+    """Folder of a case; all cases of a speed are saved, and opened in one process without this package, at once."""
+    roots = {}
+
+    def folder(family, task):
+        slow = family in _SLOW
+        if slow not in roots:
+            root = tmp_path_factory.mktemp("checkpoints")
+            for case in _CASES:
+                if (case[0] in _SLOW) == slow:
+                    save_case(root / "-".join(case), *case, tokenizer)
+            open_without_this_package(root, tmp_path_factory.mktemp("home"))
+            roots[slow] = root
+        return roots[slow] / f"{family}-{task}"
+
+    return folder
 
 
 def test_every_registered_family_is_tested():
@@ -105,8 +145,8 @@ def test_mask_equals_prune(family, task):
 
 
 @all_cases
-def test_save_equals_load_in_three_ways(family, task, checkpoints, tmp_path):
-    folder, inputs = checkpoints / f"{family}-{task}", task_inputs(family, task)
+def test_save_equals_load_in_three_ways(family, task, checkpoint, tmp_path):
+    folder, inputs = checkpoint(family, task), task_inputs(family, task)
     model = pruned_model(family, task)
     expected = logits(model, inputs)
     assert torch.equal(logits(load_pruned(folder), inputs), expected)
@@ -117,17 +157,17 @@ def test_save_equals_load_in_three_ways(family, task, checkpoints, tmp_path):
 
 
 @all_cases
-def test_saving_again_is_exact(family, task, checkpoints, tmp_path):
-    folder = checkpoints / f"{family}-{task}"
+def test_saving_again_is_exact(family, task, checkpoint, tmp_path):
+    folder = checkpoint(family, task)
     load_pruned(folder).save_pretrained(tmp_path)
     for name in ("config.json", "model.safetensors", "ticket.safetensors", "modeling_robust_ticket.py"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
 
 @all_cases
-def test_plain_from_pretrained_fails_loudly(family, task, checkpoints):
+def test_plain_from_pretrained_fails_loudly(family, task, checkpoint):
     with pytest.raises(RuntimeError, match="mismatch"):
-        getattr(transformers, TASKS[task][1]).from_pretrained(checkpoints / f"{family}-{task}")
+        getattr(transformers, TASKS[task][1]).from_pretrained(checkpoint(family, task))
 
 
 @all_cases
@@ -160,7 +200,7 @@ def test_pruning_twice_equals_pruning_once(family, task):
     assert json.loads(json.dumps(model.config.robust_ticket)) == at_once.config.robust_ticket
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@_families(FAMILIES)
 def test_the_travelling_file_finds_what_the_description_finds(family):
     model = pruned_model(family, _MAIN_TASK[family])
     architecture = get_architecture(model)
@@ -171,7 +211,7 @@ def test_the_travelling_file_finds_what_the_description_finds(family):
     assert [count_units(layer, layout["neurons"]) for layer in layers] == architecture.num_neurons(model)
 
 
-@pytest.mark.parametrize("family", _DECODERS)
+@_families(_DECODERS)
 def test_pruned_decoders_generate_with_their_cache(family):
     model, inputs = pruned_model(family, "causal"), {"input_ids": torch.tensor([[5, 6, 7, 8]])}
     settings = {"max_new_tokens": 4, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
@@ -179,30 +219,7 @@ def test_pruned_decoders_generate_with_their_cache(family):
     assert torch.equal(with_cache, model.generate(**inputs, **settings, use_cache=False))
 
 
-def test_a_pipeline_opens_a_checkpoint_without_this_package(tmp_path):
-    model = pruned_model("bert", "sequence")
-    vocabulary = tmp_path / "vocab.txt"
-    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijkl"]))
-    tokenizer = transformers.BertTokenizer(str(vocabulary))
-    save_pruned(model, tmp_path / "pruned", tokenizer=tokenizer)
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import json, sys\nsys.modules['hf_robust_tickets'] = None\nfrom transformers import pipeline\n"
-        "classify = pipeline('text-classification', model=sys.argv[1], trust_remote_code=True, top_k=None)\n"
-        "print(json.dumps({row['label']: row['score'] for row in classify('a b c')[0]}))\n"
-    )
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    environment.pop("PYTHONPATH", None)
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "pruned")],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    scores = json.loads(done.stdout.splitlines()[-1])
-    expected = logits(model, tokenizer("a b c", return_tensors="pt")).softmax(-1)[0].tolist()
+def test_a_pipeline_opens_a_checkpoint_without_this_package(checkpoint, tokenizer):
+    scores = json.loads((checkpoint(*_WITH_TOKENIZER) / "pipeline.json").read_text())
+    expected = logits(pruned_model(*_WITH_TOKENIZER), tokenizer("a b c", return_tensors="pt")).softmax(-1)[0].tolist()
     assert [scores[f"LABEL_{i}"] for i in range(3)] == pytest.approx(expected, abs=1e-6)
-    assert not Path(tmp_path / "hf_robust_tickets").exists()

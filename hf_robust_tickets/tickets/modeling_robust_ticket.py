@@ -8,8 +8,7 @@ that the stock `from_pretrained` finds tensors of the right shapes. The modellin
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
+import uuid
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -222,20 +221,15 @@ def derive(stock: type) -> type:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file so that a reader finds either the old content or the new one, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with open(temporary, "xb") as stream:
             stream.write(content)
-        if path.exists():
-            shutil.copymode(path, temporary)
-        else:
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)
+            stream.flush()
+            os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _empty(stock: type) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from operator import attrgetter
 from typing import Any
 
@@ -10,10 +11,10 @@ from torch import nn
 from transformers import PreTrainedModel, modeling_utils
 from transformers.pytorch_utils import Conv1D
 
-from ..architectures import Architecture, UnitGroup, get_architecture
+from ..architectures import Architecture, Cut, get_architecture
 from ..errors import TicketError
 from .gates import get_gates
-from .modeling_robust_ticket import RECORD_VERSION, auto_map, cut_units, derive
+from .modeling_robust_ticket import RECORD_VERSION, auto_map, count_units, cut_units, derive, weight_dim
 from .ticket import RobustTicket
 
 
@@ -109,28 +110,35 @@ def _refuse_unfit(model: PreTrainedModel, architecture: Architecture) -> None:
     if get_gates(model) is not None:
         raise TicketError("expected a model without gates, got a gated one: call detach_gates(model) before prune_")
     architecture.refuse_unsupported(model.config)
+    # All of it before the first cut: a model is never left half pruned.
     for layer in architecture.layers(model):
         for group in (architecture.heads, architecture.neurons):
-            _refuse_unfit_weights(layer, group)
+            for cut in group.cuts:
+                _refuse_unfit_weight(layer, cut, count_units(layer, asdict(group)))
 
 
-def _refuse_unfit_weights(layer: nn.Module, group: UnitGroup) -> None:
-    for cut in group.cuts:
-        target = _find(layer, cut.path)
-        if target is None and cut.optional:
-            continue
-        if type(target) not in (nn.Linear, Conv1D, nn.Parameter):
-            raise TicketError(
-                f"expected a plain linear layer at {cut.path!r}, got {type(target).__name__}: "
-                "merge adapters and undo quantisation before pruning"
-            )
-        weight = target if isinstance(target, nn.Parameter) else target.weight
-        # DeepSpeed ZeRO-3 leaves empty parameters that carry an id; FSDP and tensor parallelism leave DTensors.
-        if hasattr(weight, "ds_id") or type(weight.data) is not torch.Tensor or not weight.is_floating_point():
-            raise TicketError(
-                f"expected a whole floating-point weight at {cut.path!r}, got a sharded or quantised one: "
-                "prune before the model is distributed or quantised"
-            )
+def _refuse_unfit_weight(layer: nn.Module, cut: Cut, units: int) -> None:
+    target = _find(layer, cut.path)
+    if target is None and cut.optional:
+        return
+    if type(target) not in (nn.Linear, Conv1D, nn.Parameter):
+        raise TicketError(
+            f"expected a plain linear layer at {cut.path!r}, got {type(target).__name__}: "
+            "merge adapters and undo quantisation before pruning, or correct the architecture's description"
+        )
+    weight = target if isinstance(target, nn.Parameter) else target.weight
+    # DeepSpeed ZeRO-3 leaves empty parameters that carry an id; FSDP and tensor parallelism leave DTensors.
+    if hasattr(weight, "ds_id") or type(weight.data) is not torch.Tensor or not weight.is_floating_point():
+        raise TicketError(
+            f"expected a whole floating-point weight at {cut.path!r}, got a sharded or quantised one: "
+            "prune before the model is distributed or quantised"
+        )
+    length = len(weight) if isinstance(target, nn.Parameter) else weight.shape[weight_dim(target, cut.side)]
+    if units < 1 or length % (units * cut.blocks):
+        raise TicketError(
+            f"expected {cut.path!r} to divide into {cut.blocks} x {units} units, got {length} features: "
+            "correct the architecture's description"
+        )
 
 
 def _find(layer: nn.Module, path: str) -> Any:

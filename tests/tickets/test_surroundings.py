@@ -12,13 +12,14 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification, BertModel
 from transformers.models.bert.modeling_bert import BertPreTrainedModel
 
-from hf_robust_tickets.architectures import get_architecture, register_architecture
+from hf_robust_tickets.architectures import Cut, get_architecture, register_architecture
 from hf_robust_tickets.architectures import registry as registry_module
 from hf_robust_tickets.errors import CheckpointError, TicketError
 from hf_robust_tickets.tickets import (
     attach_gates,
     detach_gates,
     export_dense,
+    get_gates,
     is_pruned,
     load_pruned,
     prune_,
@@ -150,6 +151,9 @@ def test_options_of_from_pretrained_reach_it(tmp_path):
     again = load_pruned(
         tmp_path / "here", subfolder="below", attn_implementation="eager", id2label={0: "a", 1: "b", 2: "c"}
     )
+    assert torch.equal(
+        logits(load_pruned(tmp_path / "here" / "below", device_map="cpu"), INPUTS), logits(model, INPUTS)
+    )
     assert again.config._attn_implementation == "eager"
     assert again.config.id2label[2] == "c"
     assert pruned_ticket(again) == pruned_ticket(model)
@@ -163,6 +167,33 @@ def test_both_of_our_files_are_uploaded_although_they_are_older_than_the_look_at
     model = object.__new__(derive(Stock))
     stamps = {"config.json": 1.0, "ticket.safetensors": 1.0, "modeling_robust_ticket.py": 1.0}
     assert model._upload_modified_files("x", "me/y", stamps, commit_message="m") == ({"config.json": 1.0}, "m")
+
+
+def test_a_wrong_description_is_noticed_before_the_first_cut(scratch_registry):
+    model = tiny_model()
+    bert = get_architecture(model)
+    wrong_blocks = replace(bert.neurons, cuts=(Cut("intermediate.dense", blocks=5), Cut("output.dense", "in")))
+    wrong_path = replace(bert.neurons, cuts=(Cut("intermediate.up"), Cut("output.dense", "in")))
+    for neurons, message in ((wrong_blocks, "5 x 24 units, got 24"), (wrong_path, r"intermediate\.up.*description")):
+        register_architecture(replace(bert, neurons=neurons), replace=True)
+        with pytest.raises(TicketError, match=message):
+            prune_(model, random_ticket(model))
+    register_architecture(bert, replace=True)
+    assert bert.num_heads(model) == [4, 4]
+    prune_(model, random_ticket(model))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["bert", "mpnet", "llama"])
+def test_gated_and_pruned_models_compile(family):
+    model, inputs = tiny_model(family), tiny_inputs(family)
+    prune_(model, random_ticket(model, 0.4, 0.5))
+    with torch.no_grad():
+        attach_gates(model).heads[0].fill_(0.5)
+    compiled = torch.compile(model, backend="aot_eager")
+    torch.testing.assert_close(logits(compiled, inputs), logits(model, inputs))
+    compiled(**inputs)[0].sum().backward()
+    assert get_gates(model).heads[0].grad is not None
 
 
 def test_talking_heads_are_refused():

@@ -6,14 +6,17 @@ from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, r
 from .resources import fetch_resource
 from .result import ExampleOutcome, RecipeResult, RobustnessReport
 from .textattack import evaluate_robustness
+from .white_box import WhiteBoxResult, evaluate_white_box
 
 __all__ = [
     "ExampleOutcome",
     "RecipeContext",
     "RecipeResult",
     "RobustnessReport",
+    "WhiteBoxResult",
     "check_resources",
     "evaluate_robustness",
+    "evaluate_white_box",
     "fetch_resource",
     "get_recipe",
     "list_recipes",

@@ -73,7 +73,7 @@ class Victim:
         self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
-        self.max_length = max_length or _length_limit(model, tokenizer)
+        self.max_length = max_length or length_limit(model, tokenizer)
         self.bf16 = bf16
         self.statistics = VictimStatistics()
         self._cache: dict[TextInput, Tensor] = {}
@@ -133,7 +133,7 @@ class Victim:
         return stacked
 
 
-def _length_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+def length_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """The tokenizer's limit, but never more than the model has positions for."""
     limit = tokenizer.model_max_length
     limit = DEFAULT_MAX_LENGTH if limit is None or limit > UNLIMITED else limit

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import CheckpointError, ConfigurationError, UnknownNameError
+from ..errors import CheckpointError, UnknownNameError
 from . import metrics
+from .files import write_json
 
 SCHEMA = "hf_robust_tickets/robustness"
 SCHEMA_VERSION = 1
@@ -36,6 +36,7 @@ class ExampleOutcome:
         queries: Texts that the attack asked the model about, the original among them.
         original_prediction: Class predicted for `original`.
         perturbed_prediction: Class predicted for `perturbed`.
+        margin: Largest minus second largest logit for `original`.
     """
 
     index: int
@@ -46,6 +47,7 @@ class ExampleOutcome:
     queries: int
     original_prediction: int
     perturbed_prediction: int
+    margin: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -279,37 +281,6 @@ class UnknownRecipeResult(UnknownNameError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes JSON by way of a temporary file in the same folder.
-
-    Raises:
-        ConfigurationError: If the values cannot be written as JSON.
-    """
-    try:
-        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"expected plain values for {path.name}, got something else ({error})") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        # surrogatepass: texts may hold lone surrogates, which JSON readers take back
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def _number(value: float) -> float | None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from .result import ExampleOutcome, write_json
+from .files import write_json
+from .result import ExampleOutcome
 
 logger = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from .._compat import import_textattack
 from ..errors import ConfigurationError, MissingDependencyError, MissingResourceError
 from .batched import Victim, evaluation_mode
+from .checks import logit_scale_warnings
 from .encoders import TextEncoder, load_sentence_encoder
 from .examples import Example, select_examples
 from .identity import describe_model, sample_fingerprint, seeded, tokenizer_fingerprint, versions
@@ -114,16 +115,20 @@ def evaluate_robustness(
     with evaluation_mode(model):
         _run(prepared, victim, examples, seed, outcomes, progress)
     results = {attack.recipe.name: attack.result(outcomes, examples) for attack in prepared}
+    first = next(iter(results.values()))
     report = RobustnessReport(
         results=results,
-        clean_accuracy=next(iter(results.values())).clean_accuracy,
+        clean_accuracy=first.clean_accuracy,
         sample_ids=tuple(example.index for example in examples),
         seed=seed,
         failures=failures,
         settings=settings,
         model=description,
         versions=versions(),
+        warnings=tuple(logit_scale_warnings([outcome.margin for outcome in first.outcomes])),
     )
+    for warning in report.warnings:
+        logger.warning("%s", warning)
     if output_dir is not None:
         report.save(Path(output_dir) / REPORT)
     return report
@@ -165,12 +170,14 @@ class _Prepared:
     def fingerprint(self) -> str:
         return f"{self.attack!r} {self.resources}"
 
-    def run(self, example: Example, seed: int) -> ExampleOutcome:
+    def run(self, example: Example, victim: Victim, seed: int) -> ExampleOutcome:
         from textattack.attack_results import SkippedAttackResult, SuccessfulAttackResult
         from textattack.shared import AttackedText
 
+        text = AttackedText(OrderedDict(example.texts))
+        top = victim([text.tokenizer_input])[0].topk(2).values
         with seeded(seed, self.recipe.name, example.index):
-            result = self.attack.attack(AttackedText(OrderedDict(example.texts)), example.label)
+            result = self.attack.attack(text, example.label)
         outcome = "failed"
         if isinstance(result, SkippedAttackResult):
             outcome = "skipped"
@@ -185,6 +192,7 @@ class _Prepared:
             queries=int(result.num_queries),
             original_prediction=int(result.original_result.output),
             perturbed_prediction=int(result.perturbed_result.output),
+            margin=float(top[0] - top[1]),
         )
 
     def result(self, outcomes: Outcomes, examples: Sequence[Example]) -> RecipeResult:
@@ -265,7 +273,7 @@ def _run(
                     continue
                 start = time.perf_counter()
                 try:
-                    found[name] = attack.run(example, seed)
+                    found[name] = attack.run(example, victim, seed)
                 except Exception as error:
                     error.add_note(f"while attacking row {example.index} with {name}")
                     raise

@@ -28,6 +28,9 @@ class KeywordModel(PreTrainedModel):
         with torch.no_grad():
             self.scores.weight.copy_(torch.tensor(list(SCORES.values())).unsqueeze(1))
 
+    def get_input_embeddings(self) -> nn.Module:
+        return self.scores
+
     def _init_weights(self, module: nn.Module) -> None: ...
 
     def forward(

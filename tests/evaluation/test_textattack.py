@@ -196,3 +196,11 @@ def _milder(context):
     attack = recipes._deepwordbug(context)
     attack.constraints[0].max_edit_distance = 1
     return attack
+
+
+def test_saturated_logits_are_mentioned():
+    model = keyword_model()
+    model.scores.weight.data[2:6] *= 100
+    report = evaluate_robustness(model, keyword_tokenizer(), rows(), recipes=["deepwordbug"], progress=False)
+    assert len(report.warnings) == 1 and "temperature" in report.warnings[0]
+    assert report["deepwordbug"].outcomes[0].margin == pytest.approx(199.0)

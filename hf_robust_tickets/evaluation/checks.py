@@ -1,0 +1,80 @@
+"""Signs that a model only looks robust: what it takes to fool an attack is not what it takes to be right."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+SATURATED_MARGIN = 16.6
+"""ln(2^24): beyond this difference of logits 1 - p is exactly 0 in float32, and an attack sees no change."""
+
+FLAT_MARGIN = 1e-2
+"""Below this median difference of logits every class is as likely as the other: a temperature, or no training."""
+
+NOTICEABLE = 0.05
+"""Share of examples from which on something is worth a warning."""
+
+
+def logit_scale_warnings(margins: Sequence[float]) -> list[str]:
+    """Looks at how far the winning logit is above the next one, on clean inputs.
+
+    Args:
+        margins: Largest minus second largest logit, one per example.
+
+    Returns:
+        Warnings; empty if nothing is odd.
+    """
+    if not margins:
+        return []
+    saturated = sum(margin > SATURATED_MARGIN for margin in margins) / len(margins)
+    if saturated > NOTICEABLE:
+        return [
+            f"the logits of {saturated:.0%} of the examples differ by more than {SATURATED_MARGIN}: probabilities are "
+            "exactly 0 or 1, attacks that rank words by probability are blind; divide the logits by a temperature"
+        ]
+    if statistics.median(margins) < FLAT_MARGIN:
+        return [
+            f"the logits differ by {statistics.median(margins):.1e} at the median: the model hardly prefers any class "
+            "(untrained, or a temperature); figures say little"
+        ]
+    return []
+
+
+def gradient_warnings(zero: int, not_finite: int, total: int) -> list[str]:
+    """Looks at the gradients of the loss with respect to the input, of examples that the model gets right.
+
+    Args:
+        zero: Examples whose gradient is 0 throughout.
+        not_finite: Examples whose gradient holds NaN or infinity.
+        total: Examples looked at.
+
+    Returns:
+        Warnings; empty if nothing is odd.
+    """
+    found = []
+    if not_finite:
+        found.append(f"{not_finite} of {total} gradients hold NaN or infinity: those examples were hardly attacked")
+    if total and zero / total > NOTICEABLE:
+        found.append(
+            f"{zero} of {total} gradients are zero: masked or saturated, gradient attacks cannot work on them"
+        )
+    return found
+
+
+def single_step_warnings(radius: float, iterated: float, single: float) -> list[str]:
+    """Iterated attacks must do at least as much damage as one step: if not, gradients mislead.
+
+    Args:
+        radius: The ball's radius.
+        iterated: Accuracy under the iterated attack.
+        single: Accuracy under the single step.
+
+    Returns:
+        Warnings; empty if nothing is odd.
+    """
+    if iterated <= single:
+        return []
+    return [
+        f"radius {radius:g}: a single step leaves {single:.1%} accuracy, the iterated attack {iterated:.1%}: "
+        "gradients are masked, or the steps are too few or too short"
+    ]

@@ -6,6 +6,7 @@ from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, r
 from .resources import fetch_resource
 from .result import ExampleOutcome, RecipeResult, RobustnessReport
 from .textattack import evaluate_robustness
+from .transfer import TransferResult, evaluate_transfer
 from .white_box import WhiteBoxResult, evaluate_white_box
 
 __all__ = [
@@ -13,9 +14,11 @@ __all__ = [
     "RecipeContext",
     "RecipeResult",
     "RobustnessReport",
+    "TransferResult",
     "WhiteBoxResult",
     "check_resources",
     "evaluate_robustness",
+    "evaluate_transfer",
     "evaluate_white_box",
     "fetch_resource",
     "get_recipe",

@@ -74,7 +74,7 @@ def select_examples(
     columns = list(dataset.column_names) if hasattr(dataset, "column_names") else list(dataset[0])
     if label_column not in columns:
         raise DataError(f"expected a label column {label_column!r}, got columns {columns}: pass label_column=")
-    chosen = _text_columns(dataset, columns, text_columns, label_column)
+    chosen = text_columns_of(dataset, text_columns, label_column)
     labels = _labels(dataset, config, label_column)
     indices = stratified_sample(labels, num_examples, seed)
     return [Example(i, _texts(dataset[i], chosen, i), labels[i]) for i in indices]
@@ -113,9 +113,13 @@ def _is_text(dataset: Any, column: str) -> bool:
     return isinstance(dataset[0].get(column), str)
 
 
-def _text_columns(
-    dataset: Any, columns: list[str], wanted: str | Sequence[str] | None, label_column: str
-) -> tuple[str, ...]:
+def text_columns_of(dataset: Any, wanted: str | Sequence[str] | None, label_column: str) -> tuple[str, ...]:
+    """The columns that hold the text: those wanted, else the only one of strings, else a known pair.
+
+    Raises:
+        DataError: If the wanted ones are not there, or it cannot be told which they are.
+    """
+    columns = list(dataset.column_names) if hasattr(dataset, "column_names") else list(dataset[0])
     if wanted is not None:
         chosen = (wanted,) if isinstance(wanted, str) else tuple(wanted)
         if not 1 <= len(chosen) <= 2:

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from .._files import write_json
 from ..errors import CheckpointError, UnknownNameError
 from . import metrics
-from .files import write_json
 
 SCHEMA = "hf_robust_tickets/robustness"
 SCHEMA_VERSION = 1

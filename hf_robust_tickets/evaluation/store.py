@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .._files import write_json
 from ..errors import CheckpointError
-from .files import write_json
 from .result import ExampleOutcome
 
 logger = logging.getLogger(__name__)

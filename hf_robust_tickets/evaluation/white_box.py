@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .._files import write_json
 from ..adversaries import PGD, Adversary, Injector, get_adversary
 from ..adversaries.geometry import expand_mask, steepest_direction
 from ..errors import ConfigurationError
 from . import checks, metrics
 from .batched import evaluation_mode
-from .files import write_json
 from .probe import Probe, make_batches, sample_rows
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from .._files import write_json
 from ..architectures import get_architecture
 from ..errors import CheckpointError
 from ..tickets import EarlyBirdDetector, RobustTicket
 from .arguments import AdversaryOptions, TicketOptions
-from .saving import write_json
 
 logger = logging.getLogger(__name__)
 

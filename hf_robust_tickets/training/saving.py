@@ -21,13 +21,6 @@ logger = logging.getLogger(__name__)
 _CHECKPOINT = re.compile(rf"^{PREFIX_CHECKPOINT_DIR}-(\d+)$")
 
 
-def write_json(path: Path, content: object) -> None:
-    """Writes JSON so that a reader finds the old file or the new one, never a part."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(part, path)
-
-
 def checkpoints(folder: str | Path) -> list[Path]:
     """The Trainer checkpoints of a folder, oldest first, complete or not."""
     folder = Path(folder)

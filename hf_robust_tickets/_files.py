@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigurationError
+from .errors import ConfigurationError
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -1,0 +1,48 @@
+"""`robust-tickets evaluate`: attacks a model and writes the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..evaluation import evaluate_robustness
+from .data import load_split
+from .models import load_classifier, load_tokenizer
+from .options import DataOptions, ModelOptions, parse
+
+
+@dataclass
+class EvaluateOptions:
+    """How to attack, and where the report goes."""
+
+    recipes: list[str] = field(
+        default_factory=lambda: ["textfooler"],
+        metadata={"help": "One or several of deepwordbug, pwws, textbugger, textfooler."},
+    )
+    num_examples: int = field(default=1000, metadata={"help": "Size of the stratified sample that is attacked."})
+    seed: int = field(default=0, metadata={"help": "Chooses the sample and seeds the attacks."})
+    sentence_encoder: str = field(
+        default="use", metadata={"help": "use, or a sentence-transformers model: a name, a folder, or minilm."}
+    )
+    batch_size: int = field(default=256, metadata={"help": "Sentences per forward pass of the victim."})
+    output_dir: str = field(default="robustness", metadata={"help": "Folder for robustness.json."})
+
+
+def run(argv: list[str]) -> None:
+    """Writes `robustness.json` and prints the table; an attack that was cut off continues."""
+    model_options, data_options, options = parse("evaluate", (ModelOptions, DataOptions, EvaluateOptions), argv)
+    report = evaluate_robustness(
+        load_classifier(model_options),
+        load_tokenizer(model_options),
+        load_split(data_options, "validation", seed=options.seed),
+        recipes=options.recipes,
+        num_examples=options.num_examples,
+        seed=options.seed,
+        text_columns=data_options.text_columns,
+        label_column=data_options.label_column,
+        sentence_encoder=options.sentence_encoder,
+        batch_size=options.batch_size,
+        output_dir=options.output_dir,
+    )
+    print(report.summary())
+    print(f"report in {Path(options.output_dir) / 'robustness.json'}")

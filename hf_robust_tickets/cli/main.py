@@ -1,0 +1,77 @@
+"""`robust-tickets VERB ...`: finds the verb, runs it, and turns an expected error into one line."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+
+from .._version import __version__
+from ..errors import RobustTicketsError
+
+VERBS = {
+    "demo": "the whole job on a small synthetic corpus, with a summary page",
+    "train": "search a ticket, prune, fine-tune and save a small robust model",
+    "search": "search a ticket only",
+    "prune": "cut a ticket out of a model",
+    "evaluate": "attack a model with TextAttack recipes",
+}
+
+
+def usage() -> str:
+    """The help of the command itself."""
+    verbs = "\n".join(f"  {name:<10} {text}" for name, text in VERBS.items())
+    return (
+        "usage: robust-tickets VERB [options]\n\nSmall, fast and robust language models.\n\n"
+        f"{verbs}\n\nrobust-tickets VERB --help lists the options of a verb; one YAML file may stand in their place."
+        "\n--debug shows the whole traceback of an error.\n--version prints the version."
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of the console script.
+
+    Args:
+        argv: Arguments without the program's name; `None` means those of the process.
+
+    Returns:
+        Exit status: 0 when what was asked for was done, 1 for an error, 2 for a wrong call.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = _take_debug(argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        print(__version__)
+        return 0
+    verb, *rest = argv
+    if verb not in VERBS:
+        print(f"robust-tickets: unknown verb {verb!r}: expected one of {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        importlib.import_module(f".{verb}", __package__).run(rest)
+    except (RobustTicketsError, OSError, ValueError) as error:
+        if debug:
+            raise
+        print(f"robust-tickets {verb}: {_one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _take_debug(argv: list[str]) -> bool:
+    """Removes a bare `--debug`; followed by a value it is the option of `TrainingArguments` of that name."""
+    for i, argument in enumerate(argv):
+        if argument == "--debug" and (i + 1 == len(argv) or argv[i + 1].startswith("--")):
+            del argv[i]
+            return True
+    return False
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

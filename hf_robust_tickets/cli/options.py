@@ -1,0 +1,56 @@
+"""Options that verbs share, and how they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import HfArgumentParser
+
+
+@dataclass
+class ModelOptions:
+    """Which model."""
+
+    model_name_or_path: str = field(metadata={"help": "A folder, or a repository of the Hub."})
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the repository."})
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with the model."})
+
+
+@dataclass
+class DataOptions:
+    """Which texts and labels."""
+
+    dataset_name: str | None = field(default=None, metadata={"help": "A data set of the Hub, e.g. nyu-mll/glue."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration, e.g. sst2."})
+    train_file: str | None = field(default=None, metadata={"help": "A parquet, csv or json file in its place."})
+    validation_file: str | None = field(default=None, metadata={"help": "A parquet, csv or json file."})
+    train_split: str = field(default="train", metadata={"help": "Name of the split to train on."})
+    validation_split: str = field(default="validation", metadata={"help": "Name of the split to evaluate on."})
+    text_columns: list[str] | None = field(
+        default=None, metadata={"help": "One column, or two for pairs; default: the columns of text there are."}
+    )
+    label_column: str = field(default="label", metadata={"help": "Column with the label."})
+    max_length: int = field(default=128, metadata={"help": "Longer texts are cut to this many tokens."})
+    max_train_samples: int | None = field(default=None, metadata={"help": "Train on a random part of this size."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on a random part of this size."})
+
+
+def parse(verb: str, kinds: tuple[type, ...], argv: list[str]) -> tuple[Any, ...]:
+    """Reads the options of a verb, from the command line or from one YAML file.
+
+    Args:
+        verb: Its name, for the help.
+        kinds: Dataclasses to fill.
+        argv: What follows the verb.
+
+    Returns:
+        One object per dataclass.
+
+    Raises:
+        ValueError: If a value is refused, or a file names an option that does not exist.
+    """
+    parser = HfArgumentParser(kinds, prog=f"robust-tickets {verb}")
+    if len(argv) == 1 and argv[0].endswith((".yaml", ".yml")):
+        return tuple(parser.parse_yaml_file(argv[0]))
+    return tuple(parser.parse_args_into_dataclasses(argv))

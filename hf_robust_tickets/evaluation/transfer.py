@@ -1,0 +1,84 @@
+"""Adversarial examples made on one model, replayed on another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import DataError
+from .batched import TextInput, Victim, evaluation_mode
+from .metrics import wilson_interval
+from .result import RecipeResult, Text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class TransferResult:
+    """How a model fares on examples that fooled another.
+
+    A model that withstands attacks on itself but falls for examples made on a plain one is not robust: its own
+    attacks were misled.
+
+    Attributes:
+        recipe: The attack that made the examples.
+        num_examples: Examples that fooled the model they were made on.
+        originally_right: How many of their originals the replaying model classifies right.
+        still_right: How many of those it classifies right after the attack too.
+    """
+
+    recipe: str
+    num_examples: int
+    originally_right: int
+    still_right: int
+
+    @property
+    def accuracy(self) -> float:
+        """Of the examples it classified right before, the share that it still does, in [0, 1]; NaN for none."""
+        return self.still_right / self.originally_right if self.originally_right else math.nan
+
+    @property
+    def confidence_interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the accuracy."""
+        return wilson_interval(self.still_right, self.originally_right)
+
+
+def evaluate_transfer(
+    result: RecipeResult,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    batch_size: int = 64,
+    max_length: int | None = None,
+) -> TransferResult:
+    """Replays a recipe's successful attacks on another model with the same classes.
+
+    Args:
+        result: Outcomes on the model that was attacked, e.g. `report["textfooler"]`.
+        model: The model to replay them on; it is put into evaluation mode and back.
+        tokenizer: Its tokenizer.
+        batch_size: Most texts per forward call.
+        max_length: Truncation in tokens; None for the tokenizer's limit.
+
+    Returns:
+        How many of the examples fool this model too.
+
+    Raises:
+        DataError: If the model has fewer classes than the labels need.
+    """
+    fooled = [outcome for outcome in result.outcomes if outcome.outcome == "succeeded"]
+    highest = max((outcome.label for outcome in fooled), default=0)
+    if highest >= model.config.num_labels:
+        raise DataError(f"expected a model with more than {highest} classes, got {model.config.num_labels}")
+    victim = Victim(model, tokenizer, batch_size=batch_size, max_length=max_length)
+    with evaluation_mode(model):
+        before = victim([_input(outcome.original) for outcome in fooled]).argmax(dim=1).tolist()
+        after = victim([_input(outcome.perturbed) for outcome in fooled]).argmax(dim=1).tolist()
+    right = [outcome.label == prediction for outcome, prediction in zip(fooled, before)]
+    still = [was and outcome.label == now for was, outcome, now in zip(right, fooled, after)]
+    return TransferResult(result.recipe, len(fooled), sum(right), sum(still))
+
+
+def _input(text: Text) -> TextInput:
+    return text if isinstance(text, str) else tuple(text.values())

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .._version import __version__
 from .examples import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-PACKAGES = ("hf_robust_tickets", "textattack", "transformers", "torch", "numpy", "nltk", "sentence-transformers")
+PACKAGES = ("textattack", "transformers", "torch", "numpy", "nltk", "sentence-transformers")
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that bear on the figures; absent ones are left out."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "hf_robust_tickets": __version__}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)

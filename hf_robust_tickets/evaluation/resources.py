@@ -64,7 +64,7 @@ class Resource:
                     nltk.data.find(path + ".zip")
                 except LookupError:
                     absent.append(path)
-        return f"{', '.join(absent)} in {os.pathsep.join(nltk.data.path) or 'no folder'}" if absent else None
+        return f"{', '.join(absent)} in NLTK_DATA ({os.environ.get('NLTK_DATA') or 'not set'})" if absent else None
 
 
 RESOURCES = {

@@ -36,11 +36,13 @@ class Protocol:
 
     epochs: float = 1.0
     batch_size: int = 32
-    learning_rate: float = 5e-5
+    learning_rate: float = 1e-4
     weight_decay: float = 0.01
     max_length: int = 64
     step_size: float = 0.05
-    start_step: float = 0.0
+    start_step: float = 0.1
+    search_epochs: float = 0.5
+    search_start_step: float = 0.2
     gate_learning_rate: float = 1e-2
     ticket_tolerance: float = 0.1
     round_to: int = 16
@@ -116,8 +118,9 @@ def _trainer(arm: str, seed: int, protocol: Protocol, model: PreTrainedModel, ou
     }
     if arm in ("random", "early-bird"):
         args = RobustTicketArguments(
-            **common,
+            **(common | {"adversary_start_step": protocol.search_start_step}),
             adversary_steps=5,
+            search_epochs=protocol.search_epochs,
             gate_learning_rate=protocol.gate_learning_rate,
             ticket_tolerance=protocol.ticket_tolerance,
             round_to=protocol.round_to,

@@ -31,6 +31,7 @@ _ROOM_OF = {
     "register_architecture": "architectures",
     "RobustnessReport": "evaluation",
     "evaluate_robustness": "evaluation",
+    "evaluate_white_box": "evaluation",
 }
 
 __all__ = ["__version__", *sorted(_ROOM_OF)]

@@ -16,6 +16,7 @@ from .options import ModelOptions
 
 def load_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
     """The tokenizer that comes with the model."""
+    _refuse_missing_folder(options.model_name_or_path)
     return AutoTokenizer.from_pretrained(
         options.model_name_or_path, revision=options.model_revision, trust_remote_code=options.trust_remote_code
     )

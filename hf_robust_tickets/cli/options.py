@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import yaml
 from transformers import HfArgumentParser
+
+from ..errors import ConfigurationError
 
 
 @dataclass
@@ -52,5 +56,13 @@ def parse(verb: str, kinds: tuple[type, ...], argv: list[str]) -> tuple[Any, ...
     """
     parser = HfArgumentParser(kinds, prog=f"robust-tickets {verb}")
     if len(argv) == 1 and argv[0].endswith((".yaml", ".yml")):
-        return tuple(parser.parse_yaml_file(argv[0]))
+        return tuple(parser.parse_dict(_read_yaml(Path(argv[0]))))
     return tuple(parser.parse_args_into_dataclasses(argv))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    content = yaml.safe_load(path.read_text())
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"expected a YAML file with one `option: value` per line, got {path}")
+    # YAML 1.1 reads a bare `no` as false, which `save_strategy: no` does not mean.
+    return {key: "no" if value is False and key.endswith("_strategy") else value for key, value in content.items()}

@@ -1,0 +1,78 @@
+"""Writes the pages that are made from the code: `python docs/generate.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hf_robust_tickets.architectures import Architecture, UnitGroup, get_architecture, known_model_types
+from hf_robust_tickets.reporting.tables import markdown_table
+
+DOCS = Path(__file__).resolve().parent
+
+INTRODUCTION = """# Architectures
+
+Which families of models a ticket can be cut out of. Made from the registry by `python docs/generate.py`; do not edit.
+
+A *head* is a unit of the attention's output projection: with grouped-query attention one whole group of key and value
+heads, with shared layers (ALBERT) one entry for all uses of the layer. A *neuron* is a unit of the feed-forward's down
+projection, with its gate where there is one.
+
+"""
+
+YOURS = """
+## A model of your own
+
+Describe where its heads and neurons are, once, and everything works on it: gates, tickets, surgery, saving.
+
+```python
+from hf_robust_tickets import register_architecture
+from hf_robust_tickets.architectures import Architecture, plain_neurons, separate_heads
+
+register_architecture(Architecture(
+    name="mine",
+    model_types=("my-model",),                 # config.model_type
+    layer_path="encoder.layer.*",              # from model.base_model
+    heads=separate_heads("attention", "q", "k", "v", "attention.out", size="head_dim", scaled=()),
+    neurons=plain_neurons("mlp.up", "mlp.down"),
+))
+```
+
+Then check that a ticket and its mask agree: gates of zeros and ones must give the logits of the pruned model.
+"""
+
+
+class _Config:
+    def __init__(self, model_type: str) -> None:
+        self.model_type = model_type
+
+
+class _Model:
+    def __init__(self, model_type: str) -> None:
+        self.config = _Config(model_type)
+
+
+def architectures_page() -> str:
+    """The content of docs/architectures.md."""
+    families: dict[str, Architecture] = {}
+    for model_type in known_model_types():
+        architecture = get_architecture(_Model(model_type))
+        families[architecture.name] = architecture
+    rows = [
+        {
+            "family": name,
+            "model types": ", ".join(architecture.model_types),
+            "layers": f"`{architecture.layer_path}`",
+            "heads cut from": _cuts(architecture.heads),
+            "neurons cut from": _cuts(architecture.neurons),
+        }
+        for name, architecture in sorted(families.items())
+    ]
+    return INTRODUCTION + markdown_table(rows) + "\n" + YOURS
+
+
+def _cuts(group: UnitGroup) -> str:
+    return ", ".join(dict.fromkeys(f"`{cut.path}`" for cut in group.cuts))
+
+
+if __name__ == "__main__":
+    (DOCS / "architectures.md").write_text(architectures_page())

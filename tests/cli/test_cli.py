@@ -1,0 +1,153 @@
+"""The command line, on a tiny model and files made here."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import random
+from pathlib import Path
+
+import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from hf_robust_tickets.cli.main import main
+from hf_robust_tickets.tickets import RobustTicket, is_pruned, load_pruned
+from tests.tiny import tiny_bert
+
+GOOD, BAD = ["good", "fine", "great", "lovely"], ["bad", "poor", "awful", "dull"]
+REST = ["the", "film", "is", "a", "plot", "and", "so", "very"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A model with its tokenizer, and reviews of a dozen words."""
+    folder = tmp_path_factory.mktemp("cli")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *GOOD, *BAD, *REST]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", mask_token="[MASK]"
+    )
+    fast.save_pretrained(folder / "model")
+    tiny_bert().save_pretrained(folder / "model")
+    chooser = random.Random(0)
+    rows = [[*chooser.choices(REST, k=5), chooser.choice([BAD, GOOD][i % 2])] for i in range(64)]
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["negative", "positive"])})
+    columns = {"text": [" ".join(row) for row in rows], "label": [i % 2 for i in range(64)]}
+    data = Dataset.from_dict(columns, features=features)
+    data.to_parquet(str(folder / "train.parquet"))
+    data.to_csv(str(folder / "train.csv"))
+    data.to_json(str(folder / "train.jsonl"))
+    return folder
+
+
+def skip_without_textattack() -> None:
+    if importlib.util.find_spec("textattack") is None:
+        pytest.skip("TextAttack is not installed")
+
+
+def options(folder: Path, output: Path, *extra: str, train: str = "train.parquet") -> list[str]:
+    return [
+        *("--model_name_or_path", str(folder / "model"), "--output_dir", str(output)),
+        *("--train_file", str(folder / train), "--validation_file", str(folder / train)),
+        *("--max_length", "16", "--search_max_steps", "6", "--ticket_interval", "0.1", "--ticket_patience", "2"),
+        *("--ticket_tolerance", "0.9", "--adversary_steps", "2", "--max_steps", "4", "--disable_tqdm", "True"),
+        *("--save_strategy", "no", "--report_to", "none", *extra),
+    ]
+
+
+def test_train_then_evaluate(folder, tmp_path, capsys):
+    assert main(["train", *options(folder, tmp_path / "out")]) == 0
+    assert "heads kept" in capsys.readouterr().out
+    model = load_pruned(tmp_path / "out")
+    assert is_pruned(model) and model.config.id2label == {0: "negative", 1: "positive"}
+    assert {p.name for p in (tmp_path / "out/pictures").iterdir()} >= {"ticket.png", "distances.png", "cost.png"}
+    skip_without_textattack()
+    arguments = ["--model_name_or_path", str(tmp_path / "out"), "--validation_file", str(folder / "train.parquet")]
+    more = ["--recipes", "deepwordbug", "--num_examples", "6", "--output_dir", str(tmp_path / "robustness")]
+    assert main(["evaluate", *arguments, *more]) == 0
+    assert "deepwordbug" in capsys.readouterr().out
+    report = json.loads((tmp_path / "robustness/robustness.json").read_text())
+    assert len(report["sample_ids"]) == 6
+
+
+@pytest.mark.parametrize("train", ["train.csv", "train.jsonl"])
+def test_other_formats(folder, tmp_path, train):
+    assert main(["search", *options(folder, tmp_path, train=train)]) == 0
+    assert RobustTicket.load(tmp_path / "ticket.safetensors").summary()["layers"] == 2
+
+
+def test_search_then_prune(folder, tmp_path, capsys):
+    assert main(["search", *options(folder, tmp_path / "search")]) == 0
+    ticket = str(tmp_path / "search" / "ticket.safetensors")
+    model = ["--model_name_or_path", str(folder / "model"), "--output_dir", str(tmp_path / "small")]
+    assert main(["prune", *model, "--ticket", ticket]) == 0
+    kept = RobustTicket.load(ticket)
+    assert load_pruned(tmp_path / "small").config.robust_ticket["neurons"] == list(kept.neuron_counts)
+    assert main(["prune", *model]) == 1
+    assert "say what to cut" in capsys.readouterr().err
+    assert main(["prune", *model, "--random", "True", "--neuron_sparsity", "0.5"]) == 0
+
+
+def test_yaml_file(folder, tmp_path):
+    pairs = options(folder, tmp_path / "out")
+    content = "\n".join(f"{key[2:]}: {value}" for key, value in zip(pairs[::2], pairs[1::2]))
+    (tmp_path / "job.yaml").write_text(content.replace("disable_tqdm: True", "disable_tqdm: true"))
+    assert main(["search", str(tmp_path / "job.yaml")]) == 0
+    assert (tmp_path / "out" / "ticket.safetensors").exists()
+
+
+def one_line(capsys) -> str:
+    lines = capsys.readouterr().err.strip().splitlines()
+    said = [line for line in lines if line.startswith("robust-tickets")]
+    assert len(said) == 1, lines
+    return said[0]
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--adversary", "frelb"], "unknown adversary 'frelb'"),
+        (["--neuron_sparsity", "1.0"], "neuron_sparsity must be in [0, 1)"),
+        (["--label_column", "stars"], "no column 'stars': the data set has text, label"),
+        (["--text_columns", "body"], "expected a text column 'body'"),
+        (["--train_file", "nowhere.parquet"], "no file nowhere.parquet"),
+        (["--model_name_or_path", "./nowhere"], "no folder ./nowhere"),
+    ],
+)
+def test_errors_are_one_line(folder, tmp_path, capsys, extra, message):
+    assert main(["train", *options(folder, tmp_path), *extra]) == 1
+    assert message in one_line(capsys)
+
+
+def test_debug_shows_the_traceback(folder, tmp_path):
+    with pytest.raises(ValueError, match="no file"):
+        main(["train", *options(folder, tmp_path), "--train_file", "nowhere.parquet", "--debug"])
+
+
+def test_labels_that_are_no_classes(folder, tmp_path, capsys):
+    data = Dataset.from_dict({"text": ["a", "b"], "label": ["good", "bad"]})
+    data.to_parquet(str(tmp_path / "words.parquet"))
+    assert main(["train", *options(folder, tmp_path), "--train_file", str(tmp_path / "words.parquet")]) == 1
+    assert "labels must be the whole numbers 0, 1" in one_line(capsys)
+
+
+def test_unknown_recipe(folder, tmp_path, capsys):
+    skip_without_textattack()
+    arguments = ["--model_name_or_path", str(folder / "model"), "--validation_file", str(folder / "train.parquet")]
+    assert main(["evaluate", *arguments, "--recipes", "textfoler", "--output_dir", str(tmp_path)]) == 1
+    assert "textfoler" in one_line(capsys)
+
+
+def test_help_and_wrong_calls(capsys):
+    assert main([]) == 2
+    assert main(["--help"]) == 0
+    assert "robust-tickets VERB" in capsys.readouterr().out
+    assert main(["bake"]) == 2
+    assert "unknown verb 'bake'" in capsys.readouterr().err
+    for verb in ("demo", "train", "search", "prune", "evaluate"):
+        with pytest.raises(SystemExit) as stopped:
+            main([verb, "--help"])
+        assert stopped.value.code == 0

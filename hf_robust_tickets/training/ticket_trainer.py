@@ -129,7 +129,8 @@ class RobustTicketTrainer(GatedTrainer):
                 self._close_phase("search", job)
                 callback = next(c for c in self.callback_handler.callbacks if isinstance(c, EarlyBirdCallback))
         finally:
-            detach_gates(self.model)
+            # Without rewinding, fine-tuning starts from what the search has trained, gates included.
+            detach_gates(self.model, fold=not self.ticket_options.rewind)
         return self._finish_search(job, callback.ticket or callback.last_ticket, callback)
 
     def _finish_search(self, job: JobFolder, ticket: RobustTicket | None, callback: EarlyBirdCallback) -> RobustTicket:

@@ -146,3 +146,16 @@ def test_gates_on_a_pruned_model_fit_what_is_left():
     gates = attach_gates(prune_(model, ticket))
     assert [len(g) for g in gates.heads] == ticket.head_counts
     assert [len(g) for g in gates.neurons] == ticket.neuron_counts
+
+
+@pytest.mark.parametrize("model_type", ["bert", "gpt2"])
+def test_folded_gates_keep_the_output(model_type):
+    model, inputs = tiny_model(model_type), tiny_inputs(model_type)
+    gates = attach_gates(model)
+    with torch.no_grad():
+        for parameter in gates.parameters():
+            parameter.uniform_(0.5, 1.5)
+    gated = logits(model, inputs)
+    detach_gates(model, fold=True)
+    assert get_gates(model) is None
+    torch.testing.assert_close(logits(model, inputs), gated, rtol=1e-4, atol=1e-5)

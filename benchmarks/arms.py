@@ -40,10 +40,12 @@ class Protocol:
     weight_decay: float = 0.01
     max_length: int = 64
     step_size: float = 0.05
+    plus_plus_step_size: float = 0.03
     start_step: float = 0.1
     search_epochs: float = 0.5
     search_start_step: float = 0.2
     gate_learning_rate: float = 1e-2
+    ticket_interval: float = 0.025
     ticket_tolerance: float = 0.1
     round_to: int = 16
     development: int = 0
@@ -122,6 +124,7 @@ def _trainer(arm: str, seed: int, protocol: Protocol, model: PreTrainedModel, ou
             adversary_steps=5,
             search_epochs=protocol.search_epochs,
             gate_learning_rate=protocol.gate_learning_rate,
+            ticket_interval=protocol.ticket_interval,
             ticket_tolerance=protocol.ticket_tolerance,
             round_to=protocol.round_to,
         )
@@ -129,7 +132,9 @@ def _trainer(arm: str, seed: int, protocol: Protocol, model: PreTrainedModel, ou
         return RobustTicketTrainer(args=args, ticket=ticket, **partners)
     name, _, steps = arm.partition("-")
     options = {"adversary": "none"} if arm == "dense" else {"adversary": name, "adversary_steps": int(steps)}
-    return AdversarialTrainer(args=AdversarialTrainingArguments(**common, **options), **partners)
+    if name == "freelb++":
+        options["adversary_step_size"] = protocol.plus_plus_step_size
+    return AdversarialTrainer(args=AdversarialTrainingArguments(**(common | options)), **partners)
 
 
 def _encode(data: Dataset, tokenizer: Any, max_length: int) -> Dataset:

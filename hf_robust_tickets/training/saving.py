@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +18,8 @@ from ..errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
+# A disk with less than this many bytes left is full.
+_FULL = 1 << 20
 _CHECKPOINT = re.compile(rf"^{PREFIX_CHECKPOINT_DIR}-(\d+)$")
 
 
@@ -65,7 +67,7 @@ def explain_failed_save(folder: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
-        if not _is_disk_full(error):
+        if not _is_disk_full(error, folder):
             raise
         last = last_complete_checkpoint(folder)
         remedy = f"the last complete one is {last}" if last else "there is no complete one yet"
@@ -75,13 +77,7 @@ def explain_failed_save(folder: str | Path) -> Iterator[None]:
         ) from error
 
 
-def _is_disk_full(error: BaseException) -> bool:
-    full = (errno.ENOSPC, errno.EDQUOT)
-    while error is not None:
-        if getattr(error, "errno", None) in full or os.strerror(errno.ENOSPC) in str(error):
-            return True
-        # torch.save reports the failing write of its archive without an errno.
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter failed" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _is_disk_full(error: BaseException, folder: str | Path) -> bool:
+    # torch.save and safetensors report a failed write without an errno, each in several wordings.
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return full or shutil.disk_usage(folder).free < _FULL

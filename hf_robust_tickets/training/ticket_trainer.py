@@ -19,6 +19,7 @@ from .callbacks import EarlyBirdCallback
 from .cost import CostCallback
 from .gated import GatedTrainer
 from .job import JobFolder, describe_job, refuse_foreign_checkpoint
+from .labels import refuse_unlabelled
 from .saving import explain_failed_save, last_complete_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class RobustTicketTrainer(GatedTrainer):
 
     Raises:
         ConfigurationError: For a ready-made optimiser, a pruned model, FSDP or DeepSpeed.
+        DataError: If the training data has no labels and the collator makes none.
         UnknownArchitectureError: If the model's family is not known.
     """
 
@@ -236,6 +238,7 @@ class RobustTicketTrainer(GatedTrainer):
 
     def _refuse_unsupported(self) -> None:
         get_architecture(self.model)
+        refuse_unlabelled(self.train_dataset, self.data_collator, self.label_names)
         if self.optimizer is not None:
             raise ConfigurationError(
                 "a ready-made optimiser holds the dense parameters, which pruning replaces: pass "

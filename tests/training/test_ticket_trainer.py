@@ -21,7 +21,7 @@ from hf_robust_tickets import (
     load_pruned,
     random_ticket,
 )
-from hf_robust_tickets.errors import CheckpointError, ConfigurationError, UnknownArchitectureError
+from hf_robust_tickets.errors import CheckpointError, ConfigurationError, DataError, UnknownArchitectureError
 from tests.tiny import tiny_bert, tiny_data
 
 HERE = Path(__file__).resolve()
@@ -284,6 +284,34 @@ def test_pruned_model(tmp_path):
     trainer.train()
     with pytest.raises(ConfigurationError, match="pruned already"):
         trainer.train()
+
+
+def test_data_without_labels(tmp_path):
+    data = tiny_data(8).remove_columns("labels")
+    with pytest.raises(DataError, match="no labels: expected one of the columns labels, label, got input_ids"):
+        RobustTicketTrainer(model=tiny_bert(), args=make_args(tmp_path), train_dataset=data)
+
+
+def test_full_disk(tmp_path):
+    """A real file system that is full: the error names the last good checkpoint, and the job goes on from there."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    options = {"save_strategy": "steps", "save_steps": 2}
+    try:
+        with pytest.raises(CheckpointError, match=r"no space left .*; the last complete one is .*checkpoint-\d"):
+            make_trainer(disk, **options).train()
+        subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
+        resumed = make_trainer(disk, **options)
+        resumed.train(resume_from_checkpoint=True)
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    whole = make_trainer(tmp_path / "whole", **options)
+    whole.train()
+    one, other = resumed.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_unknown_architecture(tmp_path):

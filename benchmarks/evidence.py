@@ -50,7 +50,7 @@ def main() -> None:
             if options.attack:
                 _attack_once(result, arm, seed, protocol, options)
     if options.results == ROOT / "docs" / "evidence":
-        write_report(options.results, ROOT / "docs")
+        write_report(options.results, options.models, ROOT / "docs")
 
 
 def _train_once(arm: str, seed: int, protocol: Protocol, options: argparse.Namespace) -> dict[str, Any]:

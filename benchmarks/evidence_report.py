@@ -9,19 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.arms import ARMS, TITLES
+from hf_robust_tickets import EarlyBirdDetector, RobustTicket
+from hf_robust_tickets.reporting.plots import (
+    plot_accuracy,
+    plot_cost,
+    plot_distance_matrix,
+    plot_distances,
+    plot_ticket,
+)
 from hf_robust_tickets.reporting.tables import markdown_table
 
 _BEGIN, _END = "<!-- evidence: begin -->", "<!-- evidence: end -->"
 
 
-def write_report(results: Path, docs: Path) -> None:
-    """Puts the table into docs/results.md between its two markers."""
+def write_report(results: Path, models: Path, docs: Path) -> None:
+    """Puts the tables into docs/results.md between its two markers, and draws the pictures."""
     by_arm: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(results.glob("*-*.json")):
         result = json.loads(path.read_text())
         by_arm[result["arm"]].append(result)
     if not by_arm:
         return
+    draw_pictures(by_arm, models, docs / "pictures")
     page = docs / "results.md"
     text = page.read_text() if page.exists() else f"# Results\n\n{_BEGIN}\n{_END}\n"
     before, _, rest = text.partition(_BEGIN)
@@ -49,13 +58,46 @@ def _row(arm: str, by_arm: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
     for recipe in results[0]["protocol"]["recipes"]:
         values = [r["attacks"][recipe]["accuracy_under_attack"] for r in results if recipe in r["attacks"]]
         row[recipe] = _percent(values)
-    seconds = statistics.mean(result["cpu_seconds"] for result in results)
-    row["core seconds"] = f"{seconds:.0f}"
+    row["core s"] = f"{_mean(results, 'cpu_seconds'):.0f}"
+    row["wall s"] = f"{_mean(results, 'seconds'):.0f}"
     for baseline in ("freelb-5", "freelb++-10"):
         if baseline in by_arm:
-            other = statistics.mean(result["cpu_seconds"] for result in by_arm[baseline])
-            row[f"faster than {baseline}"] = f"{other / seconds:.1f}x"
+            row[f"{baseline} takes"] = f"{_mean(by_arm[baseline], 'cpu_seconds') / _mean(results, 'cpu_seconds'):.1f}x"
     return row
+
+
+def _mean(results: list[dict[str, Any]], key: str) -> float:
+    return statistics.mean(result[key] for result in results)
+
+
+def draw_pictures(by_arm: dict[str, list[dict[str, Any]]], models: Path, folder: Path) -> None:
+    """The search of the first seed, its ticket, the cost and the accuracy of all arms."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arms = [arm for arm in ARMS if arm in by_arm]
+    costs = {TITLES[arm]: {phase: _phase(by_arm[arm], phase) for phase in by_arm[arm][0]["cost"]} for arm in arms}
+    plot_cost(costs, folder / "cost.png")
+    plot_accuracy({TITLES[arm]: _accuracies(by_arm[arm]) for arm in arms}, folder / "accuracy.png")
+    first = next((result for result in by_arm.get("early-bird", []) if result["seed"] == 0), None)
+    job = models / "early-bird-0"
+    if first is None or not (job / "search_log.json").exists():
+        return
+    detector = EarlyBirdDetector(first["protocol"]["ticket_tolerance"])
+    detector.load_state_dict(json.loads((job / "search_log.json").read_text())["detector"])
+    plot_ticket(RobustTicket.load(job / "ticket.safetensors"), folder / "ticket.png")
+    plot_distances(first["search_log"], first["protocol"]["ticket_tolerance"], folder / "distances.png")
+    epochs = [record["epoch"] for record in first["search_log"]]
+    plot_distance_matrix(detector.history, folder / "distance_matrix.png", epochs=epochs, early_bird=detector.index)
+
+
+def _phase(results: list[dict[str, Any]], phase: str) -> float:
+    return statistics.mean(result["cost"][phase]["seconds"] for result in results)
+
+
+def _accuracies(results: list[dict[str, Any]]) -> dict[str, tuple[float, float, float]]:
+    values = {"clean": [result["clean"] for result in results]}
+    for recipe in results[0]["protocol"]["recipes"]:
+        values[recipe] = [r["attacks"][recipe]["accuracy_under_attack"] for r in results if recipe in r["attacks"]]
+    return {name: (statistics.mean(v), min(v), max(v)) for name, v in values.items() if v}
 
 
 def _search_row(result: dict[str, Any]) -> dict[str, str]:

@@ -52,6 +52,8 @@ _PASSES_KEYWORDS_TO_LOSS = re.compile(r"loss_function\((?:[^()]|\([^()]*\))*\*\*
 def loss_uses_num_items_in_batch(model: Any) -> bool:
     """Whether a model's own loss really normalises by `num_items_in_batch`.
 
+    For float labels, set `config.problem_type`, as transformers asks for: before the first batch nothing else tells.
+
     Works around transformers#47688 (open in 5.23): the Trainer takes a `**kwargs` in `forward` for a promise to do so
     and then skips the division by the accumulation steps, while most text classifiers drop the argument. Remove when
     the Trainer asks the model. A model whose source cannot be read is trusted, as the Trainer does.
@@ -66,7 +68,19 @@ def loss_uses_num_items_in_batch(model: Any) -> bool:
         source = inspect.getsource(inspect.unwrap(type(model).forward))
     except (OSError, TypeError):
         return True
-    return "num_items_in_batch" in source or _PASSES_KEYWORDS_TO_LOSS.search(source) is not None
+    if "num_items_in_batch" not in source and _PASSES_KEYWORDS_TO_LOSS.search(source) is None:
+        return False
+    return not _is_mean_loss_in_disguise(model)
+
+
+def _is_mean_loss_in_disguise(model: Any) -> bool:
+    """Whether the loss is transformers' sequence or image classification loss for a regression or several labels.
+
+    `ForSequenceClassificationLoss` takes the keyword in all three of its cases and passes it on in one.
+    """
+    if getattr(model.loss_function, "__name__", "") != "ForSequenceClassificationLoss":
+        return False
+    return model.config.num_labels == 1 or model.config.problem_type in ("regression", "multi_label_classification")
 
 
 # What TextAttack 0.3.11 imports at module level without needing it for any recipe of this package, and the names it

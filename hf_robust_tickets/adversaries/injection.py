@@ -70,7 +70,7 @@ def perturbation_mask(inputs: dict[str, Any], x: Tensor) -> Tensor:
     mask = inputs.get("attention_mask")
     if mask is None:
         return torch.ones(x.shape[:2], device=x.device, dtype=torch.long)
-    if mask.numel() != x.shape[0] * x.shape[1]:
+    if mask.numel() != x.shape[0] * x.shape[1] or mask.shape[-1] != x.shape[1]:
         raise DataError(
             f"the attention mask must have one entry per token, {tuple(x.shape[:2])}, got {tuple(mask.shape)}: "
             "pass a padding mask of shape (batch, tokens)"

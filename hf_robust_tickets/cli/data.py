@@ -51,13 +51,14 @@ def labels(data: Dataset, column: str) -> list[str]:
     feature = data.features[column]
     if isinstance(feature, ClassLabel):
         return list(feature.names)
-    found = sorted(set(data[column]), key=str)
-    if not all(isinstance(label, int) for label in found) or found != list(range(len(found))) or len(found) < 2:
+    found = set(data[column])
+    if len(found) < 2 or found != set(range(len(found))):
+        some = ", ".join(sorted(map(repr, found))[:5])
         raise DataError(
-            f"labels must be the whole numbers 0, 1, ..., got {', '.join(map(repr, found[:5]))} in {column!r}: "
+            f"labels must be the whole numbers 0, 1, ..., got {some} in {column!r}: "
             "number the classes, or store them as a ClassLabel"
         )
-    return [f"LABEL_{label}" for label in found]
+    return [f"LABEL_{label}" for label in range(len(found))]
 
 
 def tokenize(data: Dataset, tokenizer: PreTrainedTokenizerBase, options: DataOptions) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..errors import MissingResourceError
 from ..evaluation import evaluate_robustness
 from .data import load_split
 from .models import load_classifier, load_tokenizer
@@ -42,7 +43,10 @@ def run(argv: list[str]) -> None:
         label_column=data_options.label_column,
         sentence_encoder=options.sentence_encoder,
         batch_size=options.batch_size,
+        max_length=data_options.max_length,
         output_dir=options.output_dir,
     )
     print(report.summary())
     print(f"report in {Path(options.output_dir) / 'robustness.json'}")
+    if report.failures:
+        raise MissingResourceError("; ".join(f"{name} did not run: {why}" for name, why in report.failures.items()))

@@ -52,10 +52,12 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         importlib.import_module(f".{verb}", __package__).run(rest)
-    except (RobustTicketsError, OSError, ValueError) as error:
+    except Exception as error:
         if debug:
             raise
-        print(f"robust-tickets {verb}: {_one_line(error)}", file=sys.stderr)
+        expected = isinstance(error, (RobustTicketsError, OSError, ValueError))
+        hint = "" if expected else f" ({type(error).__name__}; --debug shows where)"
+        print(f"robust-tickets {verb}: {_one_line(error)}{hint}", file=sys.stderr)
         return 1
     return 0
 

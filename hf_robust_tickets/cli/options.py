@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from transformers import HfArgumentParser
@@ -54,15 +54,31 @@ def parse(verb: str, kinds: tuple[type, ...], argv: list[str]) -> tuple[Any, ...
     Raises:
         ValueError: If a value is refused, or a file names an option that does not exist.
     """
-    parser = HfArgumentParser(kinds, prog=f"robust-tickets {verb}")
     if len(argv) == 1 and argv[0].endswith((".yaml", ".yml")):
-        return tuple(parser.parse_dict(_read_yaml(Path(argv[0]))))
-    return tuple(parser.parse_args_into_dataclasses(argv))
+        argv = _read_yaml(Path(argv[0]))
+    return tuple(_Parser(kinds, prog=f"robust-tickets {verb}").parse_args_into_dataclasses(argv))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    content = yaml.safe_load(path.read_text())
+class _Parser(HfArgumentParser):
+    """A parser whose errors are one line: the usage of a hundred options hides what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _read_yaml(path: Path) -> list[str]:
+    """The file's options as they would be typed: the parser knows their types (`1e-2` is text to YAML)."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is no YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigurationError(f"expected a YAML file with one `option: value` per line, got {path}")
-    # YAML 1.1 reads a bare `no` as false, which `save_strategy: no` does not mean.
-    return {key: "no" if value is False and key.endswith("_strategy") else value for key, value in content.items()}
+    argv: list[str] = []
+    for key, value in content.items():
+        # YAML 1.1 reads a bare `no` as false, which `save_strategy: no` does not mean.
+        values = ["no"] if value is False and key.endswith("_strategy") else value
+        values = values if isinstance(values, list) else [values]
+        if value is not None:
+            argv += [f"--{key}", *map(str, values)]
+    return argv

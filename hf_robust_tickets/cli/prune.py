@@ -18,9 +18,12 @@ class PruneOptions:
     output_dir: str = field(metadata={"help": "Folder for the small model."})
     ticket: str | None = field(default=None, metadata={"help": "A ticket.safetensors that a search has written."})
     random: bool = field(default=False, metadata={"help": "Draw a random ticket, the control, instead."})
-    head_sparsity: float = field(default=1 / 6, metadata={"help": "Of the random ticket."})
-    neuron_sparsity: float = field(default=0.4, metadata={"help": "Of the random ticket."})
-    seed: int = field(default=0, metadata={"help": "Of the random ticket."})
+    head_sparsity: float | None = field(default=None, metadata={"help": "Of the random ticket; default 1/6."})
+    neuron_sparsity: float | None = field(default=None, metadata={"help": "Of the random ticket; default 0.4."})
+    head_scope: str | None = field(default=None, metadata={"help": "Of the random ticket: global or layer."})
+    neuron_scope: str | None = field(default=None, metadata={"help": "Of the random ticket: global or layer."})
+    round_to: int | None = field(default=None, metadata={"help": "Of the random ticket: multiple of neurons."})
+    seed: int | None = field(default=None, metadata={"help": "Of the random ticket; default 0."})
 
 
 def run(argv: list[str]) -> None:
@@ -28,10 +31,14 @@ def run(argv: list[str]) -> None:
     model_options, options = parse("prune", (ModelOptions, PruneOptions), argv)
     if (options.ticket is None) == (not options.random):
         raise ConfigurationError("say what to cut: --ticket path/to/ticket.safetensors, or --random True")
+    names = ("head_sparsity", "neuron_sparsity", "head_scope", "neuron_scope", "round_to", "seed")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if given and not options.random:
+        raise ConfigurationError(f"{', '.join(given)} speak of a random ticket: leave them out, or pass --random True")
     model = load_classifier(model_options)
     dense = sum(p.numel() for p in model.parameters())
     if options.random:
-        ticket = random_ticket(model, options.head_sparsity, options.neuron_sparsity, seed=options.seed)
+        ticket = random_ticket(model, **given)
     else:
         ticket = RobustTicket.load(options.ticket)
     prune_(model, ticket)

@@ -20,15 +20,13 @@ def run(argv: list[str]) -> None:
     """Searches, prunes, fine-tunes, saves; continues a job that was cut off with `--resume_from_checkpoint True`."""
     model_options, data_options, args = parse("train", (ModelOptions, DataOptions, RobustTicketArguments), argv)
     trainer = build_trainer(model_options, data_options, args)
-    trainer.train(resume_from_checkpoint=_resume(args.resume_from_checkpoint))
+    trainer.train(resume_from_checkpoint=resume_option(args.resume_from_checkpoint))
     metrics = trainer.evaluate()
-    trainer.save_model()
+    trainer.save_model()  # with push_to_hub, this uploads too
     trainer.save_metrics("eval", metrics)
     pictures = draw_pictures(trainer, Path(args.output_dir) / "pictures")
     print(text_table(summarise(trainer, metrics)))
     print(f"saved in {args.output_dir}" + (f", pictures in {pictures}" if pictures else ""))
-    if args.push_to_hub:
-        trainer.push_to_hub()
 
 
 def build_trainer(model: ModelOptions, data: DataOptions, args: RobustTicketArguments) -> RobustTicketTrainer:
@@ -72,6 +70,6 @@ def summarise(trainer: RobustTicketTrainer, metrics: dict[str, float]) -> list[d
     return [{"what": what, "result": result} for what, result in rows]
 
 
-def _resume(value: str | None) -> str | bool | None:
+def resume_option(value: str | None) -> str | bool | None:
     """The option is text on the command line; the two words mean what they say."""
     return {"true": True, "false": None}.get(value.lower(), value) if isinstance(value, str) else value

@@ -7,8 +7,8 @@ from .drawing import draw_ticket, random_ticket
 from .early_bird import EarlyBirdDetector
 from .gates import Gates, attach_gates, detach_gates, get_gates
 from .hub import export_dense, load_pruned, save_pruned
-from .modeling_robust_ticket import shrink_linear
-from .pruning import is_pruned, prune_, pruned_ticket
+from .modeling_robust_ticket import shrink_linear, write_pruned_files
+from .pruning import is_pruned, prune_, pruned_ticket, refuse_unfit
 from .ticket import RobustTicket
 
 __all__ = [
@@ -27,6 +27,8 @@ __all__ = [
     "prune_",
     "pruned_ticket",
     "random_ticket",
+    "refuse_unfit",
     "save_pruned",
     "shrink_linear",
+    "write_pruned_files",
 ]

@@ -188,11 +188,8 @@ class PrunedModel:
     def save_pretrained(self, save_directory: Any, is_main_process: bool = True, *args: Any, **kwargs: Any) -> Any:
         """As in the stock class; this file and the ticket are written beside the weights."""
         if is_main_process:
-            os.makedirs(save_directory, exist_ok=True)
             # Before the rest, so that the stock method can also upload the folder.
-            write_atomically(Path(save_directory, Path(__file__).name), Path(__file__).read_bytes())
-            if self._ticket_bytes is not None:
-                write_atomically(Path(save_directory, TICKET_FILE), self._ticket_bytes)
+            write_pruned_files(self, save_directory)
         return super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def _upload_modified_files(self, working_dir: Any, repo_id: str, files_timestamps: dict, **kwargs: Any) -> Any:
@@ -217,6 +214,14 @@ def derive(stock: type) -> type:
         members = {"__module__": __name__, "__qualname__": stock.__name__, "__doc__": stock.__doc__}
         _DERIVED[stock] = type(stock.__name__, (PrunedModel, stock), {**members, "_dense_class": stock})
     return _DERIVED[stock]
+
+
+def write_pruned_files(model: Any, folder: Any) -> None:
+    """Writes what a pruned model needs beside its configuration and weights: this file, and the ticket."""
+    os.makedirs(folder, exist_ok=True)
+    write_atomically(Path(folder, Path(__file__).name), Path(__file__).read_bytes())
+    if model._ticket_bytes is not None:
+        write_atomically(Path(folder, TICKET_FILE), model._ticket_bytes)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel, modeling_utils
 from transformers.pytorch_utils import Conv1D
 
-from ..architectures import Architecture, Cut, get_architecture
+from ..architectures import Cut, get_architecture
 from ..errors import TicketError
 from .gates import get_gates
 from .modeling_robust_ticket import RECORD_VERSION, auto_map, count_units, cut_units, derive, weight_dim
@@ -38,13 +38,7 @@ def prune_(model: PreTrainedModel, ticket: RobustTicket) -> PreTrainedModel:
         TicketError: If the ticket is for another shape, or the model is gated, wrapped, quantised or sharded.
     """
     architecture = get_architecture(model)
-    _refuse_unfit(model, architecture)
-    present = {"heads": architecture.num_heads(model), "neurons": architecture.num_neurons(model)}
-    if ticket.shape() != present:
-        raise TicketError(
-            f"expected a ticket for the {len(present['heads'])} layers of this model with {present}, "
-            f"got one for {len(ticket.heads)} layers with {ticket.shape()}: draw it from this model"
-        )
+    refuse_unfit(model, ticket)
     total, dense = _total_ticket(model, ticket)
     layout = architecture.layout()
     for kind, masks, all_masks in (("heads", ticket.heads, total.heads), ("neurons", ticket.neurons, total.neurons)):
@@ -102,7 +96,14 @@ def _record(total: RobustTicket, dense: dict[str, list[int]], layout: dict[str, 
     return record
 
 
-def _refuse_unfit(model: PreTrainedModel, architecture: Architecture) -> None:
+def refuse_unfit(model: PreTrainedModel, ticket: RobustTicket | None = None) -> None:
+    """Checks that a model can be pruned, and with a given ticket, without changing anything.
+
+    Raises:
+        UnknownArchitectureError: If the family is unknown.
+        TicketError: If the ticket is for another shape, or the model is gated, wrapped, quantised or sharded.
+    """
+    architecture = get_architecture(model)
     if not isinstance(model, PreTrainedModel):
         raise TicketError(f"expected a bare transformers model, got {type(model).__name__}: unwrap it before pruning")
     if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None:
@@ -115,6 +116,12 @@ def _refuse_unfit(model: PreTrainedModel, architecture: Architecture) -> None:
         for group in (architecture.heads, architecture.neurons):
             for cut in group.cuts:
                 _refuse_unfit_weight(layer, cut, count_units(layer, asdict(group)))
+    present = {"heads": architecture.num_heads(model), "neurons": architecture.num_neurons(model)}
+    if ticket is not None and ticket.shape() != present:
+        raise TicketError(
+            f"expected a ticket for the {len(present['heads'])} layers of this model with {present}, "
+            f"got one for {len(ticket.heads)} layers with {ticket.shape()}: draw it from this model"
+        )
 
 
 def _refuse_unfit_weight(layer: nn.Module, cut: Cut, units: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 from ..adversaries import Adversary, get_adversary
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, SparsityError
 
 _SCOPES = ("global", "layer")
 
@@ -56,15 +56,18 @@ class AdversaryOptions:
     adversary_start_step: float = field(default=0, metadata={"help": "Plain training before this step (or fraction)."})
     adversary_share_dropout: bool = field(default=False, metadata={"help": "Same dropout masks in all passes."})
 
-    def build_adversary(self) -> Adversary | None:
+    def build_adversary(self, name: str | None = None) -> Adversary | None:
         """The adversary these options describe; `None` for plain training.
+
+        Args:
+            name: Another method with the same hyper-parameters; `None` means that of the options.
 
         Raises:
             UnknownNameError: If no adversary has the name.
             ConfigurationError: If a value is refused.
         """
         options = ("steps", "step_size", "init_magnitude", "max_norm", "norm", "scope")
-        return _build_adversary(self.adversary, {key: getattr(self, f"adversary_{key}") for key in options})
+        return _build_adversary(name or self.adversary, {key: getattr(self, f"adversary_{key}") for key in options})
 
     def _check_adversary(self) -> None:
         self.build_adversary()
@@ -146,7 +149,7 @@ class TicketOptions:
     def _check_ticket_options(self) -> None:
         for name in ("head_sparsity", "neuron_sparsity"):
             if not 0 <= getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} must be in [0, 1), got {getattr(self, name)}: it is a fraction")
+                raise SparsityError(f"{name} must be in [0, 1), got {getattr(self, name)}: it is a fraction")
         for name in ("head_scope", "neuron_scope"):
             if getattr(self, name) not in _SCOPES:
                 raise ConfigurationError(f"{name} must be one of {', '.join(_SCOPES)}, got {getattr(self, name)!r}")
@@ -160,6 +163,10 @@ class TicketOptions:
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"{name} must not be negative, got {getattr(self, name)}")
         self.finetune_adversary_options()._check_adversary()
+        unused = [f.name for f in fields(TicketOptions) if f.name.startswith("finetune_adversary_")]
+        given = [name for name in unused if getattr(self, name) != getattr(TicketOptions, name)]
+        if self.finetune_adversary in (None, "none") and given:
+            raise ConfigurationError(f"{', '.join(given)} needs finetune_adversary, got none: name the method")
 
 
 @dataclass

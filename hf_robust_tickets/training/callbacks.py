@@ -30,11 +30,13 @@ class EarlyBirdCallback(StatefulCallback):
         patience: How many tickets in a row must resemble an earlier one.
         tolerance: How far they may be from it, as a fraction of mask entries.
         round_to: See `draw_ticket`.
+        start_step: No ticket is drawn before this step; below 1 it is a fraction of all steps. Give it the start of
+            the attack, or the search may settle before it has seen one.
 
     Attributes:
-        log: One dict per ticket: `step`, `epoch`, `stop`, and, from the second on, `head_distance` and
-            `neuron_distance` to the ticket before, and `head_distance_window` and `neuron_distance_window`: the
-            largest distance of the oldest ticket still compared to those after it, which the tolerance bounds.
+        log: One dict per ticket: `step`, `epoch`, `stop`, `head_distance` and `neuron_distance` to the ticket
+            before, and `head_distance_window` and `neuron_distance_window`: the largest distance of the oldest ticket
+            still compared to those after it, which the tolerance bounds. All distances of the first are `None`.
         tickets: All tickets drawn so far.
         ticket: The early-bird ticket; `None` before the search has converged.
     """
@@ -49,6 +51,7 @@ class EarlyBirdCallback(StatefulCallback):
         patience: int = 5,
         tolerance: float = 0.1,
         round_to: int = 1,
+        start_step: float = 0,
     ) -> None:
         if interval <= 0:
             raise ConfigurationError(f"interval must be a positive fraction of an epoch, got {interval}")
@@ -60,8 +63,13 @@ class EarlyBirdCallback(StatefulCallback):
             "round_to": round_to,
         }
         self._rule = {"interval": interval, "patience": patience, "tolerance": tolerance}
-        self._detector = EarlyBirdDetector(tolerance=tolerance, patience=patience)
+        self._start_step = start_step
         self._steps_per_epoch = 0.0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all tickets."""
+        self._detector = EarlyBirdDetector(tolerance=self._rule["tolerance"], patience=self._rule["patience"])
         self.log: list[dict[str, Any]] = []
 
     @property
@@ -96,14 +104,17 @@ class EarlyBirdCallback(StatefulCallback):
     ) -> None:
         """Draws a ticket when the interval is over, and stops the training when the tickets have settled."""
         interval = max(1, round(self._rule["interval"] * self._steps_per_epoch))
-        if state.global_step % interval == 0:
-            self._record(draw_ticket(self._gates(kwargs["model"]), **self._draw_options), state)
-            if self.ticket is not None:
-                control.should_training_stop = True
+        if state.global_step % interval or state.global_step <= first_step(self._start_step, state):
+            return
+        self._record(draw_ticket(self._gates(kwargs["model"]), **self._draw_options), state)
+        if self.ticket is not None:
+            control.should_training_stop = True
+            # A checkpoint of this very step would be resumed past the stop.
+            control.should_save = False
 
     def options(self) -> dict[str, Any]:
         """Arguments of the constructor."""
-        return {**self._draw_options, **self._rule}
+        return {**self._draw_options, **self._rule, "start_step": self._start_step}
 
     @property
     def progress(self) -> dict[str, Any]:
@@ -116,14 +127,18 @@ class EarlyBirdCallback(StatefulCallback):
         self._detector.load_state_dict(value["detector"])
 
     def _record(self, ticket: RobustTicket, state: TrainerState) -> None:
-        record: dict[str, Any] = {"step": state.global_step, "epoch": state.epoch}
-        if self.tickets:
-            distance = mask_distance(self.tickets[-1], ticket)
-            record |= {"head_distance": distance.heads, "neuron_distance": distance.neurons}
-        record["stop"] = self._detector.update(ticket)
-        if self._detector.distance is not None:
-            window = self._detector.distance
-            record |= {"head_distance_window": window.heads, "neuron_distance_window": window.neurons}
+        distance = mask_distance(self.tickets[-1], ticket) if self.tickets else None
+        stop = self._detector.update(ticket)
+        window = self._detector.distance
+        record = {
+            "step": state.global_step,
+            "epoch": state.epoch,
+            "head_distance": None if distance is None else distance.heads,
+            "neuron_distance": None if distance is None else distance.neurons,
+            "head_distance_window": None if window is None else window.heads,
+            "neuron_distance_window": None if window is None else window.neurons,
+            "stop": stop,
+        }
         self.log.append(record)
         logger.info("ticket at step %d: %s", state.global_step, record)
 
@@ -133,6 +148,11 @@ class EarlyBirdCallback(StatefulCallback):
         if gates is None:
             raise TicketError("the model has no gates to watch: call attach_gates(model) before training")
         return gates
+
+
+def first_step(start: float, state: TrainerState) -> float:
+    """The step that an option in steps, or (below 1) in a fraction of all steps, speaks of."""
+    return start * state.max_steps if start < 1 else start
 
 
 def _steps_per_epoch(args: TrainingArguments, state: TrainerState, dataloader: Any) -> float:

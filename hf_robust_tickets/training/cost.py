@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import contextlib
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -49,6 +49,10 @@ class CostCallback(StatefulCallback):
     """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Sets all counts to zero."""
         self.passes = 0
         self._seconds_before = 0.0
         self._began: float | None = None
@@ -83,11 +87,13 @@ class CostCallback(StatefulCallback):
 
 
 def reset_peak_memory() -> None:
-    """Starts a new measurement of `peak_memory_bytes`, where the system can (CUDA, Linux)."""
+    """Starts a new measurement of `peak_memory_bytes`, where the system can and may (CUDA, Linux)."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     elif (_PROC / "clear_refs").exists():
-        (_PROC / "clear_refs").write_text("5")
+        # Some sandboxes forbid it; the peak is then that of the whole process, as where there is no such file.
+        with contextlib.suppress(PermissionError):
+            (_PROC / "clear_refs").write_text("5")
 
 
 def peak_memory_bytes() -> int:
@@ -98,5 +104,7 @@ def peak_memory_bytes() -> int:
         for line in (_PROC / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    import resource  # not on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -61,7 +61,9 @@ class GatedTrainer(AdversarialTrainer):
         penalty = self.gate_l1[0] * heads + self.gate_l1[1] * neurons
         # Once per optimiser step: where the loss is normalised over the whole accumulated batch already, the Trainer
         # does not divide it again.
-        scaled = (self.model_accepts_loss_kwargs and num_items_in_batch is not None) or self.compute_loss_func
+        scaled = self.loss_is_scaled_for_ga
+        if scaled is None:
+            scaled = (self.model_accepts_loss_kwargs and num_items_in_batch is not None) or self.compute_loss_func
         penalty = penalty / self.current_gradient_accumulation_steps if scaled else penalty
         # Its gradient without its value: the loss in the log stays that of the task.
         return penalty - penalty.detach()

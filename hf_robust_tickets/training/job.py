@@ -12,15 +12,19 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import TrainingArguments
 
 from .._files import write_json
 from ..architectures import get_architecture
 from ..errors import CheckpointError
 from ..tickets import EarlyBirdDetector, RobustTicket
 from .arguments import AdversaryOptions, TicketOptions
+from .saving import checkpoints
 
 logger = logging.getLogger(__name__)
 
+_JOB = "_job.json"
+_FILES = ("ticket.safetensors", "ticket.json", "search_log.json", "cost.json", "_search")
 # Options that change the fine-tuning alone: a job may be resumed with other values.
 _FINETUNING = tuple(f.name for f in fields(TicketOptions) if f.name.startswith("finetune_"))
 
@@ -29,15 +33,18 @@ class JobFolder:
     """Files of one job.
 
     ```
-    job.json                       what the search was asked to do, to tell this job from another
-    search/checkpoint-*/           Trainer checkpoints of the search, removed when it has ended
-    search/start.safetensors       weights before the search: the rewind point
-    search/end.safetensors         weights after it, only if fine-tuning starts from them
+    _job.json                      what the search was asked to do, to tell this job from another
+    _search/checkpoint-*/          Trainer checkpoints of the search, removed when it has ended
+    _search/start.safetensors      weights before the search: the rewind point
+    _search/end.safetensors        weights after it, only if fine-tuning starts from them
     search_log.json                one record per ticket drawn, and the tickets
     ticket.safetensors, ticket.json
     cost.json
     checkpoint-*/                  Trainer checkpoints of the fine-tuning
+    _earlier-1/                    all of these, from an earlier run of the same job that was started over
     ```
+
+    The Trainer's uploads leave out what begins with an underscore: what only this machine needs.
 
     Args:
         path: `output_dir` of the job.
@@ -46,7 +53,7 @@ class JobFolder:
 
     def __init__(self, path: str | Path, writes: bool) -> None:
         self.path = Path(path)
-        self.search = self.path / "search"
+        self.search = self.path / "_search"
         self.start = self.search / "start.safetensors"
         self.end = self.search / "end.safetensors"
         self.ticket = self.path / "ticket.safetensors"
@@ -55,24 +62,27 @@ class JobFolder:
     def open(self, job: dict[str, Any], *, resume: bool) -> None:
         """Makes the folder this job's, or checks that it is.
 
-        A folder of the very same job is started over when `resume` is false.
+        A folder of the very same job is started over when `resume` is false; the earlier run is moved aside in it.
 
         Raises:
-            CheckpointError: If it belongs to another job, or there is nothing to resume.
+            CheckpointError: If it belongs to another job or training, or there is nothing to resume.
         """
-        found = self._read("job.json")
+        found = self._read(_JOB)
         if found is not None:
             self._refuse_other(found, job)
         elif resume:
             raise CheckpointError(f"no job to resume in {self.path}: train without resume_from_checkpoint")
+        elif checkpoints(self.path):
+            raise CheckpointError(
+                f"{self.path} holds checkpoints of another training ({checkpoints(self.path)[-1].name}): use another "
+                "output_dir"
+            )
         if resume or not self._writes:
             return
         if found is not None:
-            logger.warning("%s holds an earlier run of the same job: it is started over", self.path)
-            self.ticket.unlink(missing_ok=True)
-            shutil.rmtree(self.search, ignore_errors=True)
+            self._move_aside()
         self.search.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "job.json", job)
+        write_json(self.path / _JOB, job)
 
     def save_weights(self, path: Path, model: nn.Module) -> None:
         """Writes all weights of a model, tied ones once each under every name, never a part of a file."""
@@ -123,6 +133,17 @@ class JobFolder:
         if self._writes:
             write_json(self.path / "cost.json", cost)
 
+    def _move_aside(self) -> None:
+        """Keeps an earlier run of the same job where it is not mistaken for the new one."""
+        number = 1 + len(list(self.path.glob("_earlier-*")))
+        aside = self.path / f"_earlier-{number}"
+        logger.warning("%s holds an earlier run of the same job: it is moved to %s", self.path, aside.name)
+        aside.mkdir()
+        # The job's description last: while it is here, a run that is killed now is still known.
+        for name in [*(path.name for path in checkpoints(self.path)), *_FILES, _JOB]:
+            if (self.path / name).exists():
+                (self.path / name).rename(aside / name)
+
     def _read(self, name: str) -> Any | None:
         try:
             return json.loads((self.path / name).read_text())
@@ -140,8 +161,10 @@ class JobFolder:
                 )
 
 
-def describe_job(model: nn.Module, options: TicketOptions, adversary: AdversaryOptions, seed: int) -> dict[str, Any]:
-    """What makes a search the same search: the model's shape, the options of search and ticket, the seed."""
+def describe_job(
+    model: nn.Module, args: TrainingArguments, options: TicketOptions, adversary: AdversaryOptions, dataset: Any
+) -> dict[str, Any]:
+    """What makes a search the same search: model, size of data and batch, options of search and ticket, seed."""
     architecture = get_architecture(model)
     job: dict[str, Any] = {
         "format": 1,
@@ -149,11 +172,18 @@ def describe_job(model: nn.Module, options: TicketOptions, adversary: AdversaryO
         "heads": architecture.num_heads(model),
         "neurons": architecture.num_neurons(model),
         "hidden_size": model.config.hidden_size,
-        "seed": seed,
+        "name_or_path": model.config._name_or_path,
+        "seed": args.seed,
+        "batch_size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+        "num_examples": _length(dataset),
     }
     for group, kind in ((options, TicketOptions), (adversary, AdversaryOptions)):
         job |= {f.name: getattr(group, f.name) for f in fields(kind) if f.name not in _FINETUNING}
     return job
+
+
+def _length(dataset: Any) -> int | None:
+    return len(dataset) if hasattr(dataset, "__len__") else None
 
 
 def refuse_foreign_checkpoint(checkpoint: str | Path, ticket: RobustTicket) -> None:
@@ -162,7 +192,10 @@ def refuse_foreign_checkpoint(checkpoint: str | Path, ticket: RobustTicket) -> N
     Raises:
         CheckpointError: If it was not.
     """
-    config = json.loads((Path(checkpoint) / "config.json").read_text())
+    try:
+        config = json.loads((Path(checkpoint) / "config.json").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{checkpoint} is no complete checkpoint ({error}): give another one") from error
     found = (config.get("robust_ticket") or {}).get("fingerprint")
     if found != ticket.fingerprint():
         raise CheckpointError(

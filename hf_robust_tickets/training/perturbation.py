@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..adversaries import Adversary
+from ..errors import ConfigurationError
 
 
 class Perturbation:
@@ -35,7 +36,12 @@ class Perturbation:
         self._mask_of = mask
         self._mask: Tensor | None = None
         self._share_dropout = share_dropout
-        self._generator_state: Tensor | None = None
+        self._generator_states: dict[str, Tensor] = {}
+
+    def begin_pass(self, device: torch.device) -> None:
+        """Called before each forward pass, on the device it runs on."""
+        if self._share_dropout:
+            self._replay("start of the pass", device)
 
     def add(self, clean: Tensor) -> Tensor:
         """The perturbation to add to the module's output `clean`, `(batch, tokens, dim)`."""
@@ -44,11 +50,21 @@ class Perturbation:
             start = self.adversary.init(clean.detach().float(), self._mask)
             self.delta = start.requires_grad_()
         if self._share_dropout:
-            self._replay(clean.device)
+            # Again, for the first pass has drawn delta's start since its own start.
+            self._replay("perturbed module", clean.device)
         return self.delta
 
     def ascend(self) -> None:
-        """Moves delta with the gradient of the last pass; a gradient that is not finite leaves it where it is."""
+        """Moves delta with the gradient of the last pass; a gradient that is not finite leaves it where it is.
+
+        Raises:
+            ConfigurationError: If the pass did not go through the perturbed module.
+        """
+        if self.delta is None:
+            raise ConfigurationError(
+                "the forward pass did not go through the module to perturb, the model's input embeddings: give the "
+                "model input_ids (not inputs_embeds), or set adversary_layer"
+            )
         grad = self.delta.grad if self.grad is None else self.grad
         self.grad = None
         finite = torch.isfinite(grad).all()
@@ -56,12 +72,10 @@ class Perturbation:
         self.skipped_ascents = self.skipped_ascents + (~finite).long()
         self.delta = torch.where(finite, moved, self.delta.detach()).requires_grad_()
 
-    def _replay(self, device: torch.device) -> None:
-        # The embedding comes before every dropout of the model, so this is the first draw of the pass.
-        accelerator = None if device.type == "cpu" else getattr(torch, device.type)
-        if self._generator_state is None:
-            self._generator_state = torch.get_rng_state() if accelerator is None else accelerator.get_rng_state()
-        elif accelerator is None:
-            torch.set_rng_state(self._generator_state)
+    def _replay(self, point: str, device: torch.device) -> None:
+        """Notes the generator's state when `point` is reached for the first time, and puts it back ever after."""
+        generator = torch if device.type == "cpu" else getattr(torch, device.type)
+        if point in self._generator_states:
+            generator.set_rng_state(self._generator_states[point])
         else:
-            accelerator.set_rng_state(self._generator_state)
+            self._generator_states[point] = generator.get_rng_state()

@@ -7,6 +7,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import ExportableState
 
+from ..errors import ConfigurationError
+
 
 class StatefulCallback(TrainerCallback, ExportableState):
     """A callback that keeps `progress`, plain JSON data, in checkpoints and takes it back when training resumes.
@@ -26,7 +28,20 @@ class StatefulCallback(TrainerCallback, ExportableState):
         return {"args": self.options(), "attributes": {"progress": self.progress}}
 
     def restore(self, state: TrainerState) -> None:
-        """Takes back what the checkpoint that `state` came from keeps; at a fresh start, what is here already."""
+        """Takes back what the checkpoint that `state` came from keeps; at a fresh start, begins anew.
+
+        Raises:
+            ConfigurationError: If two callbacks of this class were saved, which cannot be told apart.
+        """
+        if state.global_step == 0:
+            self.reset()
+            return
         record = (state.stateful_callbacks or {}).get(type(self).__name__)
-        if record is not None and not isinstance(record, list):
+        if isinstance(record, list):
+            raise ConfigurationError(f"expected one {type(self).__name__} to resume, got {len(record)}: use one")
+        if record is not None:
             self.progress = record["attributes"]["progress"]
+
+    def reset(self) -> None:
+        """Forgets all progress."""
+        raise NotImplementedError

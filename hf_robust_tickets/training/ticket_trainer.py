@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from transformers import TrainingArguments, set_seed
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType, TrainOutput
+from transformers.trainer_utils import TrainOutput
 
 from ..architectures import get_architecture
 from ..errors import ConfigurationError
-from ..tickets import RobustTicket, attach_gates, detach_gates, get_gates, is_pruned, prune_
+from ..tickets import (
+    RobustTicket,
+    attach_gates,
+    detach_gates,
+    get_gates,
+    is_pruned,
+    prune_,
+    refuse_unfit,
+    write_pruned_files,
+)
 from .arguments import AdversaryOptions, TicketOptions
 from .callbacks import EarlyBirdCallback
-from .cost import CostCallback
 from .gated import GatedTrainer
 from .job import JobFolder, describe_job, refuse_foreign_checkpoint
 from .labels import refuse_unlabelled
 from .saving import explain_failed_save, last_complete_checkpoint
+from .search import early_bird_callback, search_arguments
+from .trainer import refuse_surroundings
 
 logger = logging.getLogger(__name__)
-
-# Where the fine-tuning saves by epoch or by the best metric, the search, which has neither, saves this often.
-_SEARCH_SAVES = 0.25
 
 
 class RobustTicketTrainer(GatedTrainer):
@@ -59,17 +65,20 @@ class RobustTicketTrainer(GatedTrainer):
     def __init__(
         self, *args: Any, ticket: RobustTicket | None = None, callbacks: list[Any] | None = None, **kwargs: Any
     ) -> None:
+        if "adversary" in kwargs:
+            raise ConfigurationError(
+                "RobustTicketTrainer takes no adversary: name the search's in args.adversary, the fine-tuning's in "
+                "args.finetune_adversary"
+            )
         super().__init__(*args, adversary=None, callbacks=callbacks, **kwargs)
         self.ticket_options = self.args if isinstance(self.args, TicketOptions) else TicketOptions()
         self._search_adversary = self.args if isinstance(self.args, AdversaryOptions) else AdversaryOptions()
-        self._refuse_unsupported()
-        self._user_callbacks = callbacks or []
         self._given_ticket = ticket
-        self.ticket: RobustTicket | None = None
-        self.tickets: list[RobustTicket] = []
-        self.search_log: list[dict[str, Any]] = []
-        self.converged: bool | None = None
-        self.cost: dict[str, dict[str, float]] = {}
+        self._refuse_unsupported()
+        # Those of the Trainer itself: progress, logging integrations, cost.
+        self._search_callbacks = [c for c in self.callback_handler.callbacks if c not in (callbacks or [])]
+        self._job: JobFolder | None = None
+        self._forget()
         self._use_finetune_adversary()
 
     def train(
@@ -97,10 +106,10 @@ class RobustTicketTrainer(GatedTrainer):
             raise ConfigurationError(
                 "RobustTicketTrainer cannot run hyper-parameter trials: tune with AdversarialTrainer, then search once"
             )
+        if self._job is None or resume_from_checkpoint:
+            self.search(resume_from_checkpoint=bool(resume_from_checkpoint))
+        job, self._job = self._job, None
         with self._without_model_init():
-            job = self._open_job(resume=bool(resume_from_checkpoint))
-            if self.ticket is None:
-                self.search(resume_from_checkpoint=bool(resume_from_checkpoint), _job=job)
             self._draw(job)
             checkpoint = self._finetuning_checkpoint(resume_from_checkpoint)
             set_seed(self.args.seed)
@@ -108,34 +117,42 @@ class RobustTicketTrainer(GatedTrainer):
         self._close_phase("finetune", job)
         return output
 
-    def search(self, resume_from_checkpoint: bool = False, _job: JobFolder | None = None) -> RobustTicket:
-        """The first phase alone: finds the ticket and leaves the model dense, as fine-tuning will start from it.
+    def search(self, resume_from_checkpoint: bool = False) -> RobustTicket:
+        """The first phase alone; a `train()` after it goes on with the ticket.
 
         Args:
             resume_from_checkpoint: Continue a search that was cut off.
 
         Returns:
-            The ticket, also in `self.ticket` and in the output folder.
+            The ticket, also in `self.ticket` and in the output folder. The model stays dense, with the weights that
+            fine-tuning starts from.
+
+        Raises:
+            CheckpointError: If the output folder belongs to another job, or there is nothing to resume.
         """
-        job = _job or self._open_job(resume=resume_from_checkpoint)
-        if self.ticket is not None:
-            return self.ticket
-        if self._given_ticket is not None:
-            return self._finish_search(job, self._given_ticket, EarlyBirdCallback())
+        self._remake_model()
+        with self._without_model_init():
+            job = self._open_job(resume=resume_from_checkpoint)
+            if self.ticket is None:
+                callback = EarlyBirdCallback() if self._given_ticket else self._run_search(job, resume_from_checkpoint)
+                self._finish_search(job, self._given_ticket or callback.ticket or callback.last_ticket, callback)
+            job.load_weights(job.start if self.ticket_options.rewind else job.end, self.model)
+        self._job = job
+        return self.ticket
+
+    def _run_search(self, job: JobFolder, resume: bool) -> EarlyBirdCallback:
         set_seed(self.args.seed)
         attach_gates(self.model)
         try:
             with self._searching() as search_args:
-                checkpoint = last_complete_checkpoint(search_args.output_dir) if resume_from_checkpoint else None
-                super().train(checkpoint)
+                super().train(last_complete_checkpoint(search_args.output_dir) if resume else None)
                 self._close_phase("search", job)
-                callback = next(c for c in self.callback_handler.callbacks if isinstance(c, EarlyBirdCallback))
+                return next(c for c in self.callback_handler.callbacks if isinstance(c, EarlyBirdCallback))
         finally:
             # Without rewinding, fine-tuning starts from what the search has trained, gates included.
             detach_gates(self.model, fold=not self.ticket_options.rewind)
-        return self._finish_search(job, callback.ticket or callback.last_ticket, callback)
 
-    def _finish_search(self, job: JobFolder, ticket: RobustTicket | None, callback: EarlyBirdCallback) -> RobustTicket:
+    def _finish_search(self, job: JobFolder, ticket: RobustTicket | None, callback: EarlyBirdCallback) -> None:
         if ticket is None:
             raise ConfigurationError(
                 f"the search ended after {self.state.global_step} steps without a ticket: raise search_epochs, or "
@@ -156,14 +173,23 @@ class RobustTicketTrainer(GatedTrainer):
                 job.save_weights(job.end, self.model)
             job.save_ticket(ticket, {"searched": searched, "converged": self.converged}, callback.progress)
         self.accelerator.wait_for_everyone()
-        return ticket
+
+    def _forget(self) -> None:
+        self.ticket: RobustTicket | None = None
+        self.tickets: list[RobustTicket] = []
+        self.search_log: list[dict[str, Any]] = []
+        self.converged: bool | None = None
+        self.cost: dict[str, dict[str, float]] = {}
 
     def _open_job(self, resume: bool) -> JobFolder:
         """Makes the output folder ours and brings the model and what is known to where the job stands."""
         job = JobFolder(self.args.output_dir, writes=self.args.should_save)
         if is_pruned(self.model):
             raise ConfigurationError("the model is pruned already: pass the dense model to start or resume a job")
-        description = describe_job(self.model, self.ticket_options, self._search_adversary, self.args.seed)
+        self._forget()
+        description = describe_job(
+            self.model, self.args, self.ticket_options, self._search_adversary, self.train_dataset
+        )
         given = self._given_ticket
         job.open({**description, "given_ticket": None if given is None else given.fingerprint()}, resume=resume)
         if not job.start.exists():
@@ -180,13 +206,13 @@ class RobustTicketTrainer(GatedTrainer):
         return job
 
     def _draw(self, job: JobFolder) -> None:
-        """Puts the weights back and cuts; optimiser and wrappers are built anew, since parameters are new objects."""
-        job.load_weights(job.start if self.ticket_options.rewind else job.end, self.model)
+        """Cuts; optimiser and wrappers are built anew, since parameters are new objects."""
         prune_(self.model, self.ticket)
+        if self.args.should_save:
+            # The Trainer's uploads during training take the weights from a checkpoint, and the rest from here.
+            write_pruned_files(self.model, job.path)
         self.model_wrapped = self.model
         self.optimizer, self.lr_scheduler, self._created_lr_scheduler = None, None, False
-        self.remove_callback(CostCallback)
-        self.add_callback(CostCallback())
 
     def _finetuning_checkpoint(self, resume: str | bool | None) -> str | None:
         checkpoint = last_complete_checkpoint(self.args.output_dir) if resume is True else resume or None
@@ -201,17 +227,14 @@ class RobustTicketTrainer(GatedTrainer):
     @contextmanager
     def _searching(self) -> Iterator[TrainingArguments]:
         """While it lasts, this trainer has the arguments, adversary and callbacks of the search."""
-        options, before = self.ticket_options, (self.args, list(self.callback_handler.callbacks))
-        self.args = _search_arguments(self.args, options)
-        self.gate_learning_rate, self.gate_l1 = (
-            options.gate_learning_rate,
-            (options.gate_l1_heads, options.gate_l1_neurons),
-        )
-        self._set_adversary(self._search_adversary.build_adversary(), self._search_adversary)
-        for callback in self._user_callbacks:
-            self.remove_callback(callback)
-        self.add_callback(_early_bird_callback(options))
+        options, before = self.ticket_options, (self.args, self.callback_handler.callbacks)
         try:
+            self.args = search_arguments(self.args, options)
+            self.gate_learning_rate = options.gate_learning_rate
+            self.gate_l1 = (options.gate_l1_heads, options.gate_l1_neurons)
+            self._set_adversary(self._search_adversary.build_adversary(), self._search_adversary)
+            early_bird = early_bird_callback(options, self._search_adversary)
+            self.callback_handler.callbacks = [*self._search_callbacks, early_bird]
             yield self.args
         finally:
             self.args, self.callback_handler.callbacks = before
@@ -219,18 +242,19 @@ class RobustTicketTrainer(GatedTrainer):
 
     @contextmanager
     def _without_model_init(self) -> Iterator[None]:
-        """Makes the model once: `Trainer.train` would make it anew, dense, at the start of each phase."""
-        model_init = self.model_init
-        if model_init is not None:
-            set_seed(self.args.seed)
-            self.model = self.call_model_init()
-            self._move_model_to_device(self.model, self.args.device)
-            self.model_wrapped = self.model
-        self.model_init = None
+        """Hides `model_init`: `Trainer.train` would make the model anew, dense, at the start of each phase."""
+        model_init, self.model_init = self.model_init, None
         try:
             yield
         finally:
             self.model_init = model_init
+
+    def _remake_model(self) -> None:
+        if self.model_init is not None:
+            set_seed(self.args.seed)
+            self.model = self.call_model_init()
+            self._move_model_to_device(self.model, self.args.device)
+            self.model_wrapped = self.model
 
     def _use_finetune_adversary(self) -> None:
         adversary = self.ticket_options.finetune_adversary_options()
@@ -238,11 +262,10 @@ class RobustTicketTrainer(GatedTrainer):
 
     def _refuse_unsupported(self) -> None:
         get_architecture(self.model)
-        refuse_unlabelled(self.train_dataset, self.data_collator, self.label_names)
-        if self.optimizer is not None:
+        if self.optimizer is not None or self.lr_scheduler is not None:
             raise ConfigurationError(
-                "a ready-made optimiser holds the dense parameters, which pruning replaces: pass "
-                "optimizer_cls_and_kwargs=(cls, kwargs) instead of optimizers"
+                "a ready-made optimiser or scheduler holds the dense parameters, which pruning replaces: pass "
+                "optimizer_cls_and_kwargs=(cls, kwargs) and lr_scheduler_type instead of optimizers"
             )
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise ConfigurationError(
@@ -251,36 +274,11 @@ class RobustTicketTrainer(GatedTrainer):
             )
         if get_gates(self.model) is not None:
             raise ConfigurationError("the model has gates already: call detach_gates(model) first")
-
-
-def _early_bird_callback(options: TicketOptions) -> EarlyBirdCallback:
-    return EarlyBirdCallback(
-        head_sparsity=options.head_sparsity,
-        neuron_sparsity=options.neuron_sparsity,
-        head_scope=options.head_scope,
-        neuron_scope=options.neuron_scope,
-        interval=options.ticket_interval,
-        patience=options.ticket_patience,
-        tolerance=options.ticket_tolerance,
-        round_to=options.round_to,
-    )
-
-
-def _search_arguments(args: TrainingArguments, options: TicketOptions) -> TrainingArguments:
-    """The arguments of the fine-tuning, with those that the search has of its own."""
-    search = copy.copy(args)
-    search.output_dir = JobFolder(args.output_dir, writes=False).search.as_posix()
-    search.num_train_epochs = options.search_epochs
-    search.max_steps = options.search_max_steps
-    search.learning_rate = options.search_learning_rate or args.learning_rate
-    search.lr_scheduler_type = SchedulerType.LINEAR
-    search.warmup_steps = options.search_warmup
-    search.eval_strategy = IntervalStrategy.NO
-    search.eval_on_start = False
-    search.load_best_model_at_end = False
-    search.push_to_hub = False
-    search.save_total_limit = 1
-    if args.save_strategy in (SaveStrategy.EPOCH, SaveStrategy.BEST):
-        search.save_strategy = SaveStrategy.STEPS
-        search.save_steps = _SEARCH_SAVES
-    return search
+        refuse_unfit(self.model, None if is_pruned(self.model) else self._given_ticket)
+        refuse_unlabelled(self.train_dataset, self.data_collator, self.label_names)
+        if self._search_adversary.build_adversary() or self.ticket_options.finetune_adversary:
+            refuse_surroundings(self.args, self.accelerator)
+        if not hasattr(self.train_dataset or [], "__len__") and self.ticket_options.search_max_steps < 1:
+            raise ConfigurationError(
+                "search_epochs needs a data set with a length, got a stream: give search_max_steps"
+            )

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
 from .._compat import loss_uses_num_items_in_batch
-from ..adversaries import Adversary, Injector, get_adversary, perturbation_mask
+from ..adversaries import Adversary, Injector, perturbation_mask
 from ..architectures import get_architecture
 from ..errors import CheckpointError, ConfigurationError
 from .arguments import AdversaryOptions
+from .callbacks import first_step
 from .cost import CostCallback
 from .perturbation import Perturbation
 from .saving import explain_failed_save, last_complete_checkpoint
 
-_FROM_ARGUMENTS = object()
+_FROM_ARGUMENTS: Any = object()
 # A forward pass costs one unit, the gradients of activations and of weights one each.
 _DELTA_PASS_COST = 2 / 3
 
@@ -36,30 +37,33 @@ class AdversarialTrainer(Trainer):
 
     Args:
         *args: As for `Trainer`. `args` may be a plain `TrainingArguments`; the adversary is then FreeLB.
-        adversary: A name, an `Adversary`, or `None` for plain training; default: what the arguments say.
+        adversary: An `Adversary`, a name (with the hyper-parameters of the arguments), or `None` for plain training;
+            default: what the arguments say.
         **kwargs: As for `Trainer`.
 
     Raises:
         ConfigurationError: If the surroundings cannot be right (context parallelism, `DataParallel`).
     """
 
-    def __init__(self, *args: Any, adversary: Adversary | str | object | None = _FROM_ARGUMENTS, **kwargs: Any):
+    def __init__(self, *args: Any, adversary: Adversary | str | None = _FROM_ARGUMENTS, **kwargs: Any):
         super().__init__(*args, **kwargs)
         if not loss_uses_num_items_in_batch(self.accelerator.unwrap_model(self.model)):
             self.model_accepts_loss_kwargs = False
         options = self.args if isinstance(self.args, AdversaryOptions) else AdversaryOptions()
-        self._set_adversary(options.build_adversary() if adversary is _FROM_ARGUMENTS else adversary, options)
+        if adversary is _FROM_ARGUMENTS or isinstance(adversary, str):
+            adversary = options.build_adversary(name=adversary if isinstance(adversary, str) else options.adversary)
+        self._set_adversary(adversary, options)
         self._loss_weight = 1.0
         self._in_last_pass = True
         self._injectors: dict[int, Injector] = {}
         self.skipped_ascents = 0
         self.add_callback(CostCallback())
 
-    def _set_adversary(self, adversary: Adversary | str | None, options: AdversaryOptions) -> None:
-        self.adversary = get_adversary(adversary) if isinstance(adversary, str) else adversary
+    def _set_adversary(self, adversary: Adversary | None, options: AdversaryOptions) -> None:
+        self.adversary = adversary
         self.adversary_options = options
         if self.adversary is not None:
-            _refuse_unsupported(self.args, self.accelerator)
+            refuse_surroundings(self.args, self.accelerator)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """One step under attack; see `Trainer.training_step` for the arguments and the result.
@@ -79,6 +83,7 @@ class AdversarialTrainer(Trainer):
         last = self.adversary.num_passes - 1
         for k in range(last + 1):
             weight = self.adversary.loss_weight(k)
+            perturbation.begin_pass(self.args.device)
             with injector.armed(perturbation.add), self._defer_sync(model, k < last), self._pass(weight, k == last):
                 if weight == 0:
                     perturbation.grad = self._delta_gradient(model, inputs, perturbation, *args, **kwargs)
@@ -117,8 +122,7 @@ class AdversarialTrainer(Trainer):
         """Whether the present step is attacked: there is an adversary and its start has come."""
         if self.adversary is None:
             return False
-        start = self.adversary_options.adversary_start_step
-        return self.state.global_step >= (start * self.state.max_steps if start < 1 else start)
+        return self.state.global_step >= first_step(self.adversary_options.adversary_start_step, self.state)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """As in `Trainer.train`; `resume_from_checkpoint=True` takes the last checkpoint that is complete.
@@ -202,7 +206,8 @@ def _num_items(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     return {"num_items_in_batch": args[0] if args else kwargs.get("num_items_in_batch")}
 
 
-def _refuse_unsupported(args: TrainingArguments, accelerator: Any) -> None:
+def refuse_surroundings(args: TrainingArguments, accelerator: Any) -> None:
+    """Raises ConfigurationError where an adversary cannot be right."""
     if args.n_gpu > 1:
         raise ConfigurationError(
             "an adversary and torch.nn.DataParallel do not go together, got "

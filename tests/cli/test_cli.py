@@ -12,6 +12,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from hf_robust_tickets.cli.data import labels
 from hf_robust_tickets.cli.main import main
 from hf_robust_tickets.tickets import RobustTicket, is_pruned, load_pruned
 from tests.tiny import tiny_bert
@@ -93,8 +94,9 @@ def test_search_then_prune(folder, tmp_path, capsys):
 
 def test_yaml_file(folder, tmp_path):
     pairs = options(folder, tmp_path / "out")
+    pairs += ["--gate_learning_rate", "1e-2"]  # a number that YAML 1.1 reads as text
     content = "\n".join(f"{key[2:]}: {value}" for key, value in zip(pairs[::2], pairs[1::2]))
-    (tmp_path / "job.yaml").write_text(content.replace("disable_tqdm: True", "disable_tqdm: true"))
+    (tmp_path / "job.yaml").write_text(content)
     assert main(["search", str(tmp_path / "job.yaml")]) == 0
     assert (tmp_path / "out" / "ticket.safetensors").exists()
 
@@ -120,6 +122,35 @@ def one_line(capsys) -> str:
 def test_errors_are_one_line(folder, tmp_path, capsys, extra, message):
     assert main(["train", *options(folder, tmp_path), *extra]) == 1
     assert message in one_line(capsys)
+
+
+def test_bad_yaml(tmp_path, capsys):
+    (tmp_path / "job.yaml").write_text("output_dir: [")
+    assert main(["train", str(tmp_path / "job.yaml")]) == 1
+    assert "is no YAML" in one_line(capsys)
+
+
+def test_wrong_options_are_one_line_too(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--output_dir", "out"])
+    assert stopped.value.code == 2 and "--model_name_or_path" in one_line(capsys)
+
+
+def test_more_than_ten_classes(tmp_path):
+    data = Dataset.from_dict({"label": list(range(12)) * 2})
+    assert labels(data, "label") == [f"LABEL_{i}" for i in range(12)]
+
+
+def test_missing_resource_is_no_success(folder, tmp_path, capsys, monkeypatch):
+    skip_without_textattack()
+    monkeypatch.setenv("NLTK_DATA", str(tmp_path))
+    monkeypatch.setenv("TA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("nltk.data.path", [str(tmp_path)])
+    arguments = ["--model_name_or_path", str(folder / "model"), "--validation_file", str(folder / "train.parquet")]
+    more = ["--recipes", "deepwordbug", "pwws", "--num_examples", "2", "--output_dir", str(tmp_path / "out")]
+    assert main(["evaluate", *arguments, *more]) == 1
+    assert "pwws did not run" in one_line(capsys)
+    assert (tmp_path / "out" / "robustness.json").exists()
 
 
 def test_debug_shows_the_traceback(folder, tmp_path):

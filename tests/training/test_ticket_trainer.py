@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_robust_tickets import (
+    AdversarialTrainingArguments,
+    EarlyBirdCallback,
     RobustTicketArguments,
     RobustTicketTrainer,
     attach_gates,
@@ -21,8 +23,18 @@ from hf_robust_tickets import (
     load_pruned,
     random_ticket,
 )
-from hf_robust_tickets.errors import CheckpointError, ConfigurationError, DataError, UnknownArchitectureError
+from hf_robust_tickets.adversaries import FreeLB
+from hf_robust_tickets.errors import (
+    CheckpointError,
+    ConfigurationError,
+    DataError,
+    TicketError,
+    UnknownArchitectureError,
+)
+from hf_robust_tickets.tickets import is_pruned
+from hf_robust_tickets.training import GatedTrainer
 from tests.tiny import tiny_bert, tiny_data
+from tests.training.test_trainer import KeepGradient
 
 HERE = Path(__file__).resolve()
 
@@ -66,7 +78,7 @@ def test_whole_job(tmp_path):
     assert trainer.cost["search"]["passes"] == 2 * trainer.cost["search"]["steps"]
     assert trainer.cost["finetune"]["passes"] == trainer.cost["finetune"]["steps"] == 8
     written = {path.name for path in tmp_path.iterdir()}
-    assert {"ticket.safetensors", "ticket.json", "cost.json", "search_log.json", "job.json"} <= written
+    assert {"ticket.safetensors", "ticket.json", "cost.json", "search_log.json", "_job.json"} <= written
     assert json.loads((tmp_path / "ticket.json").read_text())["converged"] is True
     assert json.loads((tmp_path / "cost.json").read_text()) == trainer.cost
     assert trainer.evaluate()["eval_loss"] > 0
@@ -166,7 +178,7 @@ def test_best_checkpoint_is_a_pruned_one(tmp_path):
     )
     trainer.train()
     assert get_architecture(trainer.model).num_neurons(trainer.model) == trainer.ticket.neuron_counts
-    assert not list((tmp_path / "search").glob("checkpoint-*"))
+    assert not list((tmp_path / "_search").glob("checkpoint-*"))
     assert load_pruned(trainer.state.best_model_checkpoint) is not None
 
 
@@ -178,16 +190,16 @@ sys.path.insert(0, {root!r})
 from tests.training.test_ticket_trainer import make_trainer
 from tests.tiny import tiny_bert
 import os, signal
-from transformers import TrainerCallback
-
-class Kill(TrainerCallback):
-    def on_step_end(self, args, state, control, **kwargs):
-        searching = args.output_dir.endswith("search")
-        if searching == {searching} and state.global_step == {step}:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 trainer = make_trainer({folder!r}, model=tiny_bert(seed=99, hidden_dropout_prob=0.1), **{options!r})
-trainer.add_callback(Kill())
+step = trainer.training_step
+
+def killing_step(*args, **kwargs):
+    if trainer.args.output_dir.endswith("_search") == {searching} and trainer.state.global_step == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(*args, **kwargs)
+
+trainer.training_step = killing_step
 trainer.train()
 """
 SLOW_SEARCH = {"ticket_tolerance": 0.5, "ticket_patience": 4, "save_strategy": "steps", "save_steps": 2}
@@ -238,6 +250,104 @@ def test_rerun_of_the_same_job_starts_over(tmp_path, caplog):
     second = make_trainer(tmp_path)
     second.train()
     assert "earlier run of the same job" in caplog.text and second.ticket == first.ticket
+    assert (tmp_path / "_earlier-1" / "ticket.safetensors").exists()
+
+
+def test_restarted_job_does_not_resume_the_earlier_one(tmp_path):
+    make_trainer(tmp_path, save_strategy="epoch", num_train_epochs=2).train()
+    make_trainer(tmp_path, num_train_epochs=1).train()
+    assert not list(tmp_path.glob("checkpoint-*")) and (tmp_path / "_earlier-1" / "checkpoint-8").is_dir()
+
+
+def test_search_then_train_is_train(tmp_path):
+    one, other = make_trainer(tmp_path / "a"), make_trainer(tmp_path / "b")
+    ticket = one.search()
+    assert not is_pruned(one.model) and (tmp_path / "a" / "ticket.safetensors").exists()
+    one.train()
+    other.train()
+    assert ticket == one.ticket == other.ticket and one.cost["search"]["steps"] == other.cost["search"]["steps"]
+    assert all(torch.equal(a, b) for a, b in zip(one.model.state_dict().values(), other.model.state_dict().values()))
+    assert (tmp_path / "a" / "ticket.safetensors").exists()
+
+
+def test_search_with_model_init(tmp_path):
+    trainer = make_trainer(tmp_path, model_init=lambda: tiny_bert(hidden_dropout_prob=0.1))
+    ticket = trainer.search()
+    trainer.train()
+    assert get_architecture(trainer.model).num_neurons(trainer.model) == ticket.neuron_counts
+
+
+def test_no_ticket_is_drawn_before_the_attack(tmp_path):
+    trainer = make_trainer(tmp_path, adversary_start_step=3)
+    trainer.train()
+    assert trainer.search_log[0]["step"] == 4 and trainer.cost["search"]["passes"] > trainer.cost["search"]["steps"]
+
+
+def test_callbacks_added_later_and_schedules_stay_out_of_the_search(tmp_path):
+    trainer = make_trainer(
+        tmp_path,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr": 1e-6},
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+    )
+    trainer.add_callback(EarlyStoppingCallback(2))
+    trainer.train()
+
+
+def test_gates_have_a_group_of_their_own(tmp_path):
+    groups = []
+
+    class Look(RobustTicketTrainer):
+        def training_step(self, *args, **kwargs):
+            groups[:] = [{k: g[k] for k in ("initial_lr", "weight_decay")} for g in self.optimizer.param_groups]
+            return super().training_step(*args, **kwargs)
+
+    args = make_args(tmp_path, gate_learning_rate=0.5, weight_decay=0.1, learning_rate=1e-4)
+    trainer = Look(model=tiny_bert(), args=args, train_dataset=tiny_data(32))
+    trainer.search()
+    assert groups[-1] == {"initial_lr": 0.5, "weight_decay": 0.0} and groups[0]["initial_lr"] == 1e-4
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize("extra", ["plain", "label_smoothing"])
+def test_penalty_counts_once_per_step(tmp_path, accumulation, extra):
+    """With heads and neurons at one, the gradient of the L1 norm is its weight, whatever the accumulation."""
+
+    def gradients(weight):
+        model = tiny_bert()
+        attach_gates(model)
+        keep = KeepGradient()
+        args = AdversarialTrainingArguments(
+            str(tmp_path), max_steps=1, per_device_train_batch_size=8 // accumulation, max_grad_norm=0,
+            gradient_accumulation_steps=accumulation, save_strategy="no", report_to="none",
+            label_smoothing_factor=0.1 if extra == "label_smoothing" else 0,
+        )  # fmt: skip
+        adversary = FreeLB(steps=3, init_magnitude=0.0)
+        trainer = GatedTrainer(
+            model=model, args=args, train_dataset=tiny_data(), callbacks=[keep], adversary=adversary
+        )
+        trainer.gate_l1 = (weight, 2 * weight)
+        trainer.train()
+        return {name: g for name, g in keep.gradient.items() if "gate" in name}
+
+    without, penalised = gradients(0.0), gradients(0.5)
+    for name, gradient in penalised.items():
+        expected = 0.5 if "attention" in name else 1.0
+        torch.testing.assert_close(gradient - without[name], torch.full_like(gradient, expected), rtol=0, atol=1e-5)
+
+
+def test_callback_alone_on_the_stock_trainer(tmp_path):
+    model = tiny_bert()
+    args = TrainingArguments(str(tmp_path), num_train_epochs=3, save_strategy="no", report_to="none")
+    watch = EarlyBirdCallback(interval=0.25, patience=2, tolerance=0.9)
+    with pytest.raises(TicketError, match="attach_gates"):
+        Trainer(model=model, args=args, train_dataset=tiny_data(32), callbacks=[watch]).train()
+    attach_gates(model)
+    trainer = Trainer(model=model, args=args, train_dataset=tiny_data(32), callbacks=[watch])
+    trainer.train()
+    assert watch.ticket == watch.tickets[0] and trainer.state.global_step == 3
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
@@ -260,6 +370,20 @@ def test_checkpoint_of_another_ticket(tmp_path):
         )
 
 
+def test_folder_with_another_training(tmp_path):
+    stock = TrainingArguments(str(tmp_path), max_steps=1, save_steps=1, report_to="none")
+    Trainer(model=tiny_bert(), args=stock, train_dataset=tiny_data(8)).train()
+    with pytest.raises(CheckpointError, match=r"checkpoints of another training \(checkpoint-1\)"):
+        make_trainer(tmp_path).train()
+    assert (tmp_path / "checkpoint-1").is_dir()
+
+
+def test_ticket_of_another_shape_is_refused_before_anything_happens(tmp_path):
+    ticket = random_ticket(tiny_bert(intermediate_size=32), 0.2, 0.2)
+    with pytest.raises(TicketError, match="draw it from this model"):
+        make_trainer(tmp_path, ticket=ticket)
+
+
 def test_nothing_to_resume(tmp_path):
     with pytest.raises(CheckpointError, match="no job to resume"):
         make_trainer(tmp_path).train(resume_from_checkpoint=True)
@@ -270,6 +394,9 @@ def test_ready_made_optimiser(tmp_path):
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     with pytest.raises(ConfigurationError, match="optimizer_cls_and_kwargs"):
         make_trainer(tmp_path, model=model, optimizers=(optimizer, None))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    with pytest.raises(ConfigurationError, match="lr_scheduler_type"):
+        make_trainer(tmp_path, model=model, optimizers=(None, scheduler))
 
 
 def test_model_with_gates(tmp_path):
@@ -334,6 +461,7 @@ def test_budget_too_short_for_a_ticket(tmp_path):
         ({"head_scope": "model"}, "head_scope must be one of global, layer"),
         ({"ticket_patience": 0}, "ticket_patience must be at least 1"),
         ({"adversary_norm": "l1"}, "norm must be one of l2, linf"),
+        ({"finetune_adversary_steps": 4}, "finetune_adversary_steps needs finetune_adversary"),
         ({"finetune_adversary": "fgm", "finetune_adversary_steps": 4}, "FGM has exactly 2 passes"),
     ],
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from datasets import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments, ViTConfig, ViTForImageClassification
 
 from hf_robust_tickets import AdversarialTrainer, AdversarialTrainingArguments
 from hf_robust_tickets.adversaries import FGM, PGD, FreeLB
@@ -143,7 +144,9 @@ def test_plain_arguments_mean_the_defaults(tmp_path):
     assert AdversarialTrainer(model=tiny_bert(), args=args).adversary == FreeLB()
     args = AdversarialTrainingArguments(output_dir=str(tmp_path), adversary="pgd", adversary_steps=7)
     assert AdversarialTrainer(model=tiny_bert(), args=args).adversary == PGD(steps=7)
-    assert AdversarialTrainer(model=tiny_bert(), args=args, adversary="fgm").adversary == FGM()
+    assert AdversarialTrainer(model=tiny_bert(), args=args, adversary="freelb").adversary == FreeLB(steps=7)
+    with pytest.raises(ConfigurationError, match="FGM has exactly 2 passes"):
+        AdversarialTrainer(model=tiny_bert(), args=args, adversary="fgm")
     args = AdversarialTrainingArguments(output_dir=str(tmp_path), adversary="none")
     assert AdversarialTrainer(model=tiny_bert(), args=args).adversary is None
 
@@ -167,9 +170,11 @@ def test_delayed_start(tmp_path):
     assert_equal_gradients(first_gradient(tmp_path, adversary=None), early)
 
 
-def test_shared_dropout_masks_make_equal_passes(tmp_path):
+@pytest.mark.parametrize("layer", [0, 1])
+def test_shared_dropout_masks_make_equal_passes(tmp_path, layer):
     # Passes that see the same input and the same masks have the same gradient: two of weight 1/2 are one.
     def gradient(**options):
+        options["adversary_layer"] = layer
         model = tiny_bert(hidden_dropout_prob=0.5)
         adversary = options.pop("adversary", FreeLB(steps=2, step_size=0.0, init_magnitude=0.0))
         return first_gradient(tmp_path, model=model, adversary=adversary, options=options)
@@ -225,6 +230,25 @@ def test_evaluation_is_not_attacked(tmp_path):
         model=tiny_bert(), args=TrainingArguments(str(tmp_path), report_to="none"), eval_dataset=data
     ).evaluate()
     assert ours["eval_loss"] == stock["eval_loss"]
+
+
+def test_inputs_that_go_round_the_embedding(tmp_path):
+    data = Dataset.from_dict({"inputs_embeds": torch.randn(8, 4, 32).tolist(), "labels": [0, 1] * 4})
+    args = AdversarialTrainingArguments(str(tmp_path), max_steps=1, save_strategy="no")
+    with pytest.raises(ConfigurationError, match="did not go through the module to perturb"):
+        AdversarialTrainer(model=tiny_bert(), args=args, train_dataset=data).train()
+
+
+def test_regression_with_a_loss_that_ignores_the_number_of_items(tmp_path):
+    config = ViTConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=8, patch_size=4,
+        num_labels=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    model = ViTForImageClassification(config)
+    args = AdversarialTrainingArguments(str(tmp_path))
+    assert AdversarialTrainer(model=model, args=args, adversary=None).model_accepts_loss_kwargs is False
+    model.config.num_labels = 3
+    assert AdversarialTrainer(model=model, args=args, adversary=None).model_accepts_loss_kwargs is True
 
 
 def test_unknown_adversary(tmp_path):

@@ -1,0 +1,52 @@
+"""What the search has of its own, where the rest of its arguments are those of the fine-tuning."""
+
+from __future__ import annotations
+
+import copy
+
+from transformers import TrainingArguments
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
+
+from .arguments import AdversaryOptions, TicketOptions
+from .callbacks import EarlyBirdCallback
+from .job import JobFolder
+
+# Where the fine-tuning saves by epoch or by the best metric, the search, which has neither, saves this often.
+_SEARCH_SAVES = 0.25
+
+
+def early_bird_callback(options: TicketOptions, adversary: AdversaryOptions) -> EarlyBirdCallback:
+    """The callback that ends the search, with the options of the job."""
+    return EarlyBirdCallback(
+        head_sparsity=options.head_sparsity,
+        neuron_sparsity=options.neuron_sparsity,
+        head_scope=options.head_scope,
+        neuron_scope=options.neuron_scope,
+        interval=options.ticket_interval,
+        patience=options.ticket_patience,
+        tolerance=options.ticket_tolerance,
+        round_to=options.round_to,
+        start_step=adversary.adversary_start_step if adversary.build_adversary() else 0,
+    )
+
+
+def search_arguments(args: TrainingArguments, options: TicketOptions) -> TrainingArguments:
+    """The arguments of the fine-tuning, with those that the search has of its own."""
+    search = copy.copy(args)
+    search.output_dir = JobFolder(args.output_dir, writes=False).search.as_posix()
+    search.num_train_epochs = options.search_epochs
+    search.max_steps = options.search_max_steps
+    if options.search_learning_rate is not None:
+        search.learning_rate = options.search_learning_rate
+    search.lr_scheduler_type = SchedulerType.LINEAR
+    search.lr_scheduler_kwargs = None
+    search.warmup_steps = options.search_warmup
+    search.eval_strategy = IntervalStrategy.NO
+    search.eval_on_start = False
+    search.load_best_model_at_end = False
+    search.push_to_hub = False
+    search.save_total_limit = 1
+    if args.save_strategy in (SaveStrategy.EPOCH, SaveStrategy.BEST):
+        search.save_strategy = SaveStrategy.STEPS
+        search.save_steps = _SEARCH_SAVES
+    return search

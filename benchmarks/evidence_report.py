@@ -59,7 +59,6 @@ def _row(arm: str, by_arm: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
         values = [r["attacks"][recipe]["accuracy_under_attack"] for r in results if recipe in r["attacks"]]
         row[recipe] = _percent(values)
     row["core s"] = f"{_mean(results, 'cpu_seconds'):.0f}"
-    row["wall s"] = f"{_mean(results, 'seconds'):.0f}"
     for baseline in ("freelb-5", "freelb++-10"):
         if baseline in by_arm:
             row[f"{baseline} takes"] = f"{_mean(by_arm[baseline], 'cpu_seconds') / _mean(results, 'cpu_seconds'):.1f}x"
@@ -71,7 +70,7 @@ def _mean(results: list[dict[str, Any]], key: str) -> float:
 
 
 def draw_pictures(by_arm: dict[str, list[dict[str, Any]]], models: Path, folder: Path) -> None:
-    """The search of the first seed, its ticket, the cost and the accuracy of all arms."""
+    """The search of the first seed, its ticket, the core seconds and the accuracy of all arms."""
     folder.mkdir(parents=True, exist_ok=True)
     arms = [arm for arm in ARMS if arm in by_arm]
     costs = {TITLES[arm]: {phase: _phase(by_arm[arm], phase) for phase in by_arm[arm][0]["cost"]} for arm in arms}
@@ -90,7 +89,11 @@ def draw_pictures(by_arm: dict[str, list[dict[str, Any]]], models: Path, folder:
 
 
 def _phase(results: list[dict[str, Any]], phase: str) -> float:
-    return statistics.mean(result["cost"][phase]["seconds"] for result in results)
+    """Core seconds of a phase: those of the training, divided as its wall-clock time is."""
+    return statistics.mean(
+        r["cpu_seconds"] * r["cost"][phase]["seconds"] / sum(cost["seconds"] for cost in r["cost"].values())
+        for r in results
+    )
 
 
 def _accuracies(results: list[dict[str, Any]]) -> dict[str, tuple[float, float, float]]:

@@ -74,7 +74,7 @@ def draw_pictures(by_arm: dict[str, list[dict[str, Any]]], models: Path, folder:
     folder.mkdir(parents=True, exist_ok=True)
     arms = [arm for arm in ARMS if arm in by_arm]
     costs = {TITLES[arm]: {phase: _phase(by_arm[arm], phase) for phase in by_arm[arm][0]["cost"]} for arm in arms}
-    plot_cost(costs, folder / "cost.png")
+    plot_cost(costs, folder / "cost.png", clock="processor time (one core)")
     plot_accuracy({TITLES[arm]: _accuracies(by_arm[arm]) for arm in arms}, folder / "accuracy.png")
     first = next((result for result in by_arm.get("early-bird", []) if result["seed"] == 0), None)
     job = models / "early-bird-0"

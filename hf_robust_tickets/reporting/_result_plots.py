@@ -33,6 +33,7 @@ def plot_cost(
     *,
     baseline: str | None = None,
     title: str = "What training costs",
+    clock: str = "wall-clock time",
 ) -> Path:
     """Measured seconds as stacked bars, one bar per method and one colour per phase, with the speed-up.
 
@@ -41,6 +42,7 @@ def plot_cost(
         path: The PNG file to write.
         baseline: The method that the others are compared with; by default the slowest one.
         title: The heading.
+        clock: What the seconds are of, for the line below the heading.
 
     Returns:
         The path.
@@ -52,10 +54,12 @@ def plot_cost(
     totals = _checked_totals(costs, baseline)
     if baseline is None:
         baseline = max(totals, key=lambda name: totals[name])
-    phases = list(dict.fromkeys(phase for parts in costs.values() for phase in parts))
+    # In the order of the method with the most phases: the search comes before the fine-tuning.
+    ordered = sorted(costs.values(), key=len, reverse=True)
+    phases = list(dict.fromkeys(phase for parts in ordered for phase in parts))
     longest = max(totals.values())
     _, unit, unit_name = next(entry for entry in _UNITS if longest >= entry[0])
-    subtitle = "Measured wall-clock time of each phase."
+    subtitle = f"Measured {clock} of each phase."
     if len(costs) > 1:
         subtitle += f" Factors are against “{baseline}”."
     figure = canvas.new_figure(8.4, 2.15 + 0.5 * len(costs), title, subtitle)

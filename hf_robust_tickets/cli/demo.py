@@ -100,7 +100,7 @@ def _partners(corpus: DatasetDict, options: DemoOptions, output: Path) -> dict[s
         output_dir=str(output),
         num_train_epochs=options.epochs,
         per_device_train_batch_size=32,
-        learning_rate=5e-5,
+        learning_rate=1e-4,
         warmup_steps=0.1,
         train_sampling_strategy="group_by_length",
         save_strategy="no",
@@ -110,7 +110,9 @@ def _partners(corpus: DatasetDict, options: DemoOptions, output: Path) -> dict[s
         adversary="freelb",
         adversary_steps=3,
         adversary_step_size=0.05,
-        search_epochs=1.0,
+        adversary_start_step=0.2,
+        search_epochs=0.6,
+        ticket_interval=0.03,
         round_to=16,
     )
     tokenizer = AutoTokenizer.from_pretrained(minilm_path())

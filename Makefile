@@ -20,6 +20,7 @@ $(BIN)/.installed: setup.cfg constraints.txt
 install: $(BIN)/.installed  ## Make the virtual environment and install everything
 
 demo: install  ## Run the whole job on a small synthetic corpus; writes demo-output/summary.html
+	rm -rf demo-output
 	$(BIN)/robust-tickets demo --output_dir demo-output
 
 test: install  ## Run the tests

@@ -8,11 +8,13 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, set_seed
+from transformers.utils import logging as transformers_logging
 
 from .._compat import import_textattack, require
 from ..adversaries import FreeLB
 from ..demo.corpus import corpus_as_datasets
 from ..demo.encoder import minilm_path
+from ..errors import ConfigurationError
 from ..evaluation import RecipeResult, evaluate_robustness
 from ..reporting.formatting import format_percent, format_seconds
 from ..reporting.html import Facts, Note, Picture, Section, Table, Text, write_summary
@@ -59,6 +61,9 @@ def run(argv: list[str]) -> None:
     require("matplotlib", extra="plots")
     import_textattack()
     output = Path(options.output_dir)
+    if output.exists() and any(output.iterdir()):
+        raise ConfigurationError(f"{output} is not empty: remove it, or give another --output_dir")
+    transformers_logging.set_verbosity_error()
     print(f"{SYNTHETIC}\n")
     corpus = corpus_as_datasets(num_train=options.num_train, seed=options.seed)
     rows = _train_all(corpus, options, output)
@@ -107,6 +112,7 @@ def _partners(corpus: DatasetDict, options: DemoOptions, output: Path) -> dict[s
         logging_steps=25,
         seed=options.seed,
         report_to="none",
+        log_level="error",
         adversary="freelb",
         adversary_steps=3,
         adversary_step_size=0.05,

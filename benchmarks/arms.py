@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from datasets import Dataset, load_dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, set_seed
 
@@ -18,6 +17,7 @@ from hf_robust_tickets import (
     RobustTicketTrainer,
     random_ticket,
 )
+from hf_robust_tickets.cli.train import accuracy
 from hf_robust_tickets.demo.encoder import minilm_path
 
 ARMS = ("dense", "early-bird", "random", "freelb-5", "freelb++-10")
@@ -116,7 +116,7 @@ def _trainer(arm: str, seed: int, protocol: Protocol, model: PreTrainedModel, ou
         "train_dataset": train,
         "eval_dataset": test,
         "processing_class": tokenizer,
-        "compute_metrics": _accuracy,
+        "compute_metrics": accuracy,
     }
     if arm in ("random", "early-bird"):
         args = RobustTicketArguments(
@@ -142,10 +142,6 @@ def _encode(data: Dataset, tokenizer: Any, max_length: int) -> Dataset:
         return {**tokenizer(batch["sentence"], truncation=True, max_length=max_length), "label": batch["label"]}
 
     return data.map(encode, batched=True, remove_columns=data.column_names)
-
-
-def _accuracy(prediction: Any) -> dict[str, float]:
-    return {"accuracy": float(np.mean(prediction.predictions.argmax(-1) == prediction.label_ids))}
 
 
 def _parameters(model: PreTrainedModel) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from .pgd import PGD
 from .registry import register_adversary
 
@@ -35,10 +33,6 @@ class FreeLB(PGD):
     max_norm: float = 0.0
 
     name: ClassVar[str] = "freelb"
-
-    def init(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Uniform of size `init_magnitude`, normalised by the length. Shapes as in `Adversary.init`."""
-        return super().init(x, mask)
 
     def loss_weight(self, k: int) -> float:
         """1/K for each of the K passes."""

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import torch
 
+from hf_robust_tickets.tickets import attach_gates
+from tests.tickets.models import tiny_inputs, tiny_model
+
 ROOT = Path(__file__).resolve().parents[2]
 
 WORKER = """
@@ -31,6 +34,26 @@ for name, adversary in (("freelb", FreeLB(steps=3, init_magnitude=0.0)), ("pgd",
     trainer.train()
     if trainer.is_world_process_zero():
         torch.save(keep.gradient, {folder!r} + "/" + name + ".pt")
+"""
+
+GATES = """
+import sys
+sys.path.insert(0, {root!r})
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from hf_robust_tickets.tickets import attach_gates
+from tests.tickets.models import tiny_inputs, tiny_model
+torch.distributed.init_process_group("gloo")
+model = tiny_model()
+gates = attach_gates(model)
+inputs = tiny_inputs(batch=4)
+half = len(inputs["input_ids"]) // 2
+rank = torch.distributed.get_rank()
+wrapped = DistributedDataParallel(model)
+wrapped(**{{k: v[rank * half : (rank + 1) * half] for k, v in inputs.items()}})[0].mean().backward()
+if rank == 0:
+    torch.save([gate.grad for gate in gates.parameters()], {folder!r} + "/gates.pt")
+torch.distributed.destroy_process_group()
 """
 
 JOB = """
@@ -87,6 +110,16 @@ def test_gradients_are_equal_on_one_and_two_ranks(tmp_path):
         for method, expected in one.items():
             for name, gradient in expected.items():
                 torch.testing.assert_close(two[method][name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_gates_get_the_gradient_of_the_whole_batch(tmp_path):
+    model, inputs = tiny_model(), tiny_inputs(batch=4)
+    gates = attach_gates(model)
+    model(**inputs)[0].mean().backward()
+    run(GATES.format(root=str(ROOT), folder=str(tmp_path)), tmp_path / "gates.py", ranks=2)
+    for gate, gradient in zip(gates.parameters(), torch.load(tmp_path / "gates.pt"), strict=True):
+        assert gradient.abs().sum() > 0
+        torch.testing.assert_close(gradient, gate.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_whole_job_on_two_ranks(tmp_path):

@@ -106,7 +106,7 @@ class AdversarialTrainer(PassesTrainer):
         memory = self.memories.setdefault(str(self._micro_batch) if adversary.remembers == "batch" else "run", {})
         if getattr(adversary, "proximal_coefficient", 0.0) and self._micro_batch == 0:
             bare = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-            self.weight_average.update(bare, adversary.momentum)
+            self.weight_average.update(bare, adversary.momentum_at(self.state.global_step / self.state.max_steps))
         layers = (
             get_architecture(whole).layers(whole) if options.adversary_layer or isinstance(adversary, YOPO) else []
         )

@@ -34,6 +34,10 @@ class CheckpointError(RobustTicketsError, ValueError):
     """A checkpoint that is incomplete, tampered with, or belongs to another job."""
 
 
+class DivergenceError(RobustTicketsError, FloatingPointError):
+    """A training whose loss or weights are no longer finite."""
+
+
 class DataError(RobustTicketsError, ValueError):
     """A data set without the columns, labels or values that the task needs."""
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer
 
 from ..adversaries import Adversary, Injector, Regularizer
 from .cost import CostCallback
@@ -18,6 +17,8 @@ from .layer_cache import LayerCache
 from .meters import AttackMeter, Reading
 from .outputs import find_logits, logits_of, valid_rows, without_labels
 from .perturbation import Perturbation
+from .restarts import WorstEnd, losses_by_example
+from .sound import SoundTrainer
 from .weight_average import WeightAverage
 
 
@@ -30,6 +31,7 @@ class Attack:
         injector: Adds it.
         cache: The layers below it, or `None`.
         first_layer: f0 of YOPO, or `None`.
+        restarts: Random starts of the ascent.
         readings: Loss and logits of the passes that reached the weights or began an ascent.
     """
 
@@ -40,6 +42,7 @@ class Attack:
         injector: Injector,
         cache: LayerCache | None,
         first_layer: FirstLayer | None,
+        restarts: int = 1,
     ) -> None:
         self.inputs = inputs
         self.perturbation = perturbation
@@ -47,6 +50,7 @@ class Attack:
         self.injector = injector
         self.cache = cache
         self.first_layer = first_layer
+        self.restarts = restarts
         self.readings: list[Reading] = []
 
     @contextmanager
@@ -61,7 +65,7 @@ class Attack:
             yield
 
 
-class PassesTrainer(Trainer):
+class PassesTrainer(SoundTrainer):
     """`Trainer` that can take a step in several weighted passes; what it attacks with is its heirs' business.
 
     In each pass, `compute_loss` of this object stands behind a wrapper: a subclass may override it as in any Trainer.
@@ -96,7 +100,10 @@ class PassesTrainer(Trainer):
         if clean_weight:
             with attack.one_pass(self.args.device, perturbed=False, attached=False), self._defer_sync(model, True):
                 total = total + self._pass(model, attack, clean_weight, False, *args)
-        for k in range(last + 1):
+        restarts = attack.restarts
+        if restarts > 1:
+            self._climb_from_many_starts(model, attack, *args)
+        for k in range(last if restarts > 1 else 0, last + 1):
             weight = adversary.loss_weight(k) * (1 - clean_weight)
             with attack.one_pass(self.args.device, attached=k == last), self._defer_sync(model, k < last):
                 if weight == 0:
@@ -165,6 +172,22 @@ class PassesTrainer(Trainer):
                 reached = attack.first_layer.run(model, inputs)
             attack.perturbation.grad = torch.autograd.grad((reached * co_state).sum(), attack.perturbation.delta)[0]
             attack.perturbation.ascend()
+
+    def _climb_from_many_starts(self, model: nn.Module, attack: Attack, *args: Any) -> None:
+        """All ascents from every random start, and a forward pass at each end to find each sentence's worst."""
+        worst, bare = WorstEnd(), without_labels(attack.inputs, self.label_names)
+        labels = [attack.inputs[name] for name in self.label_names if name in attack.inputs]
+        for _ in range(attack.restarts):
+            attack.perturbation.forget()
+            for _ in range(attack.adversary.num_passes - 1):
+                with attack.one_pass(self.args.device, attached=False), self._defer_sync(model, True):
+                    attack.perturbation.grad = self._delta_gradient(model, attack, *args)
+                attack.perturbation.ascend()
+            with attack.one_pass(self.args.device, attached=False), torch.no_grad():
+                outputs = self._bare_pass(model, bare)
+            losses = losses_by_example(logits_of(outputs), labels, self.accelerator.unwrap_model(model))
+            worst.offer(attack.perturbation.delta.detach(), losses)
+        attack.perturbation.delta = worst.delta.requires_grad_()
 
     def _regularized_loss(
         self, attack: Attack, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any

@@ -39,6 +39,7 @@ class Perturbation:
         self._mask: Tensor | None = None
         self._share_dropout = share_dropout
         self._generator_states: dict[str, Tensor] = {}
+        self._drawn: Tensor | None = None
 
     def begin_pass(self, device: torch.device) -> None:
         """Called before each forward pass, on the device it runs on."""
@@ -50,9 +51,13 @@ class Perturbation:
         if self._share_dropout:
             self._replay("perturbed module", clean.device)
         if self.delta is None:
+            if self._drawn is not None:
+                # Another start than the last one, although the dropout masks are the same.
+                _generator(clean.device).set_rng_state(self._drawn)
             self.restart(clean)
             if self._share_dropout:
                 # Drawing the start has moved the generator on.
+                self._drawn = _generator(clean.device).get_rng_state()
                 self._replay("perturbed module", clean.device)
         return self.adversary.added(self.delta)
 
@@ -62,6 +67,10 @@ class Perturbation:
         start = self.adversary.init(clean.detach().float(), self._mask)
         start = self.adversary.recall(self._memory, start, self._inputs.get("input_ids"))
         self.delta = start.detach().requires_grad_()
+
+    def forget(self) -> None:
+        """Lets the next pass draw another start."""
+        self.delta = None
 
     def ascend(self) -> None:
         """Moves delta with the gradient of the last pass; a gradient that is not finite leaves it where it is.
@@ -95,8 +104,13 @@ class Perturbation:
 
     def _replay(self, point: str, device: torch.device) -> None:
         """Notes the generator's state when `point` is reached for the first time, and puts it back ever after."""
-        generator = torch if device.type == "cpu" else getattr(torch, device.type)
+        generator = _generator(device)
         if point in self._generator_states:
             generator.set_rng_state(self._generator_states[point])
         else:
             self._generator_states[point] = generator.get_rng_state()
+
+
+def _generator(device: torch.device) -> Any:
+    """What has `get_rng_state` and `set_rng_state` for a device."""
+    return torch if device.type == "cpu" else getattr(torch, device.type)

@@ -22,6 +22,7 @@ from .perturbation import Perturbation
 from .replay import ReplaySampler
 from .saving import explain_failed_save, last_complete_checkpoint
 from .schedule import strength
+from .step_cost import step_cost
 
 _FROM_ARGUMENTS: Any = object()
 
@@ -59,14 +60,20 @@ class AdversarialTrainer(PassesTrainer):
         super().__init__(*args, **kwargs)
         if not loss_uses_num_items_in_batch(self.accelerator.unwrap_model(self.model)):
             self.model_accepts_loss_kwargs = False
-        options = self.args if isinstance(self.args, AdversaryOptions) else AdversaryOptions()
-        if adversary is _FROM_ARGUMENTS or isinstance(adversary, str):
-            adversary = options.build_adversary(name=adversary if isinstance(adversary, str) else options.adversary)
+        self._asked_adversary = adversary
         self.memories: dict[str, Memory] = {}
         self.skipped_ascents: Tensor | int = 0
         self._injectors: dict[int, Injector] = {}
         self._first_layer: FirstLayer | None = None
         self._micro_batch = 0
+        self._take_adversary()
+
+    def _take_adversary(self) -> None:
+        """The adversary that was asked for, with the hyper-parameters of the present arguments."""
+        options = self.args if isinstance(self.args, AdversaryOptions) else AdversaryOptions()
+        adversary = self._asked_adversary
+        if adversary is _FROM_ARGUMENTS or isinstance(adversary, str):
+            adversary = options.build_adversary(name=adversary if isinstance(adversary, str) else options.adversary)
         self._set_adversary(adversary, options)
 
     def _set_adversary(self, adversary: Adversary | None, options: AdversaryOptions) -> None:
@@ -110,13 +117,13 @@ class AdversarialTrainer(PassesTrainer):
         layers = (
             get_architecture(whole).layers(whole) if options.adversary_layer or isinstance(adversary, YOPO) else []
         )
-        cached = options.adversary_layer > 0 and adversary.num_passes > 1 and self._may_cache
         return Attack(
             inputs,
             Perturbation(adversary, inputs, options.adversary_share_dropout, memory),
             injector,
-            LayerCache(layers[: options.adversary_layer]) if cached else None,
+            LayerCache(layers[: options.adversary_layer]) if self._caches_layers else None,
             FirstLayer(layers[options.adversary_layer]) if isinstance(adversary, YOPO) else None,
+            options.adversary_restarts,
         )
 
     def _close(self, attack: Attack) -> None:
@@ -144,12 +151,12 @@ class AdversarialTrainer(PassesTrainer):
 
     @property
     def step_cost(self) -> float:
-        """Cost of an attacked step in units of a plain one: a pass without weight gradients counts 2/3."""
-        return (
-            1.0
-            if self.adversary is None
-            else self.adversary.cost + (self.adversary_options.adversary_clean_weight > 0)
-        )
+        """Theoretical cost of an attacked step in units of a plain one; see `step_cost.step_cost`."""
+        layers = 1
+        if self.adversary_options.adversary_layer or isinstance(self.adversary, YOPO):
+            whole = self.accelerator.unwrap_model(self.model)
+            layers = len(get_architecture(whole).layers(whole))
+        return step_cost(self.adversary, self.adversary_options, layers, self._caches_layers)
 
     @property
     def is_attacking(self) -> bool:
@@ -199,6 +206,11 @@ class AdversarialTrainer(PassesTrainer):
         block = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         return ReplaySampler(sampler, block, self.adversary.replays)
 
+    def _hp_search_setup(self, trial: Any) -> None:
+        super()._hp_search_setup(trial)
+        if trial is not None:
+            self._take_adversary()
+
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
         save_adversary_state(output_dir, self.args, self.memories, self.weight_average)
@@ -211,6 +223,11 @@ class AdversarialTrainer(PassesTrainer):
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with explain_failed_save(self.args.output_dir):
             super()._save_checkpoint(*args, **kwargs)
+
+    @property
+    def _caches_layers(self) -> bool:
+        several = self.adversary is not None and self.adversary.num_passes > 1
+        return self.adversary_options.adversary_layer > 0 and several and self._may_cache
 
     @property
     def _may_cache(self) -> bool:
@@ -246,6 +263,18 @@ def refuse_options(adversary: Adversary, options: AdversaryOptions) -> None:
             f"{adversary.name} trains on the clean loss already, got adversary_clean_weight="
             f"{options.adversary_clean_weight}: set the weight of its penalty, coefficient"
         )
+    if options.adversary_restarts > 1:
+        weights = [adversary.loss_weight(k) for k in range(adversary.num_passes)]
+        if isinstance(adversary, Regularizer) or adversary.remembers or len(weights) < 2 or any(weights[:-1]):
+            raise ConfigurationError(
+                f"{adversary.name} has no ascents apart from what it trains on, got adversary_restarts="
+                f"{options.adversary_restarts}: use pgd or fgsm"
+            )
+        if adversary.init_magnitude == 0:
+            raise ConfigurationError(
+                f"adversary_restarts={options.adversary_restarts} needs random starts, got init_magnitude 0: set "
+                "adversary_init_magnitude"
+            )
     if adversary.remembers == "run" and options.adversary_layer:
         raise ConfigurationError(
             f"{adversary.name} keeps a perturbation per word, got adversary_layer={options.adversary_layer}: use 0"

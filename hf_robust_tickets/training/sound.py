@@ -92,15 +92,15 @@ class SoundTrainer(Trainer):
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         finite = has_finite_weights(self.model).to(self.args.device)
         if not self.accelerator.gather(finite).all():
-            raise self._divergence(f"the weights are not finite after step {self.state.global_step}")
+            raise self._lost(f"the weights are not finite after step {self.state.global_step}")
         super()._save_checkpoint(*args, **kwargs)
 
     def _refuse_lost_training(self) -> None:
         since = self.accelerator.gather(self._watch.lost_since(self.args.device)).max().item()
         if since >= 0:
-            raise self._divergence(f"the loss is not finite since step {since}")
+            raise self._lost(f"the loss is not finite since step {since}")
 
-    def _divergence(self, what: str) -> DivergenceError:
+    def _lost(self, what: str) -> DivergenceError:
         last = last_complete_checkpoint(self._get_output_dir(self._trial))
         adversary = getattr(self, "adversary", None)
         remedy = f"lower learning_rate ({self.args.learning_rate:g})"

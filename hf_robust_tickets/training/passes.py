@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ..adversaries import Adversary, Injector, Regularizer
+from ..adversaries.infobert import anchored_information, anchored_tokens, bottleneck
 from .cost import CostCallback
+from .critic import CriticHook, hidden_states
 from .first_layer import FirstLayer
 from .layer_cache import LayerCache
 from .meters import AttackMeter, Reading
@@ -32,6 +34,8 @@ class Attack:
         cache: The layers below it, or `None`.
         first_layer: f0 of YOPO, or `None`.
         restarts: Random starts of the ascent.
+        critic: For InfoBERT, or `None`.
+        perturbed: Whether the present pass is.
         readings: Loss and logits of the passes that reached the weights or began an ascent.
     """
 
@@ -43,6 +47,7 @@ class Attack:
         cache: LayerCache | None,
         first_layer: FirstLayer | None,
         restarts: int = 1,
+        critic: CriticHook | None = None,
     ) -> None:
         self.inputs = inputs
         self.perturbation = perturbation
@@ -51,11 +56,14 @@ class Attack:
         self.cache = cache
         self.first_layer = first_layer
         self.restarts = restarts
+        self.critic = critic
+        self.perturbed = False
         self.readings: list[Reading] = []
 
     @contextmanager
     def one_pass(self, device: torch.device, perturbed: bool = True, attached: bool = True) -> Iterator[None]:
         """While it lasts, a forward pass is perturbed, or only goes through the cache."""
+        self.perturbed = perturbed
         self.perturbation.begin_pass(device)
         with ExitStack() as stack:
             if self.cache is not None:
@@ -135,7 +143,27 @@ class PassesTrainer(SoundTrainer):
         """What the present pass minimises."""
         if isinstance(attack.adversary, Regularizer):
             return self._regularized_loss(attack, model, inputs, num_items_in_batch)
+        if attack.critic is not None and attack.perturbed:
+            return self._informed_loss(attack, model, inputs, num_items_in_batch) * self._loss_weight
         return self._task_loss(attack, model, inputs, num_items_in_batch)[0] * self._loss_weight
+
+    def _informed_loss(
+        self, attack: Attack, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
+    ) -> Tensor:
+        """InfoBERT: the task's loss, the information bottleneck and the anchored features."""
+        adversary, perturbation = attack.adversary, attack.perturbation
+        with attack.critic.armed():
+            loss, outputs = self._task_loss(
+                attack, model, {**inputs, "output_hidden_states": True}, num_items_in_batch
+            )
+        perturbation.require_delta()
+        embeddings, *_, scores = hidden_states(outputs)
+        spread = adversary.bottleneck_coefficient * bottleneck(embeddings, perturbation.mask)
+        loss = loss + self._per_step(spread, num_items_in_batch)
+        perturbation.grad = self._gradient(loss, perturbation.delta, retain_graph=True)
+        anchors = anchored_tokens(perturbation.grad, perturbation.mask, adversary.lowest, adversary.highest)
+        information = anchored_information(scores, anchors)
+        return loss - self._per_step(adversary.anchor_coefficient * information, num_items_in_batch)
 
     def _task_loss(
         self, attack: Attack, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
@@ -250,9 +278,9 @@ class PassesTrainer(SoundTrainer):
             scaled = (self.model_accepts_loss_kwargs and num_items_in_batch is not None) or self.compute_loss_func
         return mean / self.current_gradient_accumulation_steps if scaled else mean
 
-    def _gradient(self, loss: Tensor, delta: Tensor) -> Tensor:
+    def _gradient(self, loss: Tensor, delta: Tensor, retain_graph: bool = False) -> Tensor:
         scaler = self.accelerator.scaler
-        return torch.autograd.grad(loss if scaler is None else scaler.scale(loss), delta)[0]
+        return torch.autograd.grad(loss if scaler is None else scaler.scale(loss), delta, retain_graph=retain_graph)[0]
 
     @contextmanager
     def _watching_first_layer(self, attack: Attack) -> Iterator[None]:

@@ -26,6 +26,7 @@ class Perturbation:
     Attributes:
         delta: The leaf tensor of the present pass; `None` before the first.
         grad: Gradient with respect to it where the pass gave one apart from `delta.grad`.
+        mask: `(rows, tokens)`, 1 where a token may be perturbed; `None` before the first pass.
         skipped_ascents: Number of ascents left out because the gradient was not finite, as a tensor (no device sync).
     """
 
@@ -36,7 +37,7 @@ class Perturbation:
         self.skipped_ascents: Tensor | int = 0
         self._inputs = inputs
         self._memory = memory
-        self._mask: Tensor | None = None
+        self.mask: Tensor | None = None
         self._share_dropout = share_dropout
         self._generator_states: dict[str, Tensor] = {}
         self._drawn: Tensor | None = None
@@ -63,8 +64,8 @@ class Perturbation:
 
     def restart(self, clean: Tensor) -> None:
         """Draws a start for delta; `clean` as in `add`."""
-        self._mask = perturbation_mask(self._inputs, clean)
-        start = self.adversary.init(clean.detach().float(), self._mask)
+        self.mask = perturbation_mask(self._inputs, clean)
+        start = self.adversary.init(clean.detach().float(), self.mask)
         start = self.adversary.recall(self._memory, start, self._inputs.get("input_ids"))
         self.delta = start.detach().requires_grad_()
 
@@ -82,7 +83,7 @@ class Perturbation:
         grad = self.delta.grad if self.grad is None else self.grad
         self.grad = None
         finite = torch.isfinite(grad).all()
-        moved = self.adversary.ascend(self.delta.detach(), grad.float(), self._mask)
+        moved = self.adversary.ascend(self.delta.detach(), grad.float(), self.mask)
         self.skipped_ascents = self.skipped_ascents + (~finite).long()
         self.delta = torch.where(finite, moved, self.delta.detach()).requires_grad_()
 
@@ -96,7 +97,7 @@ class Perturbation:
 
     def remember(self) -> None:
         """Leaves in the memory what the next step needs."""
-        self.adversary.remember(self._memory, self.delta.detach(), self._inputs.get("input_ids"), self._mask)
+        self.adversary.remember(self._memory, self.delta.detach(), self._inputs.get("input_ids"), self.mask)
 
     def length(self) -> Tensor:
         """Mean l2 norm of what is added, over the sentences."""

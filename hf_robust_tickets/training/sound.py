@@ -65,6 +65,7 @@ class SoundTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._watch = FiniteWatch()
+        self._trial: Any = None
         super().__init__(*args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:

@@ -9,16 +9,18 @@ from torch.utils.data import Sampler
 from transformers import TrainingArguments
 
 from .._compat import loss_uses_num_items_in_batch
-from ..adversaries import YOPO, Adversary, Injector, Memory, Regularizer
+from ..adversaries import YOPO, Adversary, InfoBERT, Injector, Memory, Regularizer
 from ..architectures import get_architecture
 from ..errors import CheckpointError, ConfigurationError
 from .adversary_state import load_adversary_state, save_adversary_state
 from .arguments import AdversaryOptions
 from .callbacks import first_step
+from .critic import CriticHook
 from .first_layer import FirstLayer
 from .layer_cache import LayerCache
 from .passes import Attack, PassesTrainer
 from .perturbation import Perturbation
+from .refusals import refuse_critic, refuse_options
 from .replay import ReplaySampler
 from .saving import explain_failed_save, last_complete_checkpoint
 from .schedule import strength
@@ -64,7 +66,7 @@ class AdversarialTrainer(PassesTrainer):
         self.memories: dict[str, Memory] = {}
         self.skipped_ascents: Tensor | int = 0
         self._injectors: dict[int, Injector] = {}
-        self._first_layer: FirstLayer | None = None
+        self._critic: CriticHook | None = None
         self._micro_batch = 0
         self._take_adversary()
 
@@ -82,6 +84,8 @@ class AdversarialTrainer(PassesTrainer):
         if self.adversary is not None:
             refuse_surroundings(self.args, self.accelerator)
             refuse_options(self.adversary, options)
+            if isinstance(self.adversary, InfoBERT):
+                refuse_critic(self.args, self.accelerator.unwrap_model(self.model))
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """One step under attack; see `Trainer.training_step` for the arguments and the result.
@@ -124,6 +128,7 @@ class AdversarialTrainer(PassesTrainer):
             LayerCache(layers[: options.adversary_layer]) if self._caches_layers else None,
             FirstLayer(layers[options.adversary_layer]) if isinstance(adversary, YOPO) else None,
             options.adversary_restarts,
+            self._critic,
         )
 
     def _close(self, attack: Attack) -> None:
@@ -194,6 +199,9 @@ class AdversarialTrainer(PassesTrainer):
             for injector in self._injectors.values():
                 injector.remove()
             self._injectors = {}
+            if self._critic is not None:
+                self._critic.remove()
+                self._critic = None
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler | None:
         sampler = super()._get_train_sampler(*args, **kwargs)
@@ -207,9 +215,12 @@ class AdversarialTrainer(PassesTrainer):
         return ReplaySampler(sampler, block, self.adversary.replays)
 
     def _hp_search_setup(self, trial: Any) -> None:
+        # Every training comes here with its model made, and no checkpoint loaded yet.
         super()._hp_search_setup(trial)
         if trial is not None:
             self._take_adversary()
+        if isinstance(self.adversary, InfoBERT):
+            self._critic = CriticHook(self.model)
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
@@ -254,31 +265,6 @@ def _layer_output(model: nn.Module, layer: int) -> nn.Module:
             "times: use adversary_layer=0"
         )
     return layers[layer - 1]
-
-
-def refuse_options(adversary: Adversary, options: AdversaryOptions) -> None:
-    """Raises ConfigurationError for options that a method has no use for."""
-    if isinstance(adversary, Regularizer) and options.adversary_clean_weight:
-        raise ConfigurationError(
-            f"{adversary.name} trains on the clean loss already, got adversary_clean_weight="
-            f"{options.adversary_clean_weight}: set the weight of its penalty, coefficient"
-        )
-    if options.adversary_restarts > 1:
-        weights = [adversary.loss_weight(k) for k in range(adversary.num_passes)]
-        if isinstance(adversary, Regularizer) or adversary.remembers or len(weights) < 2 or any(weights[:-1]):
-            raise ConfigurationError(
-                f"{adversary.name} has no ascents apart from what it trains on, got adversary_restarts="
-                f"{options.adversary_restarts}: use pgd or fgsm"
-            )
-        if adversary.init_magnitude == 0:
-            raise ConfigurationError(
-                f"adversary_restarts={options.adversary_restarts} needs random starts, got init_magnitude 0: set "
-                "adversary_init_magnitude"
-            )
-    if adversary.remembers == "run" and options.adversary_layer:
-        raise ConfigurationError(
-            f"{adversary.name} keeps a perturbation per word, got adversary_layer={options.adversary_layer}: use 0"
-        )
 
 
 def refuse_surroundings(args: TrainingArguments, accelerator: Any) -> None:

@@ -53,6 +53,7 @@ print("LOGS" + json.dumps(SQLiteStorage.get_logs("attacks", "tiny")))
 """
 
 
+@pytest.mark.slow
 def test_trackio_gets_the_adversarys_scalars(tmp_path):
     """In a process of its own, for trackio keeps threads."""
     pytest.importorskip("trackio")

@@ -14,10 +14,11 @@ from transformers import EarlyStoppingCallback
 
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import PGD, FreeLB
-from hf_robust_tickets.errors import ConfigurationError, DivergenceError
+from hf_robust_tickets.errors import ConfigurationError, DivergenceError, SparsityError
 from hf_robust_tickets.training.sound import FiniteWatch, has_finite_weights
 from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import METHODS, arguments, weights
+from tests.training.test_ticket_trainer import make_trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -279,3 +280,25 @@ def test_given_adversary_is_not_searched_over(tmp_path):
     )  # fmt: skip
     trainer.hyperparameter_search(hp_space=adversary_space, n_trials=1, backend="optuna")
     assert trainer.adversary == PGD(steps=2)
+
+
+def test_hyper_parameter_search_over_whole_jobs(tmp_path):
+    optuna = pytest.importorskip("optuna")
+
+    def space(trial):
+        return {"neuron_sparsity": trial.suggest_categorical("neuron_sparsity", [0.25, 0.5])}
+
+    trainer = make_trainer(tmp_path, model_init=lambda: tiny_bert(hidden_dropout_prob=0.1), num_train_epochs=1)
+    kept = []
+    trainer.hyperparameter_search(
+        hp_space=space,
+        n_trials=2,
+        backend="optuna",
+        compute_objective=lambda metrics: kept.append(trainer.ticket.neuron_counts) or metrics["eval_loss"],
+        sampler=optuna.samplers.GridSampler({"neuron_sparsity": [0.25, 0.5]}),
+    )
+    assert sorted(sum(counts) for counts in kept) == [pytest.approx(64, abs=1), pytest.approx(96, abs=1)]
+    assert all((tmp_path / run / "ticket.safetensors").exists() for run in ("run-0", "run-1"))
+    assert trainer.args.output_dir == str(tmp_path) and not (tmp_path / "ticket.safetensors").exists()
+    with pytest.raises(SparsityError, match="neuron_sparsity must be in"):
+        trainer.hyperparameter_search(hp_space=lambda trial: {"neuron_sparsity": 2.0}, n_trials=1, backend="optuna")

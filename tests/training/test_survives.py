@@ -16,6 +16,7 @@ from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import PGD, FreeLB
 from hf_robust_tickets.errors import ConfigurationError, DivergenceError, SparsityError
 from hf_robust_tickets.training.sound import FiniteWatch, has_finite_weights
+from tests.invariants.test_ranks import run
 from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import METHODS, arguments, weights
 from tests.training.test_ticket_trainer import make_trainer
@@ -174,6 +175,30 @@ def test_weights_are_looked_at_before_they_are_saved(tmp_path):
     with pytest.raises(DivergenceError, match=r"the weights are not finite after step 4 .*checkpoint-3"):
         run_away(tmp_path, FreeLB(steps=2), hidden=True)
     assert not (tmp_path / "checkpoint-4").exists()
+
+
+RANKS = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.training.test_survives import *
+
+class OneRank(Poisoned):
+    def compute_loss(self, *args, **kwargs):
+        self.poisoned_from = 4 if self.args.process_index == 1 else 99
+        return super().compute_loss(*args, **kwargs)
+
+options = arguments({folder!r}, max_steps=8, ddp_backend="gloo", per_device_train_batch_size=4)
+try:
+    OneRank(tiny_bert(), options, train_dataset=tiny_data(64), adversary=FreeLB(steps=2)).train()
+except DivergenceError as error:
+    print("STOPPED", error, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_all_ranks_stop_when_one_is_lost(tmp_path):
+    output = run(RANKS.format(root=str(ROOT), folder=str(tmp_path)), tmp_path / "worker.py", ranks=2)
+    assert output.count("STOPPED the loss is not finite since step 4") == 2, output
 
 
 def test_a_training_that_ran_away_goes_on_from_its_last_good_checkpoint(tmp_path):

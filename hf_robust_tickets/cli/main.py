@@ -15,6 +15,8 @@ VERBS = {
     "search": "search a ticket only",
     "prune": "cut a ticket out of a model",
     "evaluate": "attack a model with TextAttack recipes",
+    "report": "reports of attacks as a web page, with every text before and after",
+    "compare": "whether models differ under the same attacks",
 }
 
 

@@ -50,6 +50,7 @@ def describe_model(model: PreTrainedModel) -> dict[str, Any]:
         "class": type(model).__name__,
         "model_type": config.model_type,
         "num_labels": config.num_labels,
+        "id2label": {str(label): name for label, name in config.id2label.items()},
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "sha256": model_fingerprint(model),
         "robust_ticket": getattr(config, "robust_ticket", None),

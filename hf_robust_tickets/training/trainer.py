@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 from .._compat import loss_uses_num_items_in_batch
 from ..adversaries import Adversary, Injector, perturbation_mask
 from ..architectures import get_architecture
 from ..errors import CheckpointError, ConfigurationError
+from ..reporting.model_card import CardFacts
 from .arguments import AdversaryOptions
 from .callbacks import first_step
 from .cost import CostCallback
+from .model_card import adversary_facts
 from .perturbation import Perturbation
+from .publishing import PublishingTrainer
 from .saving import explain_failed_save, last_complete_checkpoint
 
 _FROM_ARGUMENTS: Any = object()
@@ -25,7 +29,7 @@ _FROM_ARGUMENTS: Any = object()
 _DELTA_PASS_COST = 2 / 3
 
 
-class AdversarialTrainer(Trainer):
+class AdversarialTrainer(PublishingTrainer):
     """`Trainer` whose training step attacks its own input.
 
     Everything that surrounds the forward and backward pass (accumulation, mixed precision, label smoothing, clipping,
@@ -142,6 +146,14 @@ class AdversarialTrainer(Trainer):
             for injector in self._injectors.values():
                 injector.remove()
             self._injectors = {}
+
+    def card_facts(self, **options: Any) -> CardFacts:
+        """As in `PublishingTrainer.card_facts`, with the adversary and the cost."""
+        facts = super().card_facts(**options)
+        if self.state.global_step == 0:
+            return facts
+        attacked = {"train": adversary_facts(self.adversary, self.adversary_options)}
+        return replace(facts, adversaries=attacked, cost={"train": self.cost_callback.cost(self.state).as_dict()})
 
     @property
     def cost_callback(self) -> CostCallback:

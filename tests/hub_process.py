@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.hub_server import TOKEN
+from tests.hub_store import TOKEN
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # Runs snippets one after the other in one namespace; a snippet leaves its result in `result`.
 _LOOP = """
 import contextlib, io, json, sys, traceback
+# While whoever started this one starts another.
+import torch, transformers.models.auto
 answers, sys.stdout = sys.stdout, sys.stderr
 names = {}
 for line in sys.stdin:
@@ -59,7 +61,8 @@ def environment(endpoint: str, home: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHONPATH"))}
     hub = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     # Xet is a protocol of the real Hub alone: without it the client takes LFS.
-    return {**kept, **hub, "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **more}
+    local = "127.0.0.1,localhost"
+    return {**kept, **hub, "HF_HUB_DISABLE_XET": "1", "NO_PROXY": local, "no_proxy": local, **more}
 
 
 class HubProcess:

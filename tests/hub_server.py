@@ -14,7 +14,6 @@ import json
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -22,51 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import yaml
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-TOKEN = "hf_the_right_one"
-READ_ONLY_TOKEN = "hf_may_only_read"
-USER = "me"
-LARGE = (".safetensors", ".bin", ".png")
-
-
-class Answer(Exception):
-    """An error that the Hub answers with, under the headers by which the client tells errors apart."""
-
-    def __init__(self, status: int, message: str, code: str = "", **body: Any) -> None:
-        super().__init__(message)
-        self.status, self.message, self.code, self.body = status, message, code, body
-
-
-@dataclass
-class Repository:
-    """Branches point to commits; a commit is all of its files, as `(is large, content)` by path."""
-
-    private: bool = False
-    branches: dict[str, str] = field(default_factory=dict)
-    commits: dict[str, dict[str, tuple[bool, bytes]]] = field(default_factory=dict)
-    messages: list[str] = field(default_factory=list)
-
-    def commit(self, branch: str, files: dict[str, tuple[bool, bytes]], message: str) -> str:
-        parent = self.branches.get(branch, "")
-        digest = hashlib.sha1(f"{parent}{branch}{message}{sorted(files)}".encode())
-        for _, content in files.values():
-            digest.update(content)
-        self.commits[digest.hexdigest()] = files
-        self.branches[branch] = digest.hexdigest()
-        self.messages.append(message)
-        return digest.hexdigest()
-
-    def resolve(self, revision: str) -> str:
-        found = self.branches.get(revision, revision)
-        if found not in self.commits:
-            raise Answer(404, f"Invalid rev id: {revision}", "RevisionNotFound")
-        return found
-
-
-def oid(is_large: bool, content: bytes) -> str:
-    """Name of a blob: sha256 of a large file, git's sha1 of a small one."""
-    if is_large:
-        return hashlib.sha256(content).hexdigest()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+from tests.hub_store import LARGE, READ_ONLY_TOKEN, TOKEN, USER, Answer, Repository, oid
 
 
 class Hub:
@@ -90,8 +45,17 @@ class Hub:
         self.start()
 
     @property
+    def is_there(self) -> bool:
+        return self._server is not None
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def store_url(self) -> str:
+        """Large files come from another host than the Hub, and without the token."""
+        return f"http://localhost:{self._port}"
 
     def start(self) -> None:
         """Begins to listen, at the same address as before."""
@@ -144,11 +108,11 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         path, self.query = unquote(url.path), parse_qs(url.query)
         length = int(self.headers.get("Content-Length") or 0)
-        if self.hub.go_at is not None and self.hub.go_at(self.command, path):
+        leaving = self.hub.go_at is not None and self.hub.go_at(self.command, path)
+        if leaving or not self.hub.is_there:
             self.rfile.read(length // 2)
             self.hub.stop()
             self.close_connection = True
-            self.connection.close()
             return
         self.body = self._chunked() if self.headers.get("Transfer-Encoding") == "chunked" else self.rfile.read(length)
         self.hub.requests.append(f"{self.command} {path}")
@@ -342,7 +306,7 @@ class Handler(BaseHTTPRequestHandler):
         etag = f'"{oid(is_large, content)}"'
         if is_large:
             headers |= {"X-Linked-Size": str(len(content)), "X-Linked-ETag": etag, "ETag": etag}
-            self._send(b"", status=302, headers={**headers, "Location": f"{self.hub.url}/lfs/{etag[1:-1]}"})
+            self._send(b"", status=302, headers={**headers, "Location": f"{self.hub.store_url}/lfs/{etag[1:-1]}"})
             return
         self._send_part(content, {**headers, "ETag": etag})
 

@@ -15,6 +15,7 @@ VERBS = {
     "search": "search a ticket only",
     "prune": "cut a ticket out of a model",
     "evaluate": "attack a model with TextAttack recipes",
+    "push": "check a checkpoint, write its model card, and upload it to the Hub",
 }
 
 

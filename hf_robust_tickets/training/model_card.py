@@ -213,9 +213,10 @@ def _data(trainer: Trainer, options: Mapping[str, Any]) -> dict[str, Any]:
     same_source = evaluation.get("repository") and all(train.get(key) == value for key, value in same.items())
     found = {**train, "split": evaluation.get("split") if same_source else None}
     rows = {"train_rows": found.pop("rows", None), "eval_rows": evaluation.get("rows")}
-    given = {"name": options.get("dataset"), "repository": options.get("dataset_tags")}
-    given["config"] = options.get("dataset_args")
-    named = {key: _first(value) for key, value in given.items() if value}
+    given = {"name": "dataset", "repository": "dataset_tags", "config": "dataset_args"}
+    named = {key: _first(options.get(option)) for key, option in given.items()}
+    named["repository"] = _repository_or_none(named["repository"])
+    named = {key: value for key, value in named.items() if value}
     if named.get("repository") not in (None, train.get("repository")):
         found.pop("revision", None)
     return {key: value for key, value in {**found, **named, **rows}.items() if value is not None}

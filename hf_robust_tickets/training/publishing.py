@@ -77,7 +77,7 @@ class PublishingTrainer(Trainer):
         Raises:
             HubError: If the upload failed; local files are as they were, and another push completes it.
         """
-        with explain_failed_push(self._hub_name()):
+        with explain_failed_push(self._hub_name(), kwargs.get("revision") or self.args.hub_revision):
             return super().push_to_hub(*args, **kwargs)
 
     def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
@@ -120,7 +120,7 @@ def explain_failed_push(repository: str, revision: str | None = None) -> Iterato
         reason = _why(error, repository, revision)
         if reason is None:
             raise
-        raise HubError(f"expected to push to {repository}, got {reason}; local files are unchanged") from error
+        raise HubError(f"expected to push to {repository}, got {reason}; the local files are whole") from error
 
 
 def _why(error: BaseException, repository: str, revision: str | None) -> str | None:
@@ -138,7 +138,9 @@ def _why(error: BaseException, repository: str, revision: str | None) -> str | N
             return f"no token: {_LOG_IN}"
         if isinstance(cause, HFValidationError):
             return f"a name that no repository can have ({_one_line(cause)}): pass OWNER/NAME"
-        if isinstance(cause, (hub_connection_error(), ConnectionError)):
+        # The client's Xet library raises its own errors, and the built-in ConnectionError.
+        from_xet = type(cause).__module__.split(".")[0] == "hf_xet"
+        if from_xet or isinstance(cause, (hub_connection_error(), ConnectionError)):
             return f"no answer ({type(cause).__name__}: {_one_line(cause)}): {_AGAIN}"
     return None
 
@@ -148,8 +150,8 @@ def _why_refused(error: HfHubHTTPError, repository: str, revision: str | None) -
     said = error.response.headers.get("X-Error-Message") or error.server_message or ""
     answer = f"{status} {' '.join(said.split())}".strip()
     if isinstance(error, RevisionNotFoundError):
-        branch = revision or "the branch"
-        return f"no revision {branch} there ({answer}): create it, `hf repos branch create {repository} {branch}`"
+        create = f"hf repos branch create {repository} {revision or 'BRANCH'}"
+        return f"no branch {revision or 'of that name'} there ({answer}): create it with `{create}`"
     if status == 401 and not (isinstance(error, RepositoryNotFoundError) and "not found" in said.lower()):
         return f"a token that the Hub does not accept ({answer}): {_LOG_IN}"
     if isinstance(error, RepositoryNotFoundError):

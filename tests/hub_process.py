@@ -104,6 +104,7 @@ class HubProcess:
         return outcome.result
 
     def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
         self._process.stdin.close()
-        self._process.wait(timeout=30)
         self._process.stdout.close()

@@ -70,8 +70,9 @@ class Hub:
         """Stops to listen: connections are refused from now on."""
         server, self._server = self._server, None
         if server is not None:
+            # In this order: a socket that is still being polled keeps its address.
+            server.shutdown()
             server.server_close()
-            threading.Thread(target=server.shutdown, daemon=True).start()
 
     def come_back(self) -> None:
         """Listens again, after `go_at` or `stop`."""

@@ -34,7 +34,7 @@ class PushOptions:
 
     folder: str = field(metadata={"help": "Folder of a pruned or dense checkpoint; the first argument needs no name."})
     repo_id: str = field(metadata={"help": "OWNER/NAME on the Hub; the second argument needs no name."})
-    private: bool | None = field(default=None, metadata={"help": "Make the repository private when it is created."})
+    private: bool = field(default=False, metadata={"help": "A private repository, if it is made now."})
     revision: str | None = field(default=None, metadata={"help": "Branch to push to; made if there is none."})
     commit_message: str = field(default="Upload a robust ticket", metadata={"help": "Message of the commit."})
     token: str | None = field(
@@ -64,7 +64,7 @@ def run(argv: list[str]) -> None:
     written = write_model_card(folder, model, facts, repository, reports)
     with explain_failed_push(repository, options.revision):
         _check_card(folder)
-        api.create_repo(repository, private=options.private, exist_ok=True)
+        api.create_repo(repository, private=options.private or None, exist_ok=True)
         if options.revision is not None:
             api.create_branch(repository, branch=options.revision, exist_ok=True)
         commit = api.upload_folder(

@@ -253,7 +253,7 @@ def _robustness(name: str, report: Mapping[str, Any]) -> str:
             }
         )
         resources = ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in result["resources"].items())
-        note = f"- {recipe}: {resources or 'needs no resources'}."
+        note = f"- {recipe}: {resources or 'neither a sentence encoder nor word vectors'}."
         if result["not_comparable"]:
             note += f" **Not comparable with published numbers**: {'; '.join(result['not_comparable'])}."
         notes.append(note)

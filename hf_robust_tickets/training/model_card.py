@@ -28,7 +28,7 @@ from ..tickets import RobustTicket, is_pruned, pruned_ticket
 from ..tickets.modeling_robust_ticket import auto_map, write_atomically
 from .arguments import AdversaryOptions
 from .job import JobFolder
-from .search import describe_search
+from .search import describe_origin, describe_search
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,9 @@ def facts_of_folder(folder: Path, model: PreTrainedModel, name: str) -> CardFact
     log, _ = job.load_progress()
     origin = getattr(model.config, "_name_or_path", None)
     search = describe_search(log) if facts.ticket else None
-    return replace(facts, cost=job.load_cost(), search=search, base_model=_repository_or_none(origin))
+    ticket = facts.ticket if search is None else {**facts.ticket, "origin": describe_origin(search["converged"])}
+    found = {"cost": job.load_cost(), "base_model": _repository_or_none(origin)}
+    return replace(facts, ticket=ticket, search=search, **found)
 
 
 def adversary_facts(adversary: Adversary | None, options: AdversaryOptions) -> dict[str, Any] | None:

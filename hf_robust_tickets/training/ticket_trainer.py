@@ -145,13 +145,16 @@ class RobustTicketTrainer(GatedTrainer):
 
     def card_facts(self, **options: Any) -> CardFacts:
         """As in `AdversarialTrainer.card_facts`, with the search and where the ticket is from."""
+        if not is_pruned(self.model):
+            return super().card_facts(**options)
         facts = super().card_facts(**options)
-        if facts.ticket is None:
-            return facts
-        searched = {"search": adversary_facts(self._search_adversary.build_adversary(), self._search_adversary)}
+        adversaries = {"finetune": facts.adversaries.get("train")}
+        if self.search_log:
+            searched = adversary_facts(self._search_adversary.build_adversary(), self._search_adversary)
+            adversaries = {"search": searched, **adversaries}
         return replace(
             facts,
-            adversaries={**(searched if self.search_log else {}), "finetune": facts.adversaries.get("train")},
+            adversaries=adversaries,
             search=describe_search(self.search_log, self.ticket_options),
             ticket={**facts.ticket, "origin": describe_origin(self.converged)},
             cost=self.cost,

@@ -151,7 +151,7 @@ def test_metadata_survive_the_round_trip(tmp_path):
     assert clean == EvalResult(metric_type="accuracy", metric_value=0.91, dataset_revision="b" * 40, **where)
     assert attacked.metric_name == "accuracy under attack (textfooler)" and attacked.metric_value == 0.3
     assert attacked.metric_args["num_examples"] == 10
-    assert attacked.metric_args["comparable_with_published_numbers"] is False
+    assert attacked.metric_args["stand_ins"] == list(STAND_INS["not_comparable"])
     assert attacked.metric_args["confidence_interval_95"] == pytest.approx([0.1078, 0.6032], abs=1e-4)
     assert card.data.datasets == ["nyu-mll/glue"] and card.data.base_model == "google-bert/bert-base-uncased"
     assert card.data.tags == ["robust-tickets", "pruned", "adversarial-training", "generated_from_trainer"]

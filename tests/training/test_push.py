@@ -123,6 +123,15 @@ def test_an_adversarial_trainer_and_a_model_push_too(writer, reader, hub, pushed
     assert reader.run("result = logits(trust_remote_code=True)", REPO="me/model") == pushed[0]
 
 
+def test_uploads_during_training_open(writer, reader, hub, pushed):
+    options = "push_to_hub=True, hub_model_id='me/during', save_strategy='epoch', num_train_epochs=1"
+    expected = writer.run(
+        f"during = RobustTicketTrainer(model=tiny_bert(), **{{**partners('during'), 'args': make_args('during', {options})}})"
+        "\nduring.train()\nresult = logits(during.model)"
+    )
+    assert reader.run(OPEN + "result = logits(trust_remote_code=True)", REPO="me/during", TEXT=TEXT) == expected
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -145,16 +145,14 @@ class RobustTicketTrainer(GatedTrainer):
 
     def card_facts(self, **options: Any) -> CardFacts:
         """As in `AdversarialTrainer.card_facts`, with the search and where the ticket is from."""
-        if not is_pruned(self.model):
-            return super().card_facts(**options)
         facts = super().card_facts(**options)
-        adversaries = {"finetune": facts.adversaries.get("train")}
-        if self.search_log:
-            searched = adversary_facts(self._search_adversary.build_adversary(), self._search_adversary)
-            adversaries = {"search": searched, **adversaries}
+        if facts.ticket is None:
+            return facts
+        attack = self._search_adversary
+        searched = {"search": adversary_facts(attack.build_adversary(), attack)} if self.search_log else {}
         return replace(
             facts,
-            adversaries=adversaries,
+            adversaries={**searched, "finetune": facts.adversaries.get("train")},
             search=describe_search(self.search_log, self.ticket_options),
             ticket={**facts.ticket, "origin": describe_origin(self.converged)},
             cost=self.cost,

@@ -125,9 +125,9 @@ def test_an_adversarial_trainer_and_a_model_push_too(writer, reader, hub, pushed
 
 def test_uploads_during_training_open(writer, reader, hub, pushed):
     options = "push_to_hub=True, hub_model_id='me/during', save_strategy='epoch', num_train_epochs=1"
+    args = f"{{**partners('during'), 'args': make_args('during', {options})}}"
     expected = writer.run(
-        f"during = RobustTicketTrainer(model=tiny_bert(), **{{**partners('during'), 'args': make_args('during', {options})}})"
-        "\nduring.train()\nresult = logits(during.model)"
+        f"during = RobustTicketTrainer(model=tiny_bert(), **{args})\nduring.train()\nresult = logits(during.model)"
     )
     assert reader.run(OPEN + "result = logits(trust_remote_code=True)", REPO="me/during", TEXT=TEXT) == expected
 

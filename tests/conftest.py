@@ -14,9 +14,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 @pytest.fixture(scope="session")
 def hub():
     """A Hub on 127.0.0.1."""
+    from tests.hub_routes import Routes
     from tests.hub_server import Hub
 
-    server = Hub()
+    server = Hub(Routes)
     yield server
     server.stop()
 

@@ -1,27 +1,16 @@
-"""A small Hub on 127.0.0.1: what `huggingface_hub` 2 asks for when it creates, fills and reads a model repository.
-
-It follows the client's source (`hf_api.py`, `_commit_api.py`, `lfs.py`, `file_download.py`), commits and large files
-included, and can be taken away in the middle of an upload. It speaks LFS; the client's other transfer protocol, Xet,
-is proprietary to the real Hub, so the processes that talk to this one set `HF_HUB_DISABLE_XET=1`. Its metadata check
-looks at the shape of `model-index` alone: it is not the real Hub's validator.
-"""
+"""A server on 127.0.0.1 that can be taken away in the middle of an upload and come back with what it held."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import yaml
-from huggingface_hub.repocard_data import model_index_to_eval_results
-
-from tests.hub_store import LARGE, READ_ONLY_TOKEN, TOKEN, USER, Answer, Repository, oid
+from tests.hub_store import READ_ONLY_TOKEN, TOKEN, USER, Answer, Repository
 
 
 class Hub:
@@ -34,14 +23,16 @@ class Hub:
         go_at: A request for whose path this is true is cut off in the middle of its body, and the server is gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, connection: type[Connection]) -> None:
         self.repositories: dict[str, Repository] = {}
         self.objects: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.go_at: Callable[[str, str], bool] | None = None
+        self._connection = connection
         self._server: ThreadingHTTPServer | None = None
         self._port = 0
         self.lock = threading.Lock()
+        self._moving = threading.Lock()
         self.start()
 
     @property
@@ -59,8 +50,7 @@ class Hub:
 
     def start(self) -> None:
         """Begins to listen, at the same address as before."""
-        hub = self
-        handler = type("BoundHandler", (Handler,), {"hub": hub})
+        handler = type("BoundConnection", (self._connection,), {"hub": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", self._port), handler)
         self._server.daemon_threads = True
         self._port = self._server.server_address[1]
@@ -68,17 +58,19 @@ class Hub:
 
     def stop(self) -> None:
         """Stops to listen: connections are refused from now on."""
-        server, self._server = self._server, None
-        if server is not None:
-            # In this order: a socket that is still being polled keeps its address.
-            server.shutdown()
-            server.server_close()
+        with self._moving:
+            server, self._server = self._server, None
+            if server is not None:
+                # In this order: a socket that is still being polled keeps its address.
+                server.shutdown()
+                server.server_close()
 
     def come_back(self) -> None:
         """Listens again, after `go_at` or `stop`."""
         self.go_at = None
-        if self._server is None:
-            self.start()
+        with self._moving:
+            if self._server is None:
+                self.start()
 
     def file(self, repo: str, path: str, revision: str = "main") -> bytes:
         """Content of a file of a repository."""
@@ -91,10 +83,11 @@ class Hub:
         return set(repository.commits[repository.resolve(revision)])
 
 
-class Handler(BaseHTTPRequestHandler):
-    """One connection."""
+class Connection(BaseHTTPRequestHandler):
+    """What all requests have in common; heirs know the routes."""
 
     hub: Hub
+    routes: Sequence[tuple[str, str, Callable[..., None]]] = ()
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *args: Any) -> None:
@@ -118,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
         self.body = self._chunked() if self.headers.get("Transfer-Encoding") == "chunked" else self.rfile.read(length)
         self.hub.requests.append(f"{self.command} {path}")
         try:
-            for method, pattern, route in ROUTES:
+            for method, pattern, route in self.routes:
                 found = re.fullmatch(pattern, path)
                 if found and self.command in method:
                     self._token_is_known()
@@ -168,181 +161,3 @@ class Handler(BaseHTTPRequestHandler):
         if found is None or (found.private and self._token is None):
             raise Answer(401 if self._token is None else 404, "Repository not found", "RepoNotFound")
         return found
-
-    # What the client asks for.
-
-    def who_am_i(self) -> None:
-        if self._token is None:
-            raise Answer(401, "Invalid username or password.")
-        self._send({"type": "user", "name": USER, "orgs": [], "auth": {"type": "access_token"}})
-
-    def create(self) -> None:
-        asked = json.loads(self.body)
-        owner = asked["organization"] or USER
-        self._may_write(owner)
-        repo = f"{owner}/{asked['name']}"
-        if repo in self.hub.repositories:
-            url = f"{self.hub.url}/{repo}"
-            raise Answer(409, "You already created this model repo", url=url)
-        repository = self.hub.repositories[repo] = Repository(private=asked.get("visibility") == "private")
-        repository.commit("main", {".gitattributes": (False, b"*.safetensors filter=lfs\n")}, "initial commit")
-        self._send({"url": f"{self.hub.url}/{repo}", "name": repo, "id": repo})
-
-    def check_metadata(self) -> None:
-        content = json.loads(self.body)["content"]
-        block = re.match(r"---\n(.*?)\n---", content, flags=re.DOTALL)
-        try:
-            metadata = yaml.safe_load(block[1]) if block else {}
-            if metadata.get("model-index"):
-                model_index_to_eval_results(metadata["model-index"])
-        except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
-            message = f'"model-index" is not valid: {error!r}'
-            raise Answer(400, message, errors=[{"message": message}], warnings=[]) from error
-        self._send({"errors": [], "warnings": []})
-
-    def preupload(self, repo: str, revision: str) -> None:
-        repository = self._repository(repo)
-        self._may_write(repo.split("/")[0])
-        present = repository.commits[repository.resolve(revision)]
-        answer = []
-        for file in json.loads(self.body)["files"]:
-            entry = {"path": file["path"], "shouldIgnore": False}
-            entry["uploadMode"] = "lfs" if file["path"].endswith(LARGE) else "regular"
-            if file["path"] in present:
-                entry["oid"] = oid(*present[file["path"]])
-            answer.append(entry)
-        self._send({"files": answer})
-
-    def batch(self, repo: str) -> None:
-        self._repository(repo)
-        self._may_write(repo.split("/")[0])
-        objects = []
-        for wanted in json.loads(self.body)["objects"]:
-            if wanted["oid"] not in self.hub.objects:
-                upload = {"href": f"{self.hub.url}/lfs/{wanted['oid']}"}
-                verify = {"href": f"{self.hub.url}/lfs/{wanted['oid']}/verify"}
-                wanted["actions"] = {"upload": upload, "verify": verify}
-            objects.append(wanted)
-        self._send({"transfer": "basic", "objects": objects}, headers={"Content-Type": "application/vnd.git-lfs+json"})
-
-    def store(self, sha: str) -> None:
-        if hashlib.sha256(self.body).hexdigest() != sha:
-            raise Answer(400, "the content is not what was announced")
-        self.hub.objects[sha] = self.body
-        self._send({})
-
-    def verify(self, sha: str) -> None:
-        asked = json.loads(self.body)
-        if len(self.hub.objects.get(sha, b"")) != asked["size"]:
-            raise Answer(404, "no such object")
-        self._send({})
-
-    def commit(self, repo: str, revision: str) -> None:
-        repository = self._repository(repo)
-        self._may_write(repo.split("/")[0])
-        if revision not in repository.branches:
-            raise Answer(404, f"Invalid rev id: {revision}", "RevisionNotFound")
-        files = dict(repository.commits[repository.branches[revision]])
-        summary = ""
-        for line in self.body.splitlines():
-            entry = json.loads(line)
-            value = entry["value"]
-            if entry["key"] == "header":
-                summary = value["summary"]
-            elif entry["key"] == "file":
-                files[value["path"]] = (False, base64.b64decode(value["content"]))
-            elif entry["key"] == "lfsFile":
-                if value["oid"] not in self.hub.objects:
-                    raise Answer(400, f"LFS pointer of {value['path']} points to a file that does not exist")
-                files[value["path"]] = (True, self.hub.objects[value["oid"]])
-            else:
-                raise Answer(400, f"unknown operation {entry['key']}")
-        commit = repository.commit(revision, files, summary)
-        self._send({"commitUrl": f"{self.hub.url}/{repo}/commit/{commit}", "commitOid": commit, "success": True})
-
-    def create_branch(self, repo: str, revision: str) -> None:
-        repository = self._repository(repo)
-        self._may_write(repo.split("/")[0])
-        if revision in repository.branches:
-            raise Answer(409, "Reference already exists")
-        start = json.loads(self.body or b"{}").get("startingPoint", "main")
-        repository.branches[revision] = repository.resolve(start)
-        self._send({})
-
-    def info(self, repo: str, revision: str = "main") -> None:
-        repository = self._repository(repo)
-        commit = repository.resolve(revision)
-        siblings = [{"rfilename": path} for path in repository.commits[commit]]
-        facts = {"id": repo, "sha": commit, "private": repository.private, "siblings": siblings, "tags": []}
-        self._send({**facts, "pipeline_tag": "text-classification", "library_name": "transformers"})
-
-    def refs(self, repo: str) -> None:
-        branches = self._repository(repo).branches
-        listed = [{"name": b, "ref": f"refs/heads/{b}", "targetCommit": c} for b, c in branches.items()]
-        self._send({"branches": listed, "tags": [], "converts": []})
-
-    def tree(self, repo: str, revision: str, folder: str | None = None) -> None:
-        repository = self._repository(repo)
-        files = repository.commits[repository.resolve(revision)]
-        entries = []
-        for path, (is_large, content) in files.items():
-            if folder and not path.startswith(folder.strip("/") + "/"):
-                continue
-            entry = {"type": "file", "path": path, "size": len(content), "oid": oid(False, content)}
-            if is_large:
-                entry["lfs"] = {"oid": oid(True, content), "size": len(content), "pointerSize": 130}
-            entries.append(entry)
-        if folder and not entries:
-            raise Answer(404, f"{folder} does not exist", "EntryNotFound")
-        self._send(entries)
-
-    def resolve(self, repo: str, revision: str, file: str) -> None:
-        repository = self._repository(repo)
-        commit = repository.resolve(revision)
-        headers = {"X-Repo-Commit": commit}
-        if file not in repository.commits[commit]:
-            self._send({}, status=404, headers={**headers, "X-Error-Code": "EntryNotFound"})
-            return
-        is_large, content = repository.commits[commit][file]
-        etag = f'"{oid(is_large, content)}"'
-        if is_large:
-            headers |= {"X-Linked-Size": str(len(content)), "X-Linked-ETag": etag, "ETag": etag}
-            self._send(b"", status=302, headers={**headers, "Location": f"{self.hub.store_url}/lfs/{etag[1:-1]}"})
-            return
-        self._send_part(content, {**headers, "ETag": etag})
-
-    def fetch(self, sha: str) -> None:
-        self._send_part(self.hub.objects[sha], {"ETag": f'"{sha}"'})
-
-    def _send_part(self, content: bytes, headers: dict[str, str]) -> None:
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        headers = {**headers, "Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
-        if wanted is None:
-            self._send(content, headers=headers)
-            return
-        start, end = int(wanted[1]), int(wanted[2] or len(content) - 1)
-        headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
-        self._send(content[start : end + 1], status=206, headers=headers)
-
-
-_REPO, _REV = r"(?P<repo>[\w.-]+/[\w.-]+)", r"(?P<revision>[^/]+)"
-ROUTES = [
-    ("GET", "/api/whoami-v2", Handler.who_am_i),
-    ("POST", "/api/repos/create", Handler.create),
-    ("POST", "/api/validate-yaml", Handler.check_metadata),
-    ("POST", f"/api/models/{_REPO}/preupload/{_REV}", Handler.preupload),
-    ("POST", f"/api/models/{_REPO}/commit/{_REV}", Handler.commit),
-    ("POST", f"/api/models/{_REPO}/branch/{_REV}", Handler.create_branch),
-    ("GET", f"/api/models/{_REPO}/refs", Handler.refs),
-    ("GET", f"/api/models/{_REPO}/tree/{_REV}(?P<folder>/.+)?", Handler.tree),
-    (
-        "GET",
-        f"/api/models/{_REPO}(/revision/{_REV})?",
-        lambda self, repo, revision: self.info(repo, revision or "main"),
-    ),
-    ("POST", f"/{_REPO}.git/info/lfs/objects/batch", Handler.batch),
-    ("PUT", r"/lfs/(?P<sha>[0-9a-f]{64})", Handler.store),
-    ("POST", r"/lfs/(?P<sha>[0-9a-f]{64})/verify", Handler.verify),
-    ("GET HEAD", r"/lfs/(?P<sha>[0-9a-f]{64})", Handler.fetch),
-    ("GET HEAD", f"/{_REPO}/resolve/{_REV}/(?P<file>.+)", Handler.resolve),
-]

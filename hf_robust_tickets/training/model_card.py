@@ -8,7 +8,7 @@ import importlib.util
 import logging
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +93,23 @@ def adversary_facts(adversary: Adversary | None, options: AdversaryOptions) -> d
     """Name and hyper-parameters of an adversary, and where and when it attacks; None for plain training."""
     if adversary is None:
         return None
-    where = {"layer": options.adversary_layer, "start_step": options.adversary_start_step}
-    return {**adversary.describe(), **where, "share_dropout": options.adversary_share_dropout}
+    found = adversary.describe()
+    for option in fields(AdversaryOptions):
+        key, value = option.name.removeprefix("adversary_"), getattr(options, option.name)
+        # Those left alone say nothing, but for these two.
+        told = value != option.default or key in ("layer", "start_step")
+        if option.name != "adversary" and key not in found and told:
+            found[key] = value
+    return found
+
+
+def attack_facts(trainer: Any) -> dict[str, Any]:
+    """Adversary and cost of a trainer that has trained, as fields of `CardFacts`."""
+    adversary = adversary_facts(trainer.adversary, trainer.adversary_options)
+    return {
+        "adversaries": {"train": adversary},
+        "cost": {"train": trainer.cost_callback.cost(trainer.state).as_dict()},
+    }
 
 
 def write_model_card(

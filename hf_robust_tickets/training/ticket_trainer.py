@@ -145,10 +145,9 @@ class RobustTicketTrainer(GatedTrainer):
 
     def card_facts(self, **options: Any) -> CardFacts:
         """As in `AdversarialTrainer.card_facts`, with the search and where the ticket is from."""
-        facts = super().card_facts(**options)
+        facts, attack = super().card_facts(**options), self._search_adversary
         if facts.ticket is None:
             return facts
-        attack = self._search_adversary
         searched = {"search": adversary_facts(attack.build_adversary(), attack)} if self.search_log else {}
         return replace(
             facts,

@@ -34,6 +34,10 @@ class CheckpointError(RobustTicketsError, ValueError):
     """A checkpoint that is incomplete, tampered with, or belongs to another job."""
 
 
+class HubError(RobustTicketsError, OSError):
+    """The Hub refused a request, or could not be reached."""
+
+
 class DataError(RobustTicketsError, ValueError):
     """A data set without the columns, labels or values that the task needs."""
 

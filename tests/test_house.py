@@ -16,7 +16,7 @@ ALLOWED = {
     "adversaries": set(),
     "architectures": set(),
     "tickets": {"architectures"},
-    "training": {"adversaries", "architectures", "tickets"},
+    "training": {"adversaries", "architectures", "tickets", "reporting"},
     "evaluation": {"adversaries", "architectures", "tickets"},
     "demo": set(),
     "reporting": {"tickets"},

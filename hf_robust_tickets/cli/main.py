@@ -17,6 +17,7 @@ VERBS = {
     "evaluate": "attack a model with TextAttack recipes",
     "report": "reports of attacks as a web page, with every text before and after",
     "compare": "whether models differ under the same attacks",
+    "push": "check a checkpoint, write its model card, and upload it to the Hub",
 }
 
 

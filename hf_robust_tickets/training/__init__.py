@@ -4,6 +4,7 @@ from .arguments import AdversarialTrainingArguments, AdversaryOptions, RobustTic
 from .callbacks import EarlyBirdCallback
 from .cost import CostCallback, PhaseCost
 from .gated import GatedTrainer
+from .publishing import PublishingTrainer
 from .ticket_trainer import RobustTicketTrainer
 from .trainer import AdversarialTrainer
 
@@ -15,6 +16,7 @@ __all__ = [
     "EarlyBirdCallback",
     "GatedTrainer",
     "PhaseCost",
+    "PublishingTrainer",
     "RobustTicketArguments",
     "RobustTicketTrainer",
     "TicketOptions",

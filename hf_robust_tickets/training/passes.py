@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer
 
 from ..adversaries import Adversary, Injector, Regularizer
 from .cost import CostCallback
@@ -18,6 +17,7 @@ from .layer_cache import LayerCache
 from .meters import AttackMeter, Reading
 from .outputs import find_logits, logits_of, valid_rows, without_labels
 from .perturbation import Perturbation
+from .publishing import PublishingTrainer
 from .weight_average import WeightAverage
 
 
@@ -61,7 +61,7 @@ class Attack:
             yield
 
 
-class PassesTrainer(Trainer):
+class PassesTrainer(PublishingTrainer):
     """`Trainer` that can take a step in several weighted passes; what it attacks with is its heirs' business.
 
     In each pass, `compute_loss` of this object stands behind a wrapper: a subclass may override it as in any Trainer.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
@@ -11,6 +13,24 @@ from .arguments import AdversaryOptions, TicketOptions
 from .callbacks import EarlyBirdCallback
 from .job import JobFolder
 
+# Options that decide which ticket is found.
+_DECISIVE = (
+    "ticket_tolerance",
+    "ticket_patience",
+    "ticket_interval",
+    "search_epochs",
+    "search_max_steps",
+    "search_learning_rate",
+    "gate_learning_rate",
+    "gate_l1_heads",
+    "gate_l1_neurons",
+    "head_sparsity",
+    "neuron_sparsity",
+    "head_scope",
+    "neuron_scope",
+    "round_to",
+    "rewind",
+)
 # Where the fine-tuning saves by epoch or by the best metric, the search, which has neither, saves this often.
 _SEARCH_SAVES = 0.25
 
@@ -50,3 +70,27 @@ def search_arguments(args: TrainingArguments, options: TicketOptions) -> Trainin
         search.save_strategy = SaveStrategy.STEPS
         search.save_steps = _SEARCH_SAVES
     return search
+
+
+def describe_search(log: Sequence[Mapping[str, Any]], options: TicketOptions | None = None) -> dict[str, Any] | None:
+    """How a search ended, and the options that decided it, as JSON scalars; None if there was none.
+
+    Args:
+        log: `EarlyBirdCallback.log`.
+        options: Those of the search, if they are known.
+    """
+    if not log:
+        return None
+    last = log[-1]
+    found = {"converged": last["stop"], "epoch": last["epoch"], "step": last["step"], "tickets": len(log)}
+    found |= {f"last_{kind}_distance": last[f"{kind}_distance"] for kind in ("head", "neuron")}
+    decisive = {} if options is None else {name: getattr(options, name) for name in _DECISIVE}
+    # What is off says nothing.
+    return found | {name: value for name, value in decisive.items() if value not in (None, -1)}
+
+
+def describe_origin(converged: bool | None) -> str:
+    """Where a ticket is from, as a reader is told; `converged` is None if it was not searched for."""
+    if converged is None:
+        return "one that was given, not searched for"
+    return "the early bird of the search" if converged else "the last one of a search that did not settle"

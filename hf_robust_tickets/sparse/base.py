@@ -30,6 +30,9 @@ class Decision(NamedTuple):
     grow_more: bool = False
 
 
+REGULAR = Decision()
+
+
 class LayerUpdate(NamedTuple):
     """New mask of one layer.
 
@@ -46,8 +49,8 @@ class LayerUpdate(NamedTuple):
 class SparseMethod(ABC):
     """Which weights are kept, at the start and as training goes on.
 
-    A method holds its hyper-parameters and nothing else (it is frozen): masks, records and schedules are the callback's
-    business, and everything random is a function of a seed and the step, so that nothing is lost in a checkpoint.
+    A method holds its hyper-parameters and nothing else (it is frozen): masks and records are the callback's business,
+    and everything random is a function of a seed and the step, so that a checkpoint needs no generator's state.
 
     Attributes:
         density: Fraction of the weights that is kept, in (0, 1).
@@ -59,6 +62,7 @@ class SparseMethod(ABC):
     scores_first_gradient: ClassVar[bool] = False  # masks come from the first step's gradient (SNIP)
     searches: ClassVar[bool] = False  # begins dense and finds its mask while it trains (Robust Bird)
     adapts: ClassVar[bool] = False  # looks at records of a development split (Flying Bird+)
+    under_standard_loss: ClassVar[bool] = False  # steps whose gradient decides are not attacked (RigL)
 
     def __post_init__(self) -> None:
         check_density(self.density, f"{type(self).__name__}: density")
@@ -79,12 +83,9 @@ class SparseMethod(ABC):
         """Whether masks change after optimiser step `step` (1, 2, ..., `max_steps`)."""
         return False
 
-    def needs_gradient(self, step: int, max_steps: int) -> bool:
-        """Whether the gradient of masked weights is looked at after that step."""
-        return False
-
-    def pauses_attack(self, step: int, max_steps: int) -> bool:
-        """Whether that step is to be one of standard training, for a gradient of the standard loss."""
+    @property
+    def grows_by_gradient(self) -> bool:
+        """Whether updates look at the gradient of masked weights."""
         return False
 
     def describe(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import ConfigurationError
@@ -92,7 +93,9 @@ def count_flops(
     handles = [module.register_forward_hook(hook_for(name)) for name, module in modules.items()]
     training = model.training
     try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        # The fused attention of a CPU is unknown to the counter; the plain one is products.
+        plain = sdpa_kernel(SDPBackend.MATH)
+        with plain, FlopCounterMode(display=False) as counter, torch.no_grad():
             model.eval()(**inputs)
     finally:
         model.train(training)
@@ -124,20 +127,20 @@ def training_flops(
 
     Args:
         flops: Operations of one batch of the size that was trained with.
-        log: `SparseTrainingCallback.log`: entries with `step`, `layer_density`, `dense_gradient` and `attacked`.
+        log: `SparseTrainingCallback.log`: entries with `step`, `event`, `layer_density` and `dense_gradient`.
         steps: Optimiser steps of the training.
         full_passes: As for `ModelFlops.step`, of an attacked step.
         input_passes: The same.
 
     Returns:
-        Operations; steps before the first entry count as dense.
+        Operations; steps before the first entry count as dense, those before a `"ticket"` as dense and not attacked.
     """
-    total, done, density, attacked = 0.0, 0, None, True
-    for entry in [*log, {"step": steps}]:
-        passes = {"full_passes": full_passes, "input_passes": input_passes} if attacked else {}
-        total += (entry["step"] - done) * flops.step(density, **passes)
+    passes = {"full_passes": full_passes, "input_passes": input_passes}
+    total, done, density = 0.0, 0, None
+    for entry in [*log, {"step": steps, "event": "end"}]:
+        total += (entry["step"] - done) * flops.step(density, **({} if entry["event"] == "ticket" else passes))
         if entry.get("dense_gradient"):
-            total += flops.step(density, dense_weight_gradient=True) - flops.step(density)
-        done, density = entry["step"], entry.get("layer_density", density)
-        attacked = entry.get("attacked", True)
+            extra = flops.step(density, full_passes=full_passes, dense_weight_gradient=True)
+            total += extra - flops.step(density, full_passes=full_passes)
+        done, density = entry["step"], entry.get("layer_density")
     return total

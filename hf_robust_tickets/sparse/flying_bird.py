@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigurationError
-from .base import Decision, LayerUpdate, SparseMethod, generator, random_masks, register_sparse_method
+from .base import REGULAR, Decision, LayerUpdate, SparseMethod, generator, random_masks, register_sparse_method
 from .mask import Masks
 from .static import check_distribution
 
@@ -24,8 +24,9 @@ _DIGITS = 9
 class FlyingBird(SparseMethod):
     """Drops the smallest weights and grows as many where the adversarial loss is steepest, every `period` steps.
 
-    Chen et al., "Sparsity Winning Twice: Better Robust Generalization from More Efficient Training", ICLR 2022, section
-    3.2: RigL (Evci et al., ICML 2020) under adversarial training. After step t of T, per layer of `n` kept weights,
+    Chen et al., "Sparsity Winning Twice: Better Robust Generalization from More Efficient Training", ICLR 2022,
+    section 3.2: RigL (Evci et al., ICML 2020) under adversarial training. After step t of T, per layer of `n` kept
+    weights,
 
         d    = d_end + (d_start - d_end) (1 + cos(pi t / T)) / 2
         drop   the ceil(d n) weights of smallest magnitude
@@ -83,9 +84,10 @@ class FlyingBird(SparseMethod):
         period = self.second_period if second_half and self.second_period is not None else self.period
         return step % period == 0
 
-    def needs_gradient(self, step: int, max_steps: int) -> bool:
-        """At updates, where growth looks at it."""
-        return self.growth == "gradient" and self.is_update_step(step, max_steps)
+    @property
+    def grows_by_gradient(self) -> bool:
+        """Whether growth looks at the gradient of masked weights."""
+        return self.growth == "gradient"
 
     def drop_fraction_at(self, step: int, max_steps: int) -> float:
         """The cosine schedule's d after `step` of `max_steps`."""
@@ -112,7 +114,7 @@ class FlyingBird(SparseMethod):
         mask: Tensor,
         gradient: Tensor | None,
         fraction: float,
-        decision: Decision = Decision(),
+        decision: Decision = REGULAR,
         seed: tuple[int, ...] = (0,),
     ) -> LayerUpdate:
         """Drops and grows in one layer.
@@ -161,6 +163,7 @@ class RigL(FlyingBird):
     stop: float = 0.75
 
     name: ClassVar[str] = "rigl"
+    under_standard_loss: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -174,10 +177,6 @@ class RigL(FlyingBird):
     def drop_fraction_at(self, step: int, max_steps: int) -> float:
         """The cosine schedule's d, which ends at `stop`."""
         return super().drop_fraction_at(step, max(1, round(self.stop * max_steps)))
-
-    def pauses_attack(self, step: int, max_steps: int) -> bool:
-        """In steps whose gradient decides about growth."""
-        return self.needs_gradient(step, max_steps)
 
 
 register_sparse_method(FlyingBird.name, FlyingBird)

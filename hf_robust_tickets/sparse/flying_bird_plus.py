@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from ..errors import ConfigurationError
-from .base import Decision, register_sparse_method
+from .base import REGULAR, Decision, register_sparse_method
 from .flying_bird import _DIGITS, FlyingBird
 
 
@@ -84,9 +85,9 @@ class FlyingBirdPlus(FlyingBird):
         start = self.start_epoch * num_epochs if self.start_epoch < 1 else self.start_epoch
         recent = records[-self.window - 1 :]
         if epoch < start or len(recent) <= self.window:
-            return Decision()
-        gaps = [later.gap - earlier.gap for earlier, later in zip(recent, recent[1:])]
-        losses = [later.validation_loss - earlier.validation_loss for earlier, later in zip(recent, recent[1:])]
+            return REGULAR
+        gaps = [later.gap - earlier.gap for earlier, later in itertools.pairwise(recent)]
+        losses = [later.validation_loss - earlier.validation_loss for earlier, later in itertools.pairwise(recent)]
         return Decision(
             prune_more=2 * sum(difference > 0 for difference in gaps) >= len(gaps),
             grow_more=2 * sum(difference >= 0 for difference in losses) >= len(losses),

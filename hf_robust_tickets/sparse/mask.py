@@ -58,7 +58,7 @@ class MaskedWeights:
 
     @torch.no_grad()
     def zero_state(self, optimizer: torch.optim.Optimizer) -> None:
-        """Sets the optimiser's state of masked weights to zero: momentum, first and second moments, whatever it has."""
+        """Sets the optimiser's state of masked weights to zero: momentum, both moments, whatever it has."""
         for name, weight in self.weights.items():
             if weight not in optimizer.state:
                 continue
@@ -168,7 +168,7 @@ def unpack_bits(packed: np.ndarray, shape: tuple[int, ...] | list[int]) -> Tenso
 
 
 def masks_to_json(masks: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Masks as plain JSON data: packed, compressed bits, so that text of density 0.2 and less stays below a bit each."""
+    """Masks as plain JSON data: packed bits, compressed, as base64; below a bit per weight up to a density of 0.2."""
     return {name: {"shape": list(mask.shape), "bits": _to_text(pack_bits(mask))} for name, mask in masks.items()}
 
 

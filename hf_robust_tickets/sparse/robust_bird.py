@@ -18,10 +18,10 @@ from .mask import Masks, mask_difference, masks_from_json, masks_to_json
 class RobustBird(SparseMethod):
     """Trains in the standard way until the mask of largest weights settles, then adversarially with that mask.
 
-    Chen et al., "Sparsity Winning Twice: Better Robust Generalization from More Efficient Training", ICLR 2022, section
-    3.1. Stage 1 is standard training of the dense model; after each `interval` the mask keeps the weights of largest
-    magnitude of all layers together. When the newest of `patience` masks differs from each of the others by at most
-    `tolerance` (normalised Hamming distance), the model is pruned with it: current weights, no rewind, a fresh
+    Chen et al., "Sparsity Winning Twice: Better Robust Generalization from More Efficient Training", ICLR 2022,
+    section 3.1. Stage 1 is standard training of the dense model; after each `interval` the mask keeps the weights of
+    largest magnitude of all layers together. When the newest of `patience` masks differs from each of the others by at
+    most `tolerance` (normalised Hamming distance), the model is pruned with it: current weights, no rewind, a fresh
     optimiser. Stage 2 is adversarial training of the masked model.
 
     Attributes:

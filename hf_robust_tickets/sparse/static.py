@@ -92,7 +92,7 @@ class SNIP(SparseMethod):
         return global_masks({name: (w.detach() * gradients[name]).abs() for name, w in weights.items()}, self.density)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FixedMasks(SparseMethod):
     """Masks from elsewhere: drawn before, loaded with `load_masks`, or those of another training.
 

@@ -4,6 +4,7 @@ from .arguments import AdversarialTrainingArguments, AdversaryOptions, RobustTic
 from .callbacks import EarlyBirdCallback
 from .cost import CostCallback, PhaseCost
 from .gated import GatedTrainer
+from .sparse import SparseTrainingCallback
 from .ticket_trainer import RobustTicketTrainer
 from .trainer import AdversarialTrainer
 
@@ -17,5 +18,6 @@ __all__ = [
     "PhaseCost",
     "RobustTicketArguments",
     "RobustTicketTrainer",
+    "SparseTrainingCallback",
     "TicketOptions",
 ]

@@ -19,6 +19,7 @@ from .callbacks import first_step
 from .cost import CostCallback
 from .perturbation import Perturbation
 from .saving import explain_failed_save, last_complete_checkpoint
+from .sparse import SparseTrainingCallback
 
 _FROM_ARGUMENTS: Any = object()
 # A forward pass costs one unit, the gradients of activations and of weights one each.
@@ -75,6 +76,9 @@ class AdversarialTrainer(Trainer):
         if not self.is_attacking:
             self.cost_callback.passes += 1
             return super().training_step(model, inputs, *args, **kwargs)
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, SparseTrainingCallback):
+                callback.meet_adversary(self.adversary, injector)
         inputs = self._prepare_inputs(inputs)
         perturbation = Perturbation(
             self.adversary, lambda x: perturbation_mask(inputs, x), self.adversary_options.adversary_share_dropout
@@ -119,8 +123,9 @@ class AdversarialTrainer(Trainer):
 
     @property
     def is_attacking(self) -> bool:
-        """Whether the present step is attacked: there is an adversary and its start has come."""
-        if self.adversary is None:
+        """Whether the present step is attacked: there is an adversary, its start has come, no callback pauses it."""
+        paused = any(getattr(callback, "pauses_attack", False) for callback in self.callback_handler.callbacks)
+        if self.adversary is None or paused:
             return False
         return self.state.global_step >= first_step(self.adversary_options.adversary_start_step, self.state)
 

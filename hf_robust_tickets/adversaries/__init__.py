@@ -6,6 +6,7 @@ from .freelb import FreeLB
 from .freelb_plus_plus import FreeLBPlusPlus
 from .injection import Injector, perturbation_mask
 from .pgd import PGD
+from .pixel_pgd import PixelBox, PixelInjector, PixelPGD
 from .registry import get_adversary, list_adversaries, register_adversary
 
 __all__ = [
@@ -15,6 +16,9 @@ __all__ = [
     "FreeLB",
     "FreeLBPlusPlus",
     "Injector",
+    "PixelBox",
+    "PixelInjector",
+    "PixelPGD",
     "get_adversary",
     "list_adversaries",
     "perturbation_mask",

@@ -5,6 +5,7 @@ from .callbacks import EarlyBirdCallback
 from .cost import CostCallback, PhaseCost
 from .gated import GatedTrainer
 from .sparse import SparseTrainingCallback
+from .sparse_trainer import SparseTrainer
 from .ticket_trainer import RobustTicketTrainer
 from .trainer import AdversarialTrainer
 
@@ -18,6 +19,7 @@ __all__ = [
     "PhaseCost",
     "RobustTicketArguments",
     "RobustTicketTrainer",
+    "SparseTrainer",
     "SparseTrainingCallback",
     "TicketOptions",
 ]

@@ -80,6 +80,7 @@ class SparseTrainingCallback(StatefulCallback):
 
     def reset(self) -> None:
         """Forgets all progress."""
+        self._search_is_over = False
         self._run = SparseRun(self.method)
         self._history = RobustHistory()
 
@@ -171,7 +172,16 @@ class SparseTrainingCallback(StatefulCallback):
         """Moves the masks when it is time; the gradients of the step are still there."""
         ended = self._run.after_optimizer(state, kwargs["optimizer"], self._decide(state))
         if ended and self._stop_after_search:
-            control.should_training_stop = True
+            control.should_training_stop = self._search_is_over = True
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Keeps the step that ends a search from being saved: it would be resumed past its end."""
+        if self._search_is_over:
+            control.should_save = False
+
+    def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """As `on_step_end`."""
+        self.on_step_end(args, state, control)
 
     def _decide(self, state: TrainerState) -> Decision:
         if not (self.method.adapts and self._run.due):

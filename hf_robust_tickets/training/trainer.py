@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
 from .._compat import loss_uses_num_items_in_batch
-from ..adversaries import Adversary, Injector, perturbation_mask
+from ..adversaries import Adversary, Injector, PixelInjector, PixelPGD, perturbation_mask
 from ..architectures import get_architecture
 from ..errors import CheckpointError, ConfigurationError
 from .arguments import AdversaryOptions
@@ -19,7 +19,6 @@ from .callbacks import first_step
 from .cost import CostCallback
 from .perturbation import Perturbation
 from .saving import explain_failed_save, last_complete_checkpoint
-from .sparse import SparseTrainingCallback
 
 _FROM_ARGUMENTS: Any = object()
 # A forward pass costs one unit, the gradients of activations and of weights one each.
@@ -56,7 +55,7 @@ class AdversarialTrainer(Trainer):
         self._set_adversary(adversary, options)
         self._loss_weight = 1.0
         self._in_last_pass = True
-        self._injectors: dict[int, Injector] = {}
+        self._injectors: dict[int, Injector | PixelInjector] = {}
         self.skipped_ascents = 0
         self.add_callback(CostCallback())
 
@@ -77,7 +76,7 @@ class AdversarialTrainer(Trainer):
             self.cost_callback.passes += 1
             return super().training_step(model, inputs, *args, **kwargs)
         for callback in self.callback_handler.callbacks:
-            if isinstance(callback, SparseTrainingCallback):
+            if hasattr(callback, "meet_adversary"):
                 callback.meet_adversary(self.adversary, injector)
         inputs = self._prepare_inputs(inputs)
         perturbation = Perturbation(
@@ -157,9 +156,14 @@ class AdversarialTrainer(Trainer):
         with explain_failed_save(self.args.output_dir):
             super()._save_checkpoint(*args, **kwargs)
 
-    def _injector(self) -> Injector:
+    def _injector(self) -> Injector | PixelInjector:
         model = self.accelerator.unwrap_model(self.model)
         layer = self.adversary_options.adversary_layer
+        if isinstance(self.adversary, PixelPGD):
+            if id(model) not in self._injectors:
+                box = self.adversary.with_processor(self.processing_class).box
+                self._injectors = {id(model): PixelInjector(model, box)}
+            return self._injectors[id(model)]
         module = model.get_input_embeddings() if layer == 0 else _layer_output(model, layer)
         if id(module) not in self._injectors:
             self._injectors = {id(module): Injector(module)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -188,8 +188,13 @@ class PixelInjector:
         self._handle = model.register_forward_pre_hook(self._hook, with_kwargs=True)
 
     @contextmanager
-    def armed(self, source: PerturbationSource) -> Iterator[None]:
-        """While the context lasts, adds `source(pixel_values)`; `source` sees the clean images."""
+    def armed(self, source: PerturbationSource | None, before: Callable[[Any], Any] | None = None) -> Iterator[None]:
+        """While the context lasts, adds `source(pixel_values)`; `source` sees the clean images.
+
+        Args:
+            source: Gives delta; `None` adds nothing.
+            before: Of no use here: pixels lie below every layer.
+        """
         self._source = source
         try:
             yield

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..adversaries import Adversary, Injector, perturbation_mask
+from ..adversaries import Adversary, Injector, Regularizer
 from ..errors import ConfigurationError, DataError
 from ..sparse import RobustRecord
 from .perturbation import Perturbation
@@ -30,6 +30,7 @@ class TrainingAccuracy:
         self.right: Tensor | int = 0
         self.seen: Tensor | int = 0
         self._latest: tuple[Tensor, Tensor] | None = None
+        self._labels: Tensor | None = None
         self._handle: Any = None
 
     def watch(self, model: nn.Module) -> None:
@@ -46,13 +47,18 @@ class TrainingAccuracy:
         """Called when a micro-batch is over: its last pass counts."""
         if self._latest is not None:
             self.right, self.seen = self.right + self._latest[0], self.seen + self._latest[1]
-            self._latest = None
+            self._latest = self._labels = None
 
     def _hook(self, model: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-        labels = kwargs.get("labels")
-        if not model.training or labels is None or labels.is_floating_point():
+        if not (model.training and torch.is_grad_enabled()):
             return
-        self._latest = _count_right(output["logits"] if isinstance(output, dict) else output[1], labels)
+        # The perturbed pass of TRADES and its kin has no labels; they are those of the clean pass before it.
+        self._labels = kwargs.get("labels", self._labels)
+        if self._labels is None or self._labels.is_floating_point():
+            return
+        logits = output["logits"] if isinstance(output, Mapping) else output[kwargs.get("labels") is not None]
+        if logits.shape[:-1] == self._labels.shape:
+            self._latest = _count_right(logits, self._labels)
 
     def state(self) -> list[int]:
         """Counts as JSON."""
@@ -161,12 +167,12 @@ def _attacked(model: nn.Module, inputs: dict[str, Any], adversary: Adversary | N
             return model(**inputs)
     if injector is None:
         raise ConfigurationError("an attack needs the hook that adds its perturbation, got none: pass an injector")
-    perturbation = Perturbation(adversary, lambda x: perturbation_mask(inputs, x), share_dropout=False)
-    last = adversary.num_passes - 1
-    for k in range(last + 1):
-        with injector.armed(perturbation.add), torch.set_grad_enabled(k < last or perturbation.delta is None):
-            output = model(**inputs)
-        if k < last:
-            perturbation.grad = torch.autograd.grad(output.loss, perturbation.delta)[0]
-            perturbation.ascend()
-    return output
+    perturbation = Perturbation(adversary, inputs, share_dropout=False, memory={})
+    ascents = adversary.steps if isinstance(adversary, Regularizer) else max(1, adversary.num_passes - 1)
+    for _ in range(ascents):
+        with injector.armed(perturbation.add):
+            loss = model(**inputs).loss
+        perturbation.grad = torch.autograd.grad(loss, perturbation.delta)[0]
+        perturbation.ascend()
+    with injector.armed(perturbation.add), torch.no_grad():
+        return model(**inputs)

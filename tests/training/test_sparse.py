@@ -20,7 +20,7 @@ from hf_robust_tickets import (
     prune_,
     random_ticket,
 )
-from hf_robust_tickets.adversaries import PGD, FreeLB
+from hf_robust_tickets.adversaries import PGD, TRADES, FreeLB
 from hf_robust_tickets.errors import CheckpointError, ConfigurationError, TicketError, UnknownNameError
 from hf_robust_tickets.sparse import (
     SNIP,
@@ -33,6 +33,7 @@ from hf_robust_tickets.sparse import (
     select_weights,
 )
 from hf_robust_tickets.sparse.base import REGULAR
+from hf_robust_tickets.training.robust_records import TrainingAccuracy
 from hf_robust_tickets.training.sparse_ranks import refuse_surroundings_of_masks
 from hf_robust_tickets.training.sparse_run import SparseRun
 from tests.sparse.models import TwoLayers, vectors
@@ -353,13 +354,34 @@ def test_plus_follows_its_records(tmp_path):
     assert records[-1].validation_loss > attacked
 
 
-def test_plus_counts_the_last_pass_of_each_micro_batch(tmp_path):
+@pytest.mark.parametrize("adversary", [PGD(steps=3), TRADES()])
+def test_plus_counts_the_last_pass_of_each_micro_batch(tmp_path, adversary):
     _, callback = train(
-        tmp_path, METHODS["plus"], model=tiny_bert(), kind=AdversarialTrainer, adversary=PGD(steps=3),
+        tmp_path, METHODS["plus"], model=tiny_bert(), kind=AdversarialTrainer, adversary=adversary,
         eval_dataset=tiny_data(16, seed=2), options={"per_device_train_batch_size": 4,
         "gradient_accumulation_steps": 2, "max_steps": 3, "eval_strategy": "no"},
     )  # fmt: skip
     assert callback._history.accuracy.state()[1] == 3 * 8
+
+
+def test_the_perturbed_pass_counts_where_it_has_no_labels_of_its_own():
+    class Signs(nn.Module):
+        def forward(self, x, labels=None):
+            logits = torch.stack([-x, x], 1)
+            return (logits,) if labels is None else (logits.sum(), logits)
+
+    model, labels = Signs().train(), torch.tensor([0, 1, 1])
+    accuracy = TrainingAccuracy()
+    accuracy.watch(model)
+    model(x=torch.tensor([-1.0, 1.0, 1.0]), labels=labels)  # all right
+    with torch.no_grad():
+        model(x=torch.tensor([1.0, -1.0, -1.0]))  # not a pass of the training
+    model(x=torch.tensor([-1.0, -1.0, 1.0]))  # the second is wrong
+    accuracy.commit()
+    accuracy.commit()
+    assert accuracy.state() == [2, 3]
+    accuracy.leave()
+    assert not model._forward_hooks
 
 
 def test_plus_without_evaluations_says_so(tmp_path, caplog):

@@ -28,6 +28,8 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from transformers import (  # noqa: E402
     BertConfig,
     BertForSequenceClassification,
+    ResNetConfig,
+    ResNetForImageClassification,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -38,12 +40,15 @@ from hf_robust_tickets import (  # noqa: E402
     AdversarialTrainer,
     AdversarialTrainingArguments,
     EarlyBirdCallback,
+    FlyingBird,
+    SparseTrainingCallback,
     attach_gates,
     prune_,
     random_ticket,
 )
 from hf_robust_tickets.adversaries import PGD, FreeLB  # noqa: E402
 from hf_robust_tickets.reporting.tables import text_table  # noqa: E402
+from hf_robust_tickets.sparse import RandomMask, save_masks  # noqa: E402
 from hf_robust_tickets.training import GatedTrainer  # noqa: E402
 from hf_robust_tickets.training.cost import peak_memory_bytes, reset_peak_memory  # noqa: E402
 
@@ -74,10 +79,24 @@ def sentences(batch: int, length: int, steps: int) -> Dataset:
     return Dataset.from_dict({"input_ids": ids.tolist(), "labels": [i % 2 for i in range(batch * steps)]})
 
 
+def resnet_18() -> ResNetForImageClassification:
+    torch.manual_seed(0)
+    return ResNetForImageClassification(
+        ResNetConfig(depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic", num_labels=10)
+    )
+
+
+def images(batch: int, size: int, steps: int) -> Dataset:
+    pixels = torch.randn(batch * steps, 3, size, size, generator=torch.Generator().manual_seed(0))
+    data = Dataset.from_dict({"pixel_values": pixels.numpy(), "labels": [i % 10 for i in range(batch * steps)]})
+    return data.with_format("torch")
+
+
 def stepper(kind: type[Trainer], model: Any, *, batch: int = 32, length: int = 32, **options: Any) -> Callable:
     """A function that trains for a few steps and gives the seconds of each."""
     arguments = TrainingArguments if kind is Trainer else AdversarialTrainingArguments
     callbacks = options.pop("callbacks", [])
+    make_data = options.pop("make_data", sentences)
 
     def run(steps: int) -> list[float]:
         clock = Clock()
@@ -90,7 +109,7 @@ def stepper(kind: type[Trainer], model: Any, *, batch: int = 32, length: int = 3
             disable_tqdm=True,
             report_to="none",
         )
-        data = sentences(batch, length, steps)
+        data = make_data(batch, length, steps)
         trainer = kind(model=model, args=args, train_dataset=data, callbacks=[*callbacks, clock], **options)
         trainer.train()
         return clock.steps[1:]
@@ -194,6 +213,61 @@ def job(rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
+def _shapes() -> list[tuple[str, Any, dict[str, Any]]]:
+    large = {"batch": 32, "length": 128}
+    return [
+        ("MiniLM shape, 32 x 32", bert(SMALL), {}),
+        ("MiniLM shape, 32 x 128", bert(SMALL), large),
+        ("ResNet-18, 64 images of 64 x 64", resnet_18(), {"batch": 64, "length": 64, "make_data": images}),
+    ]
+
+
+def masked(rounds: int) -> list[dict[str, Any]]:
+    rows = []
+    for title, model, options in _shapes():
+
+        def sparse(steps: int, model: Any = model, options: dict[str, Any] = options) -> list[float]:
+            return stepper(Trainer, model, callbacks=[SparseTrainingCallback(RandomMask(0.2))], **options)(steps)
+
+        value = ratio(sparse, stepper(Trainer, model, **options), rounds, steps=4)
+        rows.append(_row(f"masked step / dense step, {title}", value, 1.03))
+    return rows
+
+
+def flying_bird(rounds: int, period: int = 900) -> list[dict[str, Any]]:
+    """Every second step updates the masks here; the ratio is for one update in 900 steps, the default."""
+    rows = []
+    for title, model, options in _shapes():
+        updates, others = [], []
+        for _ in range(rounds):
+            moving = SparseTrainingCallback(FlyingBird(0.2, period=2))
+            times = stepper(Trainer, model, callbacks=[moving], **options)(7)
+            updates += times[0::2]
+            others += times[1::2]
+        extra = statistics.median(updates) / statistics.median(others) - 1
+        title = f"Flying Bird, update every {period} steps / masked step, {title} (an update costs {extra:.2f} steps)"
+        rows.append(_row(title, 1 + extra / period, 1.02))
+    return rows
+
+
+def mask_memory(rounds: int) -> list[dict[str, Any]]:
+    model = bert(SMALL)
+    callback = SparseTrainingCallback(RandomMask(0.2))
+    stepper(Trainer, model, callbacks=[callback])(2)
+    weights = 4 * sum(mask.numel() for mask in callback.masks.values())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "masks.safetensors"
+        save_masks(callback.masks, path)
+        file = path.stat().st_size / weights
+    packed = sum(len(item["bits"]) for item in callback.progress["run"]["masks"].values()) / weights
+    live = sum(mask.numel() * mask.element_size() for mask in callback.masks.values()) / weights
+    return [
+        _row("file of masks / float32 weights", file, 1.01 / 32, digits=4),
+        _row("masks in a Trainer checkpoint (density 0.2) / float32 weights", packed, 1 / 32, digits=4),
+        _row("masks in training / float32 weights", live, 1 / 4, digits=4),
+    ]
+
+
 def _flops(model: Any, ids: torch.Tensor) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(input_ids=ids)
@@ -214,8 +288,9 @@ def _forward(model: Any, ids: torch.Tensor) -> Callable:
     return run
 
 
-def _row(what: str, value: float, limit: float) -> dict[str, Any]:
-    return {"what": what, "ratio": f"{value:.3f}", "at most": f"{limit:.3f}", "": "" if value <= limit else "missed"}
+def _row(what: str, value: float, limit: float, digits: int = 3) -> dict[str, Any]:
+    missed = "" if value <= limit else "missed"
+    return {"what": what, "ratio": f"{value:.{digits}f}", "at most": f"{limit:.{digits}f}", "": missed}
 
 
 SECTIONS = {
@@ -226,6 +301,9 @@ SECTIONS = {
     "memory": memory,
     "pruned": pruned,
     "job": job,
+    "masked": masked,
+    "flying_bird": flying_bird,
+    "mask_memory": mask_memory,
 }
 
 

@@ -10,6 +10,7 @@ from .freelb import FreeLB
 from .freelb_plus_plus import FreeLBPlusPlus
 from .injection import Injector, perturbation_mask
 from .pgd import PGD
+from .pixel_pgd import PixelBox, PixelInjector, PixelPGD
 from .r_drop import RDrop
 from .random_noise import RandomNoise
 from .registry import get_adversary, list_adversaries, register_adversary
@@ -36,6 +37,9 @@ __all__ = [
     "FreeLBPlusPlus",
     "Injector",
     "Memory",
+    "PixelBox",
+    "PixelInjector",
+    "PixelPGD",
     "RDrop",
     "RandomNoise",
     "Regularizer",

@@ -5,6 +5,8 @@ from .callbacks import EarlyBirdCallback
 from .cost import CostCallback, PhaseCost
 from .gated import GatedTrainer
 from .publishing import PublishingTrainer
+from .sparse import SparseTrainingCallback
+from .sparse_trainer import SparseTrainer
 from .ticket_trainer import RobustTicketTrainer
 from .trainer import AdversarialTrainer
 
@@ -19,5 +21,7 @@ __all__ = [
     "PublishingTrainer",
     "RobustTicketArguments",
     "RobustTicketTrainer",
+    "SparseTrainer",
+    "SparseTrainingCallback",
     "TicketOptions",
 ]

@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 from transformers import TrainingArguments
 
 from .._compat import loss_uses_num_items_in_batch
-from ..adversaries import YOPO, Adversary, Injector, Memory, Regularizer
+from ..adversaries import YOPO, Adversary, Injector, Memory, PixelInjector, PixelPGD, Regularizer
 from ..architectures import get_architecture
 from ..errors import CheckpointError, ConfigurationError
 from ..reporting.model_card import CardFacts
@@ -67,7 +67,7 @@ class AdversarialTrainer(PassesTrainer):
             adversary = options.build_adversary(name=adversary if isinstance(adversary, str) else options.adversary)
         self.memories: dict[str, Memory] = {}
         self.skipped_ascents: Tensor | int = 0
-        self._injectors: dict[int, Injector] = {}
+        self._injectors: dict[int, Injector | PixelInjector] = {}
         self._first_layer: FirstLayer | None = None
         self._micro_batch = 0
         self._set_adversary(adversary, options)
@@ -90,6 +90,9 @@ class AdversarialTrainer(PassesTrainer):
         if not self.is_attacking:
             self.cost_callback.passes += 1
             return super().training_step(model, inputs, *args, **kwargs)
+        for callback in self.callback_handler.callbacks:
+            if hasattr(callback, "meet_adversary"):
+                callback.meet_adversary(self.adversary, injector)
         args = (*args, *kwargs.values())  # num_items_in_batch, which the loop gives by position
         attack = self._make_attack(self._prepare_inputs(inputs), injector)
         try:
@@ -156,8 +159,9 @@ class AdversarialTrainer(PassesTrainer):
 
     @property
     def is_attacking(self) -> bool:
-        """Whether the present step is attacked: there is an adversary, its start has come, and it is its turn."""
-        if self.adversary is None:
+        """Whether the present step is attacked: there is an adversary, it is its turn, and no callback pauses it."""
+        paused = any(getattr(callback, "pauses_attack", False) for callback in self.callback_handler.callbacks)
+        if self.adversary is None or paused:
             return False
         since = self.state.global_step - first_step(self.adversary_options.adversary_start_step, self.state)
         return since >= 0 and int(since) % self.adversary_options.adversary_every == 0
@@ -225,9 +229,14 @@ class AdversarialTrainer(PassesTrainer):
         # A compiled model does not see that layers were replaced; sharded weights are gathered by the layers' hooks.
         return not (self.args.torch_compile or self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
-    def _injector(self) -> Injector:
+    def _injector(self) -> Injector | PixelInjector:
         model = self.accelerator.unwrap_model(self.model)
         layer = self.adversary_options.adversary_layer
+        if isinstance(self.adversary, PixelPGD):
+            if id(model) not in self._injectors:
+                box = self.adversary.with_processor(self.processing_class).box
+                self._injectors = {id(model): PixelInjector(model, box)}
+            return self._injectors[id(model)]
         module = model.get_input_embeddings() if layer == 0 else _layer_output(model, layer)
         if id(module) not in self._injectors:
             self._injectors = {id(module): Injector(module)}

@@ -211,7 +211,10 @@ def _count_units(layer: nn.Module, group: UnitGroup) -> int:
 def _child(module: nn.Module, name: str, path: str) -> nn.Module:
     child = getattr(module, name, None)
     if child is None:
-        raise TicketError(f"expected the layers at {path!r}, but {type(module).__name__} has no {name!r}")
+        raise TicketError(
+            f"expected the layers at {path!r}, but {type(module).__name__} has no {name!r}: "
+            "unwrap the model (of a PEFT model: get_base_model()), or correct the architecture's description"
+        )
     return child
 
 

@@ -52,14 +52,15 @@ def attach_gates(model: nn.Module) -> Gates:
     The coefficients are float32 whatever the model's dtype: steps of 1e-5 on values near one are lost in bfloat16.
 
     Args:
-        model: A `transformers` model of a known family; it may be pruned already.
+        model: A `transformers` model of a known family; it may be pruned already, and it may have adapters (PEFT; pass
+            `peft_model.get_base_model()`), whose update is then gated with the weight.
 
     Returns:
         A handle on the new parameters.
 
     Raises:
         UnknownArchitectureError: If the family is unknown.
-        TicketError: If the model has gates already or has neither heads nor neurons left.
+        TicketError: If the model has gates already has neither heads nor neurons left, or has quantised layers.
     """
     architecture = get_architecture(model)
     if _gated(model):
@@ -72,6 +73,11 @@ def attach_gates(model: nn.Module) -> Gates:
             units = count_units(layer, layout[kind])
             if not units:  # this block was removed
                 continue
+            if not isinstance(projection.weight, torch.Tensor):
+                detach_gates(model)
+                raise TicketError(
+                    f"expected projections with weights, got {_kind(projection)}: search before quantising"
+                )
             ones = torch.ones(units, dtype=torch.float32, device=projection.weight.device)
             projection.register_parameter(GATE_NAME, nn.Parameter(ones))
             projection.register_forward_pre_hook(_apply_gate)
@@ -106,8 +112,18 @@ def detach_gates(model: nn.Module, fold: bool = False) -> nn.Module:
 
     Returns:
         The model.
+
+    Raises:
+        TicketError: If gates are to be folded into something other than a plain linear layer, e.g. an adapter.
     """
-    for projection in _gated(model):
+    gated = _gated(model)
+    for projection in gated if fold else ():
+        if type(projection) not in (nn.Linear, Conv1D):
+            raise TicketError(
+                f"expected plain linear layers to fold gates into, got {_kind(projection)}: "
+                "detach the gates without fold, or merge the adapters before attaching"
+            )
+    for projection in gated:
         if fold:
             _fold_gate(projection)
         delattr(projection, GATE_NAME)
@@ -123,6 +139,10 @@ def _fold_gate(projection: nn.Module) -> None:
         inputs = weight.shape[0] if isinstance(projection, Conv1D) else weight.shape[1]
         scale = gate.repeat_interleave(inputs // gate.numel()).to(weight.dtype)
         weight.mul_(scale[:, None] if isinstance(projection, Conv1D) else scale)
+
+
+def _kind(module: nn.Module) -> str:
+    return f"{type(module).__module__}.{type(module).__name__}"
 
 
 def _gate(projection: nn.Module) -> nn.Parameter:

@@ -150,7 +150,7 @@ def _refuse_unfit_weight(layer: nn.Module, cut: Cut, units: int) -> None:
         return
     if type(target) not in (nn.Linear, Conv1D, nn.Parameter):
         raise TicketError(
-            f"expected a plain linear layer at {cut.path!r}, got {type(target).__name__}: "
+            f"expected a plain linear layer at {cut.path!r}, got {type(target).__module__}.{type(target).__name__}: "
             "merge adapters and undo quantisation before pruning, or correct the architecture's description"
         )
     weight = target if isinstance(target, nn.Parameter) else target.weight

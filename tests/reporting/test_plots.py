@@ -152,6 +152,12 @@ def test_ticket_against_a_larger_dense_model(tmp_path, figures):
         plot_ticket(whole, tmp_path / "t.png", dense=([4], [4]))
 
 
+def test_ticket_without_a_head(tmp_path, figures):
+    empty = RobustTicket(heads=(torch.zeros(3) > 0,), neurons=(torch.zeros(5) > 0,))
+    plot_ticket(empty, tmp_path / "t.png")
+    assert "0 of 3 heads (0 %) and 0 of 5 neurons (0 %) in 1 layer." in texts(figures[0])
+
+
 def test_cost_names_the_speed_up(tmp_path, figures):
     costs = {"dense": {"train": 600.0}, "ticket": {"search": 20.0, "finetune": 80.0}}
     assert is_picture(plot_cost(costs, tmp_path / "c.png"))

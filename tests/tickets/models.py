@@ -148,7 +148,7 @@ def is_slow(family: str) -> bool:
 
 
 def families(names: Any, varied: bool = False) -> Any:
-    """Runs a test for each of these families; with `varied`, those that differ least from others are slow tests too."""
+    """Runs a test for each of these families; `varied`: those that differ least from others in the slow tests."""
     slow = {name: is_slow(name) or (varied and name not in _VARIED) for name in names}
     parameters = [pytest.param(name, marks=[pytest.mark.slow] if slow[name] else []) for name in names]
     return pytest.mark.parametrize("family", parameters)

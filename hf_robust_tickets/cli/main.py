@@ -15,6 +15,7 @@ VERBS = {
     "search": "search a ticket only",
     "prune": "cut a ticket out of a model",
     "evaluate": "attack a model with TextAttack recipes",
+    "bench": "measure a pruned model's speed, memory and size against the dense one",
 }
 
 

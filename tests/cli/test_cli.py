@@ -181,7 +181,7 @@ def test_help_and_wrong_calls(capsys):
     assert "robust-tickets VERB" in capsys.readouterr().out
     assert main(["bake"]) == 2
     assert "unknown verb 'bake'" in capsys.readouterr().err
-    for verb in ("demo", "train", "search", "prune", "evaluate"):
+    for verb in ("demo", "train", "search", "prune", "evaluate", "bench"):
         with pytest.raises(SystemExit) as stopped:
             main([verb, "--help"])
         assert stopped.value.code == 0

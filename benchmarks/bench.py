@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
+import surgery  # noqa: E402
 import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
@@ -46,11 +47,11 @@ from hf_robust_tickets import (  # noqa: E402
     prune_,
     random_ticket,
 )
+from hf_robust_tickets._memory import peak_memory_bytes, reset_peak_memory  # noqa: E402
 from hf_robust_tickets.adversaries import PGD, FreeLB  # noqa: E402
 from hf_robust_tickets.reporting.tables import text_table  # noqa: E402
 from hf_robust_tickets.sparse import RandomMask, save_masks  # noqa: E402
 from hf_robust_tickets.training import GatedTrainer  # noqa: E402
-from hf_robust_tickets.training.cost import peak_memory_bytes, reset_peak_memory  # noqa: E402
 
 SMALL = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 BASE: dict[str, int] = {}
@@ -304,6 +305,9 @@ SECTIONS = {
     "masked": masked,
     "flying_bird": flying_bird,
     "mask_memory": mask_memory,
+    "widths": surgery.widths,
+    "cutting": surgery.cutting,
+    "loading": surgery.loading,
 }
 
 

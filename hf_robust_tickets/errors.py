@@ -15,7 +15,7 @@ class ConfigurationError(RobustTicketsError, ValueError):
 
 
 class SparsityError(ConfigurationError):
-    """A sparsity outside [0, 1), or one that leaves a layer empty."""
+    """A sparsity outside [0, 1)."""
 
 
 class UnknownNameError(ConfigurationError):

@@ -46,6 +46,7 @@ def early_bird_callback(options: TicketOptions, adversary: AdversaryOptions) -> 
         patience=options.ticket_patience,
         tolerance=options.ticket_tolerance,
         round_to=options.round_to,
+        keep_one=options.keep_one,
         start_step=adversary.adversary_start_step if adversary.build_adversary() else 0,
     )
 

@@ -38,6 +38,10 @@ class HubError(RobustTicketsError, OSError):
     """The Hub refused a request, or could not be reached."""
 
 
+class DivergenceError(RobustTicketsError, FloatingPointError):
+    """A training whose loss or weights are no longer finite."""
+
+
 class DataError(RobustTicketsError, ValueError):
     """A data set without the columns, labels or values that the task needs."""
 

@@ -8,6 +8,7 @@ from .fgsm import FGSM
 from .free_at import FreeAT
 from .freelb import FreeLB
 from .freelb_plus_plus import FreeLBPlusPlus
+from .infobert import InfoBERT
 from .injection import Injector, perturbation_mask
 from .pgd import PGD
 from .pixel_pgd import PixelBox, PixelInjector, PixelPGD
@@ -35,6 +36,7 @@ __all__ = [
     "FreeAT",
     "FreeLB",
     "FreeLBPlusPlus",
+    "InfoBERT",
     "Injector",
     "Memory",
     "PixelBox",

@@ -14,10 +14,11 @@ from .registry import register_adversary
 class FGSM(PGD):
     """`delta = step_size * sign(g)`; unlike `FGM`, the clean loss is not trained on.
 
-    Goodfellow, Shlens and Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR 2015, section 4. With a
-    random start, a ball, and a step of 1.25 times its radius it is the method of Wong, Rice and Kolter, "Fast is
-    better than free: Revisiting adversarial training", ICLR 2020, algorithm 3; theirs is known to fail suddenly
-    (catastrophic overfitting): watch the accuracy under `PGD` on development data.
+    Goodfellow, Shlens and Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR 2015, section 4; their
+    training (section 6) gives the clean loss half of the weight: `adversary_clean_weight=0.5`. With a random
+    start, a ball, and a step of 1.25 times its radius it is the method of Wong, Rice and Kolter, "Fast is better than
+    free: Revisiting adversarial training", ICLR 2020, algorithm 3; theirs is known to fail suddenly (catastrophic
+    overfitting): watch the accuracy under `PGD` on development data.
 
     Example:
         >>> FGSM(step_size=0.0125, max_norm=0.01, init_magnitude=0.01)      # fast adversarial training

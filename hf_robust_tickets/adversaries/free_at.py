@@ -21,8 +21,8 @@ class FreeAT(PGD):
     training step. An epoch therefore sees every example `steps` times: divide `num_train_epochs` by it to pay what
     plain training costs, as the paper does.
 
-    The radius is the paper's for CIFAR-10 in units of pixels, 8/255, and the step as large as it; for word embeddings
-    choose both on development data.
+    The radius is the paper's for CIFAR-10 in units of pixels, 8/255, and the step as large as it; m = 8 did best
+    there. For word embeddings choose all three on development data.
     """
 
     steps: int = 3

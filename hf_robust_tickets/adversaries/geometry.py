@@ -38,12 +38,17 @@ def steepest_direction(grad: Tensor, norm: str, scope: str) -> Tensor:
     gradient gives a zero direction.
     """
     if norm == "l2":
-        return grad / norm_of(grad, norm, scope).clamp_min(_SMALLEST_NORM)
+        return normalized(grad, norm, scope)
     if norm == "linf":
         return grad.sign()
     balls = _balls(grad, scope)
     largest = balls.abs().argmax(dim=1, keepdim=True)
     return torch.zeros_like(balls).scatter_(1, largest, balls.gather(1, largest).sign()).reshape(grad.shape)
+
+
+def normalized(grad: Tensor, norm: str, scope: str) -> Tensor:
+    """`g / ||g||`: the gradient's own direction, of length 1 in `norm`; a zero gradient gives a zero direction."""
+    return grad / norm_of(grad, norm, scope).clamp_min(_SMALLEST_NORM)
 
 
 def project(delta: Tensor, max_norm: float, norm: str, scope: str) -> Tensor:
@@ -54,8 +59,14 @@ def project(delta: Tensor, max_norm: float, norm: str, scope: str) -> Tensor:
         return delta.clamp(-max_norm, max_norm)
     if norm == "l1":
         return _project_l1(_balls(delta, scope), max_norm).reshape(delta.shape)
-    length = norm_of(delta, norm, scope)
-    return delta * (max_norm / length.clamp_min(_SMALLEST_NORM)).clamp_max(1.0)
+    return delta * shrinkage(delta, max_norm, norm, scope)
+
+
+def shrinkage(delta: Tensor, max_norm: float, norm: str, scope: str) -> Tensor:
+    """The factor, at most 1 and per ball, that brings delta into the ball of radius `max_norm`; 0 means no ball."""
+    if max_norm == 0:
+        return torch.ones_like(norm_of(delta, norm, scope))
+    return (max_norm / norm_of(delta, norm, scope).clamp_min(_SMALLEST_NORM)).clamp_max(1.0)
 
 
 def _balls(x: Tensor, scope: str) -> Tensor:

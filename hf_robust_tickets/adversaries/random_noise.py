@@ -19,7 +19,8 @@ class RandomNoise(Adversary):
 
     With the l2 norm and scope `"sentence"` this is NEFTune (Jain et al., "NEFTune: Noisy Embeddings Improve
     Instruction Finetuning", ICLR 2024, algorithm 1): `U(-1, 1) * alpha / sqrt(tokens * dim)`, `alpha` being
-    `init_magnitude`. The paper takes 5, 10 and 15 for models of 7 billion weights.
+    `init_magnitude`. The paper takes 5, 10 and 15 for models of 7 billion weights. Tokens are counted without padding,
+    which the Trainer's own `neftune_noise_alpha` counts in.
     """
 
     steps: int = 1

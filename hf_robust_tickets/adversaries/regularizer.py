@@ -57,8 +57,11 @@ class Regularizer(Adversary):
 
     def ascend(self, delta: Tensor, grad: Tensor, mask: Tensor) -> Tensor:
         """One projected step. Shapes as in `Adversary.ascend`."""
-        direction = steepest_direction(grad * expand_mask(mask, grad), self.norm, self.scope)
+        direction = self._direction(grad * expand_mask(mask, grad))
         return project(delta + self.step_size * direction, self.max_norm, self.norm, self.scope).detach()
+
+    def _direction(self, grad: Tensor) -> Tensor:
+        return steepest_direction(grad, self.norm, self.scope)
 
     def loss_weight(self, k: int) -> float:
         """1 for the clean pass, 0 for the ascents, `coefficient` for the last."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import ConfigurationError
 from .base import Memory
 from .freelb import FreeLB
-from .geometry import expand_mask, norm_of, project, steepest_direction, uniform_start
+from .geometry import expand_mask, norm_of, shrinkage, steepest_direction, uniform_start
 from .registry import register_adversary
 
 
@@ -19,16 +19,21 @@ from .registry import register_adversary
 class TAVAT(FreeLB):
     """FreeLB with a second perturbation per token, which starts from what that word's last one was.
 
-    Li and Qiu, "TAVAT: Token-Aware Virtual Adversarial Training for Language Understanding", AAAI 2021, algorithm 1:
-    beside the sentence's perturbation, one vector per vocabulary entry is kept over all of training. A step starts
-    from those of its words, and moves token i by `eta_i <- n_i * (eta_i + step_size * g_i / ||g_i||)`, with
-    `n_i = ||eta_i|| / max_j ||eta_j||`, the token-level constraint (equation 5); then both are projected on the ball.
+    Li and Qiu, "Token-Aware Virtual Adversarial Training in Natural Language Understanding", AAAI 2021
+    (arXiv:2004.14543), algorithm 1: beside the sentence's perturbation, one vector per vocabulary entry is kept over
+    all of training. A step starts from those of its words, and moves token i by
+    `eta_i <- n_i * (eta_i + step_size * g_i / ||g_i||)`, with the token-level constraint
+    `n_i = ||eta_i|| / max_j ||eta_j||` over the sentence; then both parts are multiplied by the one factor that brings
+    their sum into the ball, as in the authors' code (LinyangLee/Token-Aware-VAT). The defaults are those of its
+    command for SST-2.
 
-    Delta has two parts, `(2, batch, tokens, dim)`: the sentence's and the tokens'. Where a word stands more than once
-    in a batch, the mean of its perturbations is kept (the authors' code keeps any one of them). The
-    defaults are those of the authors' script.
+    That code departs from the algorithm, and this class does not follow it there: it weighs each pass by 1 instead of
+    1/K; it scales the remembered perturbations of a batch to a joint norm of 1 before they are used; it adds the last
+    ones to what the vocabulary held, those of a word that stands more than once all together, where this class puts
+    their mean in its place.
 
-    `scope` speaks of the sentence's part.
+    Delta has two parts, `(2, batch, tokens, dim)`: the sentence's and the tokens'. `scope` speaks of the ball and of
+    the sentence's part.
     """
 
     steps: int = 2
@@ -50,12 +55,13 @@ class TAVAT(FreeLB):
 
     def ascend(self, delta: Tensor, grad: Tensor, mask: Tensor) -> Tensor:
         """One step of both parts; `delta` and `grad` are `(2, batch, tokens, dim)`."""
-        sentence = super().ascend(delta[0], grad[0], mask)
-        step = steepest_direction(grad[1] * expand_mask(mask, grad[1]), self.norm, "token")
-        tokens = delta[1] + self.step_size * step
+        seen = expand_mask(mask, grad[0])
+        sentence = delta[0] + self.step_size * steepest_direction(grad[0] * seen, self.norm, self.scope)
+        tokens = delta[1] + self.step_size * steepest_direction(grad[1] * seen, self.norm, "token")
         sizes = norm_of(tokens, self.norm, "token")
         tokens = tokens * sizes / sizes.amax(dim=1, keepdim=True).clamp_min(1e-8)
-        return torch.stack([sentence, project(tokens, self.max_norm, self.norm, "token")]).detach()
+        factor = shrinkage(sentence + tokens, self.max_norm, self.norm, self.scope)
+        return (torch.stack([sentence, tokens]) * factor).detach()
 
     def recall(self, memory: Memory, delta: Tensor, input_ids: Tensor | None) -> Tensor:
         """Puts the remembered perturbations of the batch's words in the tokens' part; new words keep their start."""

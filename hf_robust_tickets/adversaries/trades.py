@@ -20,6 +20,9 @@ class TRADES(Regularizer):
     ICML 2019, equation 5 and algorithm 1; `coefficient` is their `1/lambda`. The start is normal with standard
     deviation 0.001, and the ascent takes signs of gradients inside an linf ball.
 
+    The authors' code computes the ascent with the model in evaluation mode; here dropout stays on in all passes, the
+    clean one included (`adversary_share_dropout` gives them the same masks).
+
     The defaults are the paper's for CIFAR-10 (section 5): ten steps of 0.007 in a ball of 0.031, `1/lambda` = 6, all
     in units of pixels between 0 and 1. Word embeddings are of another size: choose the lengths on development data.
 

@@ -18,7 +18,8 @@ class YOPO(FreeLB):
     NeurIPS 2019, algorithm 1 (YOPO-m-n): `steps` (m) full passes each give the gradient p of the loss at the output of
     the first transformer layer f0; p is then held, and delta climbs `<p, f0(x + delta)>` for `inner_steps` (n) steps,
     each a pass through f0. The gradients of the weights of the m passes are averaged (the paper's code adds them up,
-    which a learning rate takes back).
+    which a learning rate takes back). That code also gives the weights of f0 the gradient of `<p, f0(x + delta)>` at
+    the end of each inner climb; here they have that of the full passes, as all other weights.
 
     Attributes:
         inner_steps: Ascents per full pass; the first of them uses the full pass's own gradient. The last full pass

@@ -49,6 +49,8 @@ class AdversaryOptions:
         adversary_warmup: Steps over which all lengths (step size, start, radius) rise linearly; below 1 a fraction of
             all steps.
         adversary_schedule: What the lengths do after that: `"constant"`, or `"linear"` or `"cosine"` decay to the end.
+        adversary_restarts: Random starts of the ascent, of which each sentence keeps the one that ends at the highest
+            loss; for methods that train on the end of the ascent alone (PGD, FGSM).
     """
 
     adversary: str | None = field(default="freelb", metadata={"help": "Name of the method, or `none`."})
@@ -66,6 +68,7 @@ class AdversaryOptions:
     adversary_clean_weight: float = field(default=0.0, metadata={"help": "Share of a clean pass in the loss."})
     adversary_warmup: float = field(default=0, metadata={"help": "Steps (or fraction) over which lengths rise."})
     adversary_schedule: str = field(default="constant", metadata={"help": "constant, linear or cosine."})
+    adversary_restarts: int = field(default=1, metadata={"help": "Random starts; the worst one is trained on."})
 
     def build_adversary(self, name: str | None = None) -> Adversary | None:
         """The adversary these options describe; `None` for plain training.
@@ -85,8 +88,9 @@ class AdversaryOptions:
         _check_start("adversary_start_step", self.adversary_start_step)
         if self.adversary_layer < 0:
             raise ConfigurationError(f"adversary_layer must be 0 or a layer's number, got {self.adversary_layer}")
-        if self.adversary_every < 1:
-            raise ConfigurationError(f"adversary_every must be at least 1, got {self.adversary_every}")
+        for name in ("adversary_every", "adversary_restarts"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.adversary_clean_weight < 1:
             raise ConfigurationError(f"adversary_clean_weight must be in [0, 1), got {self.adversary_clean_weight}")
         _check_start("adversary_warmup", self.adversary_warmup)
@@ -169,6 +173,7 @@ class TicketOptions:
     finetune_adversary_clean_weight: float = field(default=0.0, metadata={"help": "See adversary_clean_weight."})
     finetune_adversary_warmup: float = field(default=0, metadata={"help": "See adversary_warmup."})
     finetune_adversary_schedule: str = field(default="constant", metadata={"help": "See adversary_schedule."})
+    finetune_adversary_restarts: int = field(default=1, metadata={"help": "See adversary_restarts."})
 
     def finetune_adversary_options(self) -> AdversaryOptions:
         """The `finetune_adversary_*` options under the names of `AdversaryOptions`."""

@@ -49,11 +49,27 @@ def without_labels(inputs: Mapping[str, Any], label_names: Iterable[str]) -> dic
     return {key: value for key, value in inputs.items() if key not in set(label_names)}
 
 
-def example_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """The task's loss of every example, `(batch,)`: cross entropy, or the squared error where there is one class."""
+def example_losses(logits: Tensor, labels: Tensor, next_token: bool = False) -> Tensor:
+    """The task's loss of every example, `(batch,)`, without gradient of its own: to compare examples, not to train.
+
+    Cross entropy, summed over the tokens of a sentence; the squared error where there is one class; binary cross
+    entropy where the labels are as many as the classes.
+
+    Args:
+        logits: `(batch, classes)` or `(batch, tokens, classes)`.
+        labels: `(batch,)`, `(batch, tokens)`, or of the shape of the logits. -100 and positions beyond the last class
+            do not count.
+        next_token: Whether the label of a token is the next one's (causal language models).
+    """
+    logits, count = logits.float(), len(labels)
     if logits.shape[-1] == 1:
-        return (logits.float().reshape(len(labels), -1) - labels.float().reshape(len(labels), -1)).square().sum(1)
+        return (logits.reshape(count, -1) - labels.float().reshape(count, -1)).square().sum(1)
+    if labels.shape == logits.shape and labels.is_floating_point():
+        return F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="none").reshape(count, -1).sum(1)
+    if next_token:
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    labels = labels.masked_fill(labels >= logits.shape[-1], _IGNORED)
     losses = F.cross_entropy(
-        logits.float().reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none", ignore_index=_IGNORED
+        logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none", ignore_index=_IGNORED
     )
-    return losses.reshape(len(labels), -1).sum(1)
+    return losses.reshape(count, -1).sum(1)

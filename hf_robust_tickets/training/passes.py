@@ -11,13 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from ..adversaries import Adversary, Injector, Regularizer
+from ..adversaries.infobert import anchored_information, anchored_tokens, bottleneck
 from .cost import CostCallback
+from .critic import CriticHook, hidden_states
 from .first_layer import FirstLayer
 from .layer_cache import LayerCache
 from .meters import AttackMeter, Reading
 from .outputs import find_logits, logits_of, valid_rows, without_labels
 from .perturbation import Perturbation
-from .publishing import PublishingTrainer
+from .restarts import WorstEnd, losses_by_example
+from .sound import SoundTrainer
 from .weight_average import WeightAverage
 
 
@@ -30,6 +33,9 @@ class Attack:
         injector: Adds it.
         cache: The layers below it, or `None`.
         first_layer: f0 of YOPO, or `None`.
+        restarts: Random starts of the ascent.
+        critic: For InfoBERT, or `None`.
+        perturbed: Whether the present pass is.
         readings: Loss and logits of the passes that reached the weights or began an ascent.
     """
 
@@ -40,6 +46,8 @@ class Attack:
         injector: Injector,
         cache: LayerCache | None,
         first_layer: FirstLayer | None,
+        restarts: int = 1,
+        critic: CriticHook | None = None,
     ) -> None:
         self.inputs = inputs
         self.perturbation = perturbation
@@ -47,11 +55,15 @@ class Attack:
         self.injector = injector
         self.cache = cache
         self.first_layer = first_layer
+        self.restarts = restarts
+        self.critic = critic
+        self.perturbed = False
         self.readings: list[Reading] = []
 
     @contextmanager
     def one_pass(self, device: torch.device, perturbed: bool = True, attached: bool = True) -> Iterator[None]:
         """While it lasts, a forward pass is perturbed, or only goes through the cache."""
+        self.perturbed = perturbed
         self.perturbation.begin_pass(device)
         with ExitStack() as stack:
             if self.cache is not None:
@@ -61,7 +73,7 @@ class Attack:
             yield
 
 
-class PassesTrainer(PublishingTrainer):
+class PassesTrainer(SoundTrainer):
     """`Trainer` that can take a step in several weighted passes; what it attacks with is its heirs' business.
 
     In each pass, `compute_loss` of this object stands behind a wrapper: a subclass may override it as in any Trainer.
@@ -96,7 +108,10 @@ class PassesTrainer(PublishingTrainer):
         if clean_weight:
             with attack.one_pass(self.args.device, perturbed=False, attached=False), self._defer_sync(model, True):
                 total = total + self._pass(model, attack, clean_weight, False, *args)
-        for k in range(last + 1):
+        restarts = attack.restarts
+        if restarts > 1:
+            self._climb_from_many_starts(model, attack, *args)
+        for k in range(last if restarts > 1 else 0, last + 1):
             weight = adversary.loss_weight(k) * (1 - clean_weight)
             with attack.one_pass(self.args.device, attached=k == last), self._defer_sync(model, k < last):
                 if weight == 0:
@@ -128,7 +143,27 @@ class PassesTrainer(PublishingTrainer):
         """What the present pass minimises."""
         if isinstance(attack.adversary, Regularizer):
             return self._regularized_loss(attack, model, inputs, num_items_in_batch)
+        if attack.critic is not None and attack.perturbed:
+            return self._informed_loss(attack, model, inputs, num_items_in_batch) * self._loss_weight
         return self._task_loss(attack, model, inputs, num_items_in_batch)[0] * self._loss_weight
+
+    def _informed_loss(
+        self, attack: Attack, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
+    ) -> Tensor:
+        """InfoBERT: the task's loss, the information bottleneck and the anchored features."""
+        adversary, perturbation = attack.adversary, attack.perturbation
+        with attack.critic.armed():
+            loss, outputs = self._task_loss(
+                attack, model, {**inputs, "output_hidden_states": True}, num_items_in_batch
+            )
+        perturbation.require_delta()
+        embeddings, *_, scores = hidden_states(outputs)
+        spread = adversary.bottleneck_coefficient * bottleneck(embeddings, perturbation.mask)
+        loss = loss + self._per_step(spread, num_items_in_batch)
+        perturbation.grad = self._gradient(loss, perturbation.delta, retain_graph=True)
+        anchors = anchored_tokens(perturbation.grad, perturbation.mask, adversary.lowest, adversary.highest)
+        information = anchored_information(scores, anchors)
+        return loss - self._per_step(adversary.anchor_coefficient * information, num_items_in_batch)
 
     def _task_loss(
         self, attack: Attack, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
@@ -165,6 +200,22 @@ class PassesTrainer(PublishingTrainer):
                 reached = attack.first_layer.run(model, inputs)
             attack.perturbation.grad = torch.autograd.grad((reached * co_state).sum(), attack.perturbation.delta)[0]
             attack.perturbation.ascend()
+
+    def _climb_from_many_starts(self, model: nn.Module, attack: Attack, *args: Any) -> None:
+        """All ascents from every random start, and a forward pass at each end to find each sentence's worst."""
+        worst, bare = WorstEnd(), without_labels(attack.inputs, self.label_names)
+        labels = [attack.inputs[name] for name in self.label_names if name in attack.inputs]
+        for _ in range(attack.restarts):
+            attack.perturbation.forget()
+            for _ in range(attack.adversary.num_passes - 1):
+                with attack.one_pass(self.args.device, attached=False), self._defer_sync(model, True):
+                    attack.perturbation.grad = self._delta_gradient(model, attack, *args)
+                attack.perturbation.ascend()
+            with attack.one_pass(self.args.device, attached=False), torch.no_grad():
+                outputs = self._bare_pass(model, bare)
+            losses = losses_by_example(logits_of(outputs), labels, self.accelerator.unwrap_model(model))
+            worst.offer(attack.perturbation.delta.detach(), losses)
+        attack.perturbation.delta = worst.delta.requires_grad_()
 
     def _regularized_loss(
         self, attack: Attack, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
@@ -227,9 +278,9 @@ class PassesTrainer(PublishingTrainer):
             scaled = (self.model_accepts_loss_kwargs and num_items_in_batch is not None) or self.compute_loss_func
         return mean / self.current_gradient_accumulation_steps if scaled else mean
 
-    def _gradient(self, loss: Tensor, delta: Tensor) -> Tensor:
+    def _gradient(self, loss: Tensor, delta: Tensor, retain_graph: bool = False) -> Tensor:
         scaler = self.accelerator.scaler
-        return torch.autograd.grad(loss if scaler is None else scaler.scale(loss), delta)[0]
+        return torch.autograd.grad(loss if scaler is None else scaler.scale(loss), delta, retain_graph=retain_graph)[0]
 
     @contextmanager
     def _watching_first_layer(self, attack: Attack) -> Iterator[None]:

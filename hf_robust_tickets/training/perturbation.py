@@ -26,6 +26,7 @@ class Perturbation:
     Attributes:
         delta: The leaf tensor of the present pass; `None` before the first.
         grad: Gradient with respect to it where the pass gave one apart from `delta.grad`.
+        mask: `(rows, tokens)`, 1 where a token may be perturbed; `None` before the first pass.
         skipped_ascents: Number of ascents left out because the gradient was not finite, as a tensor (no device sync).
     """
 
@@ -36,9 +37,10 @@ class Perturbation:
         self.skipped_ascents: Tensor | int = 0
         self._inputs = inputs
         self._memory = memory
-        self._mask: Tensor | None = None
+        self.mask: Tensor | None = None
         self._share_dropout = share_dropout
         self._generator_states: dict[str, Tensor] = {}
+        self._drawn: Tensor | None = None
 
     def begin_pass(self, device: torch.device) -> None:
         """Called before each forward pass, on the device it runs on."""
@@ -50,18 +52,26 @@ class Perturbation:
         if self._share_dropout:
             self._replay("perturbed module", clean.device)
         if self.delta is None:
+            if self._drawn is not None:
+                # Another start than the last one, although the dropout masks are the same.
+                _generator(clean.device).set_rng_state(self._drawn)
             self.restart(clean)
             if self._share_dropout:
                 # Drawing the start has moved the generator on.
+                self._drawn = _generator(clean.device).get_rng_state()
                 self._replay("perturbed module", clean.device)
         return self.adversary.added(self.delta)
 
     def restart(self, clean: Tensor) -> None:
         """Draws a start for delta; `clean` as in `add`."""
-        self._mask = perturbation_mask(self._inputs, clean)
-        start = self.adversary.init(clean.detach().float(), self._mask)
+        self.mask = perturbation_mask(self._inputs, clean)
+        start = self.adversary.init(clean.detach().float(), self.mask)
         start = self.adversary.recall(self._memory, start, self._inputs.get("input_ids"))
         self.delta = start.detach().requires_grad_()
+
+    def forget(self) -> None:
+        """Lets the next pass draw another start."""
+        self.delta = None
 
     def ascend(self) -> None:
         """Moves delta with the gradient of the last pass; a gradient that is not finite leaves it where it is.
@@ -73,7 +83,7 @@ class Perturbation:
         grad = self.delta.grad if self.grad is None else self.grad
         self.grad = None
         finite = torch.isfinite(grad).all()
-        moved = self.adversary.ascend(self.delta.detach(), grad.float(), self._mask)
+        moved = self.adversary.ascend(self.delta.detach(), grad.float(), self.mask)
         self.skipped_ascents = self.skipped_ascents + (~finite).long()
         self.delta = torch.where(finite, moved, self.delta.detach()).requires_grad_()
 
@@ -87,7 +97,7 @@ class Perturbation:
 
     def remember(self) -> None:
         """Leaves in the memory what the next step needs."""
-        self.adversary.remember(self._memory, self.delta.detach(), self._inputs.get("input_ids"), self._mask)
+        self.adversary.remember(self._memory, self.delta.detach(), self._inputs.get("input_ids"), self.mask)
 
     def length(self) -> Tensor:
         """Mean l2 norm of what is added, over the sentences."""
@@ -95,8 +105,13 @@ class Perturbation:
 
     def _replay(self, point: str, device: torch.device) -> None:
         """Notes the generator's state when `point` is reached for the first time, and puts it back ever after."""
-        generator = torch if device.type == "cpu" else getattr(torch, device.type)
+        generator = _generator(device)
         if point in self._generator_states:
             generator.set_rng_state(self._generator_states[point])
         else:
             self._generator_states[point] = generator.get_rng_state()
+
+
+def _generator(device: torch.device) -> Any:
+    """What has `get_rng_state` and `set_rng_state` for a device."""
+    return torch if device.type == "cpu" else getattr(torch, device.type)

@@ -24,7 +24,7 @@ from ..tickets import (
     refuse_unfit,
     write_pruned_files,
 )
-from .arguments import AdversaryOptions, TicketOptions
+from .arguments import AdversaryOptions, RobustTicketArguments, TicketOptions
 from .callbacks import EarlyBirdCallback
 from .gated import GatedTrainer
 from .job import JobFolder, describe_job, refuse_foreign_checkpoint
@@ -95,7 +95,7 @@ class RobustTicketTrainer(GatedTrainer):
         Args:
             resume_from_checkpoint: `True` continues in whichever phase was cut off. A path is a checkpoint of the
                 fine-tuning phase of this job.
-            trial: Not supported.
+            trial: Given by `hyperparameter_search`: the job runs in `run-<number>` of the output folder.
             ignore_keys_for_eval: As for `Trainer.train`.
 
         Returns:
@@ -103,12 +103,10 @@ class RobustTicketTrainer(GatedTrainer):
 
         Raises:
             CheckpointError: If the output folder belongs to another job, or there is nothing to resume.
-            ConfigurationError: If `trial` is given.
         """
         if trial is not None:
-            raise ConfigurationError(
-                "RobustTicketTrainer cannot run hyper-parameter trials: tune with AdversarialTrainer, then search once"
-            )
+            with self._trying(trial):
+                return self.train(resume_from_checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
         if self._job is None or resume_from_checkpoint:
             self.search(resume_from_checkpoint=bool(resume_from_checkpoint))
         job, self._job = self._job, None
@@ -258,6 +256,24 @@ class RobustTicketTrainer(GatedTrainer):
             self._use_finetune_adversary()
 
     @contextmanager
+    def _trying(self, trial: Any) -> Iterator[None]:
+        """While it lasts, this trainer has the arguments of a hyper-parameter trial, and a folder of its own."""
+        self._hp_search_setup(trial)
+        self._check_trial()
+        output_dir, self.args.output_dir = self.args.output_dir, self._get_output_dir(trial)
+        try:
+            yield
+        finally:
+            self.args.output_dir = output_dir
+
+    def _check_trial(self) -> None:
+        """The search space sets attributes, which the arguments have not checked."""
+        if isinstance(self.args, RobustTicketArguments):
+            self.args._check_adversary()
+            self.args._check_ticket_options()
+        self._use_finetune_adversary()
+
+    @contextmanager
     def _without_model_init(self) -> Iterator[None]:
         """Hides `model_init`: `Trainer.train` would make the model anew, dense, at the start of each phase."""
         model_init, self.model_init = self.model_init, None
@@ -269,7 +285,7 @@ class RobustTicketTrainer(GatedTrainer):
     def _remake_model(self) -> None:
         if self.model_init is not None:
             set_seed(self.args.seed)
-            self.model = self.call_model_init()
+            self.model = self.call_model_init(self._trial)
             self._move_model_to_device(self.model, self.args.device)
             self.model_wrapped = self.model
 

@@ -10,21 +10,24 @@ from torch.utils.data import Sampler
 from transformers import TrainingArguments
 
 from .._compat import loss_uses_num_items_in_batch
-from ..adversaries import YOPO, Adversary, Injector, Memory, PixelInjector, PixelPGD, Regularizer
+from ..adversaries import YOPO, Adversary, InfoBERT, Injector, Memory, PixelInjector, PixelPGD, Regularizer
 from ..architectures import get_architecture
 from ..errors import CheckpointError, ConfigurationError
 from ..reporting.model_card import CardFacts
 from .adversary_state import load_adversary_state, save_adversary_state
 from .arguments import AdversaryOptions
 from .callbacks import first_step
+from .critic import CriticHook
 from .first_layer import FirstLayer
 from .layer_cache import LayerCache
 from .model_card import attack_facts
 from .passes import Attack, PassesTrainer
 from .perturbation import Perturbation
+from .refusals import refuse_critic, refuse_options
 from .replay import ReplaySampler
 from .saving import explain_failed_save, last_complete_checkpoint
 from .schedule import strength
+from .step_cost import step_cost
 
 _FROM_ARGUMENTS: Any = object()
 
@@ -62,14 +65,20 @@ class AdversarialTrainer(PassesTrainer):
         super().__init__(*args, **kwargs)
         if not loss_uses_num_items_in_batch(self.accelerator.unwrap_model(self.model)):
             self.model_accepts_loss_kwargs = False
-        options = self.args if isinstance(self.args, AdversaryOptions) else AdversaryOptions()
-        if adversary is _FROM_ARGUMENTS or isinstance(adversary, str):
-            adversary = options.build_adversary(name=adversary if isinstance(adversary, str) else options.adversary)
+        self._asked_adversary = adversary
         self.memories: dict[str, Memory] = {}
         self.skipped_ascents: Tensor | int = 0
         self._injectors: dict[int, Injector | PixelInjector] = {}
-        self._first_layer: FirstLayer | None = None
+        self._critic: CriticHook | None = None
         self._micro_batch = 0
+        self._take_adversary()
+
+    def _take_adversary(self) -> None:
+        """The adversary that was asked for, with the hyper-parameters of the present arguments."""
+        options = self.args if isinstance(self.args, AdversaryOptions) else AdversaryOptions()
+        adversary = self._asked_adversary
+        if adversary is _FROM_ARGUMENTS or isinstance(adversary, str):
+            adversary = options.build_adversary(name=adversary if isinstance(adversary, str) else options.adversary)
         self._set_adversary(adversary, options)
 
     def _set_adversary(self, adversary: Adversary | None, options: AdversaryOptions) -> None:
@@ -78,6 +87,8 @@ class AdversarialTrainer(PassesTrainer):
         if self.adversary is not None:
             refuse_surroundings(self.args, self.accelerator)
             refuse_options(self.adversary, options)
+            if isinstance(self.adversary, InfoBERT):
+                refuse_critic(self.args, self.accelerator.unwrap_model(self.model))
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """One step under attack; see `Trainer.training_step` for the arguments and the result.
@@ -112,17 +123,18 @@ class AdversarialTrainer(PassesTrainer):
         memory = self.memories.setdefault(str(self._micro_batch) if adversary.remembers == "batch" else "run", {})
         if getattr(adversary, "proximal_coefficient", 0.0) and self._micro_batch == 0:
             bare = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-            self.weight_average.update(bare, adversary.momentum)
+            self.weight_average.update(bare, adversary.momentum_at(self.state.global_step / self.state.max_steps))
         layers = (
             get_architecture(whole).layers(whole) if options.adversary_layer or isinstance(adversary, YOPO) else []
         )
-        cached = options.adversary_layer > 0 and adversary.num_passes > 1 and self._may_cache
         return Attack(
             inputs,
             Perturbation(adversary, inputs, options.adversary_share_dropout, memory),
             injector,
-            LayerCache(layers[: options.adversary_layer]) if cached else None,
+            LayerCache(layers[: options.adversary_layer]) if self._caches_layers else None,
             FirstLayer(layers[options.adversary_layer]) if isinstance(adversary, YOPO) else None,
+            options.adversary_restarts,
+            self._critic,
         )
 
     def _close(self, attack: Attack) -> None:
@@ -150,12 +162,12 @@ class AdversarialTrainer(PassesTrainer):
 
     @property
     def step_cost(self) -> float:
-        """Cost of an attacked step in units of a plain one: a pass without weight gradients counts 2/3."""
-        return (
-            1.0
-            if self.adversary is None
-            else self.adversary.cost + (self.adversary_options.adversary_clean_weight > 0)
-        )
+        """Theoretical cost of an attacked step in units of a plain one; see `step_cost.step_cost`."""
+        layers = 1
+        if self.adversary_options.adversary_layer or isinstance(self.adversary, YOPO):
+            whole = self.accelerator.unwrap_model(self.model)
+            layers = len(get_architecture(whole).layers(whole))
+        return step_cost(self.adversary, self.adversary_options, layers, self._caches_layers)
 
     @property
     def is_attacking(self) -> bool:
@@ -194,6 +206,9 @@ class AdversarialTrainer(PassesTrainer):
             for injector in self._injectors.values():
                 injector.remove()
             self._injectors = {}
+            if self._critic is not None:
+                self._critic.remove()
+                self._critic = None
 
     def card_facts(self, **options: Any) -> CardFacts:
         """As in `PublishingTrainer.card_facts`, with the adversary and the cost."""
@@ -211,6 +226,14 @@ class AdversarialTrainer(PassesTrainer):
         block = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         return ReplaySampler(sampler, block, self.adversary.replays)
 
+    def _hp_search_setup(self, trial: Any) -> None:
+        # Every training comes here with its model made, and no checkpoint loaded yet.
+        super()._hp_search_setup(trial)
+        if trial is not None:
+            self._take_adversary()
+        if isinstance(self.adversary, InfoBERT):
+            self._critic = CriticHook(self.model)
+
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
         save_adversary_state(output_dir, self.args, self.memories, self.weight_average)
@@ -223,6 +246,11 @@ class AdversarialTrainer(PassesTrainer):
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with explain_failed_save(self.args.output_dir):
             super()._save_checkpoint(*args, **kwargs)
+
+    @property
+    def _caches_layers(self) -> bool:
+        several = self.adversary is not None and self.adversary.num_passes > 1
+        return self.adversary_options.adversary_layer > 0 and several and self._may_cache
 
     @property
     def _may_cache(self) -> bool:
@@ -254,19 +282,6 @@ def _layer_output(model: nn.Module, layer: int) -> nn.Module:
             "times: use adversary_layer=0"
         )
     return layers[layer - 1]
-
-
-def refuse_options(adversary: Adversary, options: AdversaryOptions) -> None:
-    """Raises ConfigurationError for options that a method has no use for."""
-    if isinstance(adversary, Regularizer) and options.adversary_clean_weight:
-        raise ConfigurationError(
-            f"{adversary.name} trains on the clean loss already, got adversary_clean_weight="
-            f"{options.adversary_clean_weight}: set the weight of its penalty, coefficient"
-        )
-    if adversary.remembers == "run" and options.adversary_layer:
-        raise ConfigurationError(
-            f"{adversary.name} keeps a perturbation per word, got adversary_layer={options.adversary_layer}: use 0"
-        )
 
 
 def refuse_surroundings(args: TrainingArguments, accelerator: Any) -> None:

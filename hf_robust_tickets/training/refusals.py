@@ -1,0 +1,51 @@
+"""What a method cannot be used with, said before training."""
+
+from __future__ import annotations
+
+from torch import nn
+from transformers import TrainingArguments
+
+from ..adversaries import Adversary, InfoBERT, Regularizer
+from ..errors import ConfigurationError
+from .arguments import AdversaryOptions
+
+
+def refuse_options(adversary: Adversary, options: AdversaryOptions) -> None:
+    """Raises ConfigurationError for options that a method has no use for."""
+    if isinstance(adversary, Regularizer) and options.adversary_clean_weight:
+        raise ConfigurationError(
+            f"{adversary.name} trains on the clean loss already, got adversary_clean_weight="
+            f"{options.adversary_clean_weight}: set the weight of its penalty, coefficient"
+        )
+    if options.adversary_restarts > 1:
+        weights = [adversary.loss_weight(k) for k in range(adversary.num_passes)]
+        if isinstance(adversary, Regularizer) or adversary.remembers or len(weights) < 2 or any(weights[:-1]):
+            raise ConfigurationError(
+                f"{adversary.name} has no ascents apart from what it trains on, got adversary_restarts="
+                f"{options.adversary_restarts}: use pgd or fgsm"
+            )
+        if adversary.init_magnitude == 0:
+            raise ConfigurationError(
+                f"adversary_restarts={options.adversary_restarts} needs random starts, got init_magnitude 0: set "
+                "adversary_init_magnitude"
+            )
+    if isinstance(adversary, InfoBERT) and options.adversary_layer:
+        raise ConfigurationError(
+            f"infobert looks at the embeddings, got adversary_layer={options.adversary_layer}: use 0, or freelb"
+        )
+    if adversary.remembers == "run" and options.adversary_layer:
+        raise ConfigurationError(
+            f"{adversary.name} keeps a perturbation per word, got adversary_layer={options.adversary_layer}: use 0"
+        )
+
+
+def refuse_critic(args: TrainingArguments, model: nn.Module) -> None:
+    """Raises ConfigurationError where InfoBERT's critic cannot be a part of the model."""
+    for where, there in (
+        ("fsdp", args.fsdp),
+        ("deepspeed", args.deepspeed),
+        ("torch_compile", args.torch_compile),
+        ("a PEFT model, whose checkpoints leave it out", hasattr(model, "peft_config")),
+    ):
+        if there:
+            raise ConfigurationError(f"infobert adds an estimator to the model, got {where}: use freelb")

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from .._sharding import whole
 from ..architectures import get_architecture
 from ..errors import TicketError
 from .modeling_robust_ticket import count_units
@@ -132,4 +133,4 @@ def _apply_gate(projection: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[
 
 
 def _l1(gates: Sequence[nn.Parameter]) -> torch.Tensor:
-    return torch.stack([gate.abs().sum().to(gates[0].device) for gate in gates]).sum()
+    return torch.stack([whole(gate.abs().sum()).to(gates[0].device) for gate in gates]).sum()

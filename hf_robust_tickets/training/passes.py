@@ -171,6 +171,7 @@ class PassesTrainer(Trainer):
     ) -> Tensor:
         adversary, device = attack.adversary, self.args.device
         bare = without_labels(inputs, self.label_names)
+        averaged = self._averaged_logits(adversary, bare)
         with attack.one_pass(device, perturbed=False):
             loss, outputs = self._task_loss(attack, model, dict(inputs), num_items_in_batch)
         clean = logits_of(outputs)
@@ -186,7 +187,9 @@ class PassesTrainer(Trainer):
         target, perturbed = constant if adversary.detach_clean else clean, logits_of(outputs)
         penalty = self._divergence(adversary, target, perturbed, bare)
         attack.readings.append(Reading(penalty.detach(), [logits.detach() for logits in perturbed]))
-        penalty = adversary.coefficient * penalty + self._proximal_term(model, adversary, clean, bare)
+        penalty = adversary.coefficient * penalty
+        if averaged:
+            penalty = penalty + adversary.proximal_coefficient * self._divergence(adversary, averaged, clean, bare)
         return loss + self._per_step(penalty, num_items_in_batch)
 
     def _virtual_ascent(self, attack: Attack, model: nn.Module, inputs: dict[str, Any], clean: list[Tensor]) -> None:
@@ -201,16 +204,12 @@ class PassesTrainer(Trainer):
         self.cost_callback.passes += 1
         return model(**inputs)
 
-    def _proximal_term(
-        self, model: nn.Module, adversary: Regularizer, clean: list[Tensor], inputs: dict[str, Any]
-    ) -> Tensor | float:
-        """SMART's pull towards the moving average of the weights; 0 for other methods."""
-        coefficient = getattr(adversary, "proximal_coefficient", 0.0)
-        if coefficient == 0:
-            return 0.0
+    def _averaged_logits(self, adversary: Regularizer, inputs: dict[str, Any]) -> list[Tensor]:
+        """For SMART's pull towards the moving average of the weights, the output with these; nothing for others."""
+        if not getattr(adversary, "proximal_coefficient", 0.0):
+            return []
         whole = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        averaged = logits_of(self.weight_average.outputs(whole, inputs))
-        return coefficient * self._divergence(adversary, averaged, clean, inputs)
+        return logits_of(self.weight_average.outputs(whole, inputs))
 
     @staticmethod
     def _divergence(adversary: Regularizer, clean: list[Tensor], other: list[Tensor], inputs: Any) -> Tensor:

@@ -52,20 +52,29 @@ METHODS: dict[str, Adversary] = {
 EVERY = pytest.mark.parametrize("name", sorted(METHODS))
 
 
+def _uniform(x, mask, magnitude, norm, scope):
+    return magnitude * 0.1 * torch.ones_like(x)
+
+
+def _normal(x, mask, magnitude):
+    return magnitude * torch.cos(torch.arange(x[0].numel()).reshape(x[0].shape)).expand_as(x).clone()
+
+
+# Random starts that depend on the entry alone, so that batches can be cut in different ways.
+START_PATCHES = {
+    f"hf_robust_tickets.adversaries.{module}.{function}": start
+    for start, function, modules in (
+        (_uniform, "uniform_start", ("pgd", "ta_vat", "random_noise")),
+        (_normal, "normal_start", ("regularizer", "vat")),
+    )
+    for module in modules
+}
+
+
 @pytest.fixture
 def same_starts(monkeypatch):
-    """Random starts that depend on the entry alone, so that batches can be cut in different ways."""
-
-    def uniform(x, mask, magnitude, norm, scope):
-        return magnitude * 0.1 * torch.ones_like(x)
-
-    def normal(x, mask, magnitude):
-        return magnitude * torch.cos(torch.arange(x[0].numel()).reshape(x[0].shape)).expand_as(x).clone()
-
-    for module in ("pgd", "ta_vat", "random_noise"):
-        monkeypatch.setattr(f"hf_robust_tickets.adversaries.{module}.uniform_start", uniform)
-    for module in ("regularizer", "vat"):
-        monkeypatch.setattr(f"hf_robust_tickets.adversaries.{module}.normal_start", normal)
+    for target, start in START_PATCHES.items():
+        monkeypatch.setattr(target, start)
 
 
 def arguments(tmp_path, **options) -> AdversarialTrainingArguments:

@@ -142,6 +142,7 @@ class PassesTrainer(Trainer):
 
     def _delta_gradient(self, model: nn.Module, attack: Attack, num_items_in_batch: Any = None) -> Tensor:
         """Gradient of the loss with respect to delta alone: nothing reaches the weights."""
+        model = self._inside_engine(model)
         model.train()
         self._in_last_pass = False
         try:
@@ -173,7 +174,7 @@ class PassesTrainer(Trainer):
         bare = without_labels(inputs, self.label_names)
         averaged = self._averaged_logits(adversary, bare)
         with attack.one_pass(device, perturbed=False):
-            loss, outputs = self._task_loss(attack, model, dict(inputs), num_items_in_batch)
+            loss, outputs = self._task_loss(attack, self._inside_engine(model), dict(inputs), num_items_in_batch)
         clean = logits_of(outputs)
         constant = [logits.detach() for logits in clean]
         for _ in range(adversary.steps):
@@ -194,11 +195,19 @@ class PassesTrainer(Trainer):
 
     def _virtual_ascent(self, attack: Attack, model: nn.Module, inputs: dict[str, Any], clean: list[Tensor]) -> None:
         with attack.one_pass(self.args.device, attached=False), self._defer_sync(model, True):
-            perturbed = logits_of(self._bare_pass(model, inputs))
+            perturbed = logits_of(self._bare_pass(self._inside_engine(model), inputs))
         attack.perturbation.require_delta()
         divergence = self._divergence(attack.adversary, clean, perturbed, inputs)
         attack.perturbation.grad = self._gradient(divergence, attack.perturbation.delta)
         attack.perturbation.ascend()
+
+    def _inside_engine(self, model: nn.Module) -> nn.Module:
+        """What runs a pass that a step does not end with.
+
+        DeepSpeed's engine takes every gradient through an output of its own for the backward pass of a step, and
+        reduces: such passes run on the module inside it, whose hooks gather the weights of ZeRO-3 as well.
+        """
+        return self.accelerator.unwrap_model(model) if self.is_deepspeed_enabled else model
 
     def _bare_pass(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
         self.cost_callback.passes += 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from accelerate.data_loader import SeedableRandomSampler
 from torch import Tensor, nn
-from torch.utils.data import Sampler
+from torch.utils.data import RandomSampler, Sampler
 from transformers import TrainingArguments
 
 from .._compat import loss_uses_num_items_in_batch
@@ -73,7 +75,7 @@ class AdversarialTrainer(PassesTrainer):
         self.adversary = adversary
         self.adversary_options = options
         if self.adversary is not None:
-            refuse_surroundings(self.args, self.accelerator)
+            refuse_surroundings(self.args, self.accelerator, self.adversary)
             refuse_options(self.adversary, options)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
@@ -101,7 +103,7 @@ class AdversarialTrainer(PassesTrainer):
         return loss
 
     def _make_attack(self, inputs: dict[str, Any], injector: Injector) -> Attack:
-        options, whole = self.adversary_options, self.accelerator.unwrap_model(self.model)
+        options, whole = self.adversary_options, self._bare_model()
         adversary = self.adversary.scaled(strength(options, self.state))
         memory = self.memories.setdefault(str(self._micro_batch) if adversary.remembers == "batch" else "run", {})
         if getattr(adversary, "proximal_coefficient", 0.0) and self._micro_batch == 0:
@@ -180,13 +182,21 @@ class AdversarialTrainer(PassesTrainer):
                 raise CheckpointError(
                     f"no complete checkpoint in {self.args.output_dir}: train without resume_from_checkpoint"
                 )
-        self.memories, self.weight_average.tensors, self._micro_batch = {}, {}, 0
+        self._forget_steps()
         try:
             return super().train(resume_from_checkpoint, *args, **kwargs)
         finally:
             for injector in self._injectors.values():
                 injector.remove()
             self._injectors = {}
+
+    def _update_auto_batch_size(self, *args: Any, **kwargs: Any) -> None:
+        # What an attempt with a batch that was too large has left behind.
+        self._forget_steps()
+        super()._update_auto_batch_size(*args, **kwargs)
+
+    def _forget_steps(self) -> None:
+        self.memories, self.weight_average.tensors, self._micro_batch = {}, {}, 0
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler | None:
         sampler = super()._get_train_sampler(*args, **kwargs)
@@ -196,7 +206,13 @@ class AdversarialTrainer(PassesTrainer):
             raise ConfigurationError(
                 f"{self.adversary.name} replays batches of a data set with a length, got a stream"
             )
-        block = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        if isinstance(sampler, RandomSampler):
+            # As accelerate does with the samplers it knows: the order is that of seed and epoch, on every rank.
+            sampler = SeedableRandomSampler(
+                sampler.data_source, generator=torch.Generator(), data_seed=self.args.seed if self.args.data_seed is None else self.args.data_seed
+            )
+        # Not args.train_batch_size, which auto_find_batch_size leaves as it was.
+        block = self._train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         return ReplaySampler(sampler, block, self.adversary.replays)
 
     def _save_rng_state(self, output_dir: str) -> None:
@@ -217,8 +233,13 @@ class AdversarialTrainer(PassesTrainer):
         # A compiled model does not see that layers were replaced; sharded weights are gathered by the layers' hooks.
         return not (self.args.torch_compile or self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
-    def _injector(self) -> Injector:
+    def _bare_model(self) -> nn.Module:
+        """The model of transformers inside all wrappers, PEFT's included: where the layers are."""
         model = self.accelerator.unwrap_model(self.model)
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+    def _injector(self) -> Injector:
+        model = self._bare_model()
         layer = self.adversary_options.adversary_layer
         module = model.get_input_embeddings() if layer == 0 else _layer_output(model, layer)
         if id(module) not in self._injectors:
@@ -252,8 +273,8 @@ def refuse_options(adversary: Adversary, options: AdversaryOptions) -> None:
         )
 
 
-def refuse_surroundings(args: TrainingArguments, accelerator: Any) -> None:
-    """Raises ConfigurationError where an adversary cannot be right."""
+def refuse_surroundings(args: TrainingArguments, accelerator: Any, adversary: Adversary | None = None) -> None:
+    """Raises ConfigurationError where an adversary (or this one) cannot be right."""
     if args.n_gpu > 1:
         raise ConfigurationError(
             "an adversary and torch.nn.DataParallel do not go together, got "
@@ -264,4 +285,10 @@ def refuse_surroundings(args: TrainingArguments, accelerator: Any) -> None:
         raise ConfigurationError(
             "an adversary and context or sequence parallelism do not go together: a rank sees only a part of the "
             "sentence that one perturbation belongs to; use data parallelism"
+        )
+    engine = getattr(accelerator.state, "deepspeed_plugin", None)
+    if getattr(adversary, "proximal_coefficient", 0.0) and engine is not None and engine.zero_stage == 3:
+        raise ConfigurationError(
+            f"{adversary.name} averages weights, and ZeRO-3 leaves none in the model between passes, got "
+            f"proximal_coefficient={adversary.proximal_coefficient}: use 0, ZeRO-2 or FSDP2"
         )

@@ -17,8 +17,10 @@ import torch
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from transformers import TrainerCallback
 
-from hf_robust_tickets import AdversarialTrainer, AdversarialTrainingArguments
+from hf_robust_tickets import AdversarialTrainingArguments, attach_gates
 from hf_robust_tickets.errors import ConfigurationError
+from hf_robust_tickets.training import GatedTrainer
+from tests.invariants.sharded_on_cpu import allow_sharding_on_cpu
 from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import METHODS, START_PATCHES
 
@@ -28,6 +30,11 @@ EVERY_METHOD = [NONE, *sorted(METHODS)]
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """A copy on this rank; all ranks must ask, for a sharded tensor is gathered."""
+    if hasattr(tensor, "ds_id"):
+        from deepspeed.zero import GatheredParameters
+
+        with GatheredParameters([tensor]):
+            return tensor.detach().cpu().clone()
     tensor = tensor.detach()
     return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).cpu().clone()
 
@@ -69,8 +76,10 @@ def same_starts() -> Iterator[None]:
         yield
 
 
-def train(name: str, folder: str, batch: int = 8, steps: int = 2, model: Any = None, **options: Any) -> dict[str, Any]:
-    """One training.
+def train(
+    name: str, folder: str, batch: int = 8, steps: int = 2, gates: bool = False, **options: Any
+) -> dict[str, Any]:
+    """One training, of gates too where asked for.
 
     Returns:
         `gradient` of the first step and `weights` after the last, by name; `buckets`, one pair of number and bytes
@@ -90,14 +99,19 @@ def train(name: str, folder: str, batch: int = 8, steps: int = 2, model: Any = N
     args = AdversarialTrainingArguments(
         output_dir=folder, per_device_train_batch_size=batch, max_steps=steps, **(values | options)
     )
+    model = tiny_bert()
+    if gates:
+        attach_gates(model)
     try:
-        trainer = AdversarialTrainer(
-            model=model or tiny_bert(),
+        trainer = GatedTrainer(
+            model=model,
             args=args,
-            train_dataset=tiny_data(),
+            # One step's batch: whatever the order, all ranks together see the same examples.
+            train_dataset=tiny_data(8),
             adversary=METHODS.get(name),
             callbacks=[watch],
         )
+        trainer.gate_l1 = (0.1, 0.2)
         watch.trainer = trainer
         trainer.train()
     except ConfigurationError as error:
@@ -124,10 +138,7 @@ def train_all(folder: str, runs: list[dict[str, Any]]) -> dict[str, dict[str, An
 
 def main() -> None:
     request = json.loads(sys.argv[1])
-    if request.get("fsdp"):
-        from tests.invariants.fsdp_on_cpu import allow_fsdp_on_cpu
-
-        allow_fsdp_on_cpu()
+    allow_sharding_on_cpu()
     results = train_all(request["folder"], request["runs"])
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         torch.save(results, Path(request["folder"]) / "results.pt")

@@ -25,8 +25,8 @@ Pass a name (`adversary="freelb"`, with the `adversary_*` options of `Adversaria
 
 TABLE = """## What each was tested under
 
-"yes": a test of this method under this feature exists and passed when the table was made (`make features`); its name is
-in [features.json](features.json). "refused": a test shows that it raises an error that says why. An empty cell: no
+"yes": a test of this method under this feature exists and passed when the table was made (`make features`); its name
+is in [features.json](features.json). "refused": a test shows that it raises an error that says why. An empty cell: no
 such test, mostly because the feature does not concern the method.
 
 """
@@ -37,6 +37,7 @@ FEATURES = {
     "DDP": "two ranks, gloo: first gradient and weights after two steps equal those of one rank",
     "DDP with accumulation": "the same with two micro-batches per rank",
     "DDP, hidden layer": "the same with `adversary_layer=1` and its cache",
+    "DDP without the search for unused parameters": "`ddp_find_unused_parameters=False`; the others have it on",
     "DDP: one all-reduce per step": "a communication hook counts as many buckets and bytes as plain training has",
     "FSDP2": "two ranks, gloo: as for DDP",
     "FSDP2 with accumulation": "as for DDP",
@@ -78,7 +79,9 @@ def _table() -> str:
     record = json.loads(RECORD.read_text())
     unknown = sorted(set(record) - set(FEATURES))
     if unknown:
-        raise ValueError(f"expected features that docs/adversaries_page.py explains, got {', '.join(unknown)}: add them")
+        raise ValueError(
+            f"expected features that docs/adversaries_page.py explains, got {', '.join(unknown)}: add them"
+        )
     rows = [
         {"": title} | {name: record[title].get(name, {}).get("says", "") for name in list_adversaries()}
         for title in FEATURES

@@ -208,9 +208,8 @@ class AdversarialTrainer(PassesTrainer):
             )
         if isinstance(sampler, RandomSampler):
             # As accelerate does with the samplers it knows: the order is that of seed and epoch, on every rank.
-            sampler = SeedableRandomSampler(
-                sampler.data_source, generator=torch.Generator(), data_seed=self.args.seed if self.args.data_seed is None else self.args.data_seed
-            )
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            sampler = SeedableRandomSampler(sampler.data_source, generator=torch.Generator(), data_seed=seed)
         # Not args.train_batch_size, which auto_find_batch_size leaves as it was.
         block = self._train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         return ReplaySampler(sampler, block, self.adversary.replays)

@@ -1,6 +1,6 @@
 """Trains every method for two steps and writes what came of it: run by the tests of distribution, alone or on ranks.
 
-    python -m tests.invariants.methods '{"folder": "/tmp/out", "runs": [{"title": "plain"}]}'
+python -m tests.invariants.methods '{"folder": "/tmp/out", "runs": [{"title": "plain"}]}'
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ EVERY_METHOD = [NONE, *sorted(METHODS)]
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """A copy on this rank; all ranks must ask, for a sharded tensor is gathered."""
     if hasattr(tensor, "ds_id"):
-        from deepspeed.zero import GatheredParameters
+        import deepspeed
 
-        with GatheredParameters([tensor]):
+        with deepspeed.zero.GatheredParameters([tensor]):
             return tensor.detach().cpu().clone()
     tensor = tensor.detach()
     return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).cpu().clone()

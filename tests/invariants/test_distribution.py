@@ -21,6 +21,7 @@ EVERY = pytest.mark.parametrize("name", sorted(METHODS))
 # What TA-VAT remembers of the first half of a batch is where the second half starts; it takes input ids, not layers.
 HALVED = pytest.mark.parametrize("name", sorted(set(METHODS) - {"ta-vat"}))
 
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 DDP = {"batch": 4, "ddp_backend": "gloo"}
 HALVES = {**DDP, "batch": 2, "gradient_accumulation_steps": 2}
 FSDP = {
@@ -41,6 +42,7 @@ def zero(stage: int) -> dict[str, Any]:
         "zero_optimization": {"stage": stage},
         "train_micro_batch_size_per_gpu": "auto",
         "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
         "zero_allow_untested_optimizer": True,
     }
     return {"batch": 4, "ddp_backend": "gloo", "deepspeed": config}
@@ -50,8 +52,7 @@ def launch(folder: Path, runs: list[dict[str, Any]], **environment: str) -> dict
     """Runs `tests.invariants.methods` on two ranks."""
     request = json.dumps({"folder": str(folder), "runs": runs})
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
-        + ["tests.invariants.methods", request],
+        [sys.executable, "-m", *TORCHRUN, "-m", "tests.invariants.methods", request],
         capture_output=True,
         text=True,
         timeout=500,
@@ -64,16 +65,15 @@ def launch(folder: Path, runs: list[dict[str, Any]], **environment: str) -> dict
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    """What one rank gives, by adversary_layer; a step's gates have a training of their own."""
-    folder = str(tmp_path_factory.mktemp("one"))
-    return train_all(
-        folder,
-        [
-            {"title": 0},
-            {"title": 1, "adversary_layer": 1, "methods": LAYERED},
-            {"title": "gates", "gates": True, "methods": ["freelb", "pgd"]},
-        ],
-    )
+    """What one rank gives; gates have a training of their own."""
+    runs = [{"title": "batch"}, {"title": "gates", "gates": True, "methods": ["freelb", "pgd"]}]
+    return train_all(str(tmp_path_factory.mktemp("one")), runs)
+
+
+@pytest.fixture(scope="module")
+def one_layer(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("one_layer"))
+    return train_all(folder, [{"title": "layer", "adversary_layer": 1, "methods": LAYERED}])["layer"]
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +83,18 @@ def ddp(tmp_path_factory):
         [
             {"title": "batch", **DDP},
             {"title": "halves", **HALVES},
+            {"title": "gates", **DDP, "gates": True, "methods": ["freelb", "pgd"]},
+        ],
+    )
+
+
+@pytest.fixture(scope="module")
+def ddp_more(tmp_path_factory):
+    return launch(
+        tmp_path_factory.mktemp("ddp_more"),
+        [
             {"title": "all parameters used", **DDP, "ddp_find_unused_parameters": False},
             {"title": "layer", **DDP, "adversary_layer": 1, "methods": LAYERED},
-            {"title": "gates", **DDP, "gates": True, "methods": ["freelb", "pgd"]},
         ],
     )
 
@@ -125,57 +134,66 @@ def parts_of(name: str) -> tuple[str, ...]:
 
 
 def test_the_reference_is_attacked(one):
-    plain = one[0][NONE]["weights"]
+    plain = one["batch"][NONE]["weights"]
     for name in sorted(set(METHODS) - {"r-drop"}):
-        assert any((one[0][name]["weights"][key] - plain[key]).abs().max() > 1e-4 for key in plain), name
+        assert any((one["batch"][name]["weights"][key] - plain[key]).abs().max() > 1e-4 for key in plain), name
 
 
 @pytest.mark.feature("DDP")
 @EVERY
 def test_ddp(name, one, ddp):
-    assert_same_training(one[0][name], ddp["batch"][name], parts_of(name))
-    assert_same_training(one[0][name], ddp["all parameters used"][name], parts_of(name))
+    assert_same_training(one["batch"][name], ddp["batch"][name], parts_of(name))
 
 
 @pytest.mark.feature("DDP with accumulation")
 @HALVED
 def test_ddp_with_accumulation(name, one, ddp):
-    assert_same_training(one[0][name], ddp["halves"][name], ("gradient", "weights"))
+    assert_same_training(one["batch"][name], ddp["halves"][name], ("gradient", "weights"))
 
 
+@pytest.mark.slow
 @pytest.mark.feature("DDP, hidden layer")
 @HALVED
-def test_ddp_with_cached_layers(name, one, ddp):
-    assert_same_training(one[1][name], ddp["layer"][name], ("gradient", "weights"))
+def test_ddp_with_cached_layers(name, one_layer, ddp_more):
+    assert_same_training(one_layer[name], ddp_more["layer"][name], ("gradient", "weights"))
+
+
+@pytest.mark.slow
+@pytest.mark.feature("DDP without the search for unused parameters")
+@EVERY
+def test_ddp_where_all_parameters_are_used(name, one, ddp_more):
+    assert_same_training(one["batch"][name], ddp_more["all parameters used"][name], parts_of(name))
 
 
 @pytest.mark.feature("DDP: one all-reduce per step")
 @EVERY
 def test_ranks_talk_once_per_step(name, ddp):
-    for run in ("batch", "halves", "all parameters used", "layer"):
-        if name in ddp[run]:
-            plain = ddp[run][NONE]["buckets"]
-            assert ddp[run][name]["buckets"] == plain and all(calls and size for calls, size in plain)
+    for run in ("batch", "halves"):
+        plain = ddp[run][NONE]["buckets"]
+        assert ddp[run][name]["buckets"] == plain and all(calls and size for calls, size in plain)
 
 
+@pytest.mark.slow
 @pytest.mark.feature("FSDP2")
 @EVERY
 def test_fsdp2(name, one, fsdp):
-    assert_same_training(one[0][name], fsdp["batch"][name], parts_of(name))
+    assert_same_training(one["batch"][name], fsdp["batch"][name], parts_of(name))
 
 
+@pytest.mark.slow
 @pytest.mark.feature("FSDP2 with accumulation")
 @HALVED
 def test_fsdp2_with_accumulation(name, one, fsdp):
-    assert_same_training(one[0][name], fsdp["halves"][name], ("gradient", "weights"))
+    assert_same_training(one["batch"][name], fsdp["halves"][name], ("gradient", "weights"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["freelb", "pgd", "yopo"])
-def test_fsdp2_with_hidden_layers(name, one, fsdp):
-    assert_same_training(one[1][name], fsdp["layer"][name], ("gradient", "weights"))
+def test_fsdp2_with_hidden_layers(name, one_layer, fsdp):
+    assert_same_training(one_layer[name], fsdp["layer"][name], ("gradient", "weights"))
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+@pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["freelb", "pgd"])
 def test_gates_and_their_penalty(name, kind, one, request):
     got = request.getfixturevalue(kind)["gates"][name]
@@ -187,14 +205,14 @@ def test_gates_and_their_penalty(name, kind, one, request):
 @pytest.mark.feature("DeepSpeed ZeRO-2")
 @EVERY
 def test_zero_2(name, one, deepspeed):
-    assert_same_training(one[0][name], deepspeed["zero-2"][name], ("weights",))
+    assert_same_training(one["batch"][name], deepspeed["zero-2"][name], ("weights",))
 
 
 @pytest.mark.slow
 @pytest.mark.feature("DeepSpeed ZeRO-3")
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"smart"}))
 def test_zero_3(name, one, deepspeed):
-    assert_same_training(one[0][name], deepspeed["zero-3"][name], ("weights",))
+    assert_same_training(one["batch"][name], deepspeed["zero-3"][name], ("weights",))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Every method under every option of the Trainer that could spoil a gradient; docs/adversaries.md is made from here."""
+"""Every method under every option of the Trainer that could spoil a gradient, for docs/adversaries.md."""
 
 from __future__ import annotations
 

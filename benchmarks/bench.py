@@ -25,6 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 import surgery  # noqa: E402
 import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from transformers import (  # noqa: E402
     BertConfig,
@@ -96,7 +97,7 @@ def images(batch: int, size: int, steps: int) -> Dataset:
 def stepper(kind: type[Trainer], model: Any, *, batch: int = 32, length: int = 32, **options: Any) -> Callable:
     """A function that trains for a few steps and gives the seconds of each."""
     arguments = TrainingArguments if kind is Trainer else AdversarialTrainingArguments
-    callbacks = options.pop("callbacks", [])
+    callbacks, more = options.pop("callbacks", []), options.pop("options", {})
     make_data = options.pop("make_data", sentences)
 
     def run(steps: int) -> list[float]:
@@ -109,6 +110,7 @@ def stepper(kind: type[Trainer], model: Any, *, batch: int = 32, length: int = 3
             logging_strategy="no",
             disable_tqdm=True,
             report_to="none",
+            **more,
         )
         data = make_data(batch, length, steps)
         trainer = kind(model=model, args=args, train_dataset=data, callbacks=[*callbacks, clock], **options)
@@ -166,22 +168,86 @@ def gates(rounds: int) -> list[dict[str, Any]]:
     return [_row("search step (FreeLB-2) with gates and callback / without, mean", value, 1.03)]
 
 
+def hidden_layer(rounds: int) -> list[dict[str, Any]]:
+    # Layer 5 of 6: one pass through the layers below, three through the one above.
+    model = bert(SMALL)
+    attacked = stepper(AdversarialTrainer, model, adversary=FreeLB(steps=3), options={"adversary_layer": 5})
+    value = ratio(attacked, stepper(Trainer, model), rounds)
+    return [_row("FreeLB-3 step on the output of layer 5 of 6 / Trainer step", value, 1.6)]
+
+
 def memory(rounds: int) -> list[dict[str, Any]]:
     peaks = {}
-    for name in ("trainer", "freelb"):
-        command = [sys.executable, __file__, "--measure-memory", name]
-        peaks[name] = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-    return [_row("peak memory of training, FreeLB-5 / Trainer", peaks["freelb"] / peaks["trainer"], 1.15)]
+    for passes in (0, 2, 5, 10):
+        command = [sys.executable, __file__, "--measure-memory", str(passes)]
+        peaks[passes] = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    return [
+        _row("peak memory of training, FreeLB-5 / Trainer", peaks[5] / peaks[0], 1.15),
+        _row("peak memory of training, FreeLB-10 / FreeLB-2", peaks[10] / peaks[2], 1.02),
+    ]
 
 
-def measure_memory(name: str) -> None:
-    """Bytes that training adds to a process which has imported everything."""
+def measure_memory(passes: int) -> None:
+    """Bytes that training with FreeLB (0 passes: without) adds to a process which has imported everything."""
     reset_peak_memory()
     before = peak_memory_bytes()
     model = bert(SMALL)
-    adversary = {"adversary": FreeLB()} if name == "freelb" else {}
+    adversary = {"adversary": FreeLB(steps=passes)} if passes else {}
     stepper(AdversarialTrainer if adversary else Trainer, model, length=64, **adversary)(4)
     print(peak_memory_bytes() - before)
+
+
+def ddp(rounds: int) -> list[dict[str, Any]]:
+    """What two ranks tell each other in a step, counted: seconds on a shared CPU say nothing about a network."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", __file__]
+    done = subprocess.run([*command, "--measure-ddp"], check=True, capture_output=True, text=True)
+    said = next(line for line in done.stdout.splitlines() if line.startswith("DDP"))
+    plain_calls, plain_bytes, calls, sent = (float(word) for word in said.split()[1:])
+    return [
+        _row("DDP, 2 ranks: all-reduce calls of a FreeLB-3 step / plain step", calls / plain_calls, 1.05),
+        _row("DDP, 2 ranks: bytes all-reduced in a FreeLB-3 step / plain step", sent / plain_bytes, 1.05),
+    ]
+
+
+class Traffic(TrainerCallback):
+    """All-reduce calls and bytes of DDP, per step."""
+
+    def __init__(self) -> None:
+        self.calls = self.sent = self.steps = 0
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        # Not a method: DDP reads the annotations of a hook, which are strings here.
+        self.trainer.model_wrapped.register_comm_hook(self, lambda watch, bucket: watch._count(bucket))
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.steps += 1
+
+    def per_step(self) -> tuple[float, float]:
+        return self.calls / self.steps, self.sent / self.steps
+
+    def _count(self, bucket: Any) -> Any:
+        self.calls += 1
+        self.sent += bucket.buffer().numel() * bucket.buffer().element_size()
+        return allreduce_hook(None, bucket)
+
+
+def measure_ddp() -> None:
+    """Run on each of two ranks."""
+    said: list[float] = []
+    for adversary in (None, FreeLB(steps=3)):
+        watch = Traffic()
+        args = AdversarialTrainingArguments(
+            output_dir=tempfile.gettempdir(), max_steps=3, per_device_train_batch_size=4, save_strategy="no",
+            disable_tqdm=True, report_to="none", use_cpu=True, ddp_backend="gloo",
+        )  # fmt: skip
+        trainer = AdversarialTrainer(
+            bert(SMALL), args, adversary=adversary, train_dataset=sentences(8, 32, 3), callbacks=[watch]
+        )
+        watch.trainer = trainer
+        trainer.train()
+        said += watch.per_step()
+    if trainer.is_world_process_zero():
+        print("DDP", *said)
 
 
 def pruned(rounds: int) -> list[dict[str, Any]]:
@@ -298,7 +364,9 @@ SECTIONS = {
     "plain_step": plain_step,
     "freelb": freelb,
     "pgd": pgd,
+    "hidden_layer": hidden_layer,
     "gates": gates,
+    "ddp": ddp,
     "memory": memory,
     "pruned": pruned,
     "job": job,
@@ -315,11 +383,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--measure-memory", choices=("trainer", "freelb"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure-memory", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--measure-ddp", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.set_verbosity_error()
-    if options.measure_memory:
-        measure_memory(options.measure_memory)
+    if options.measure_memory is not None or options.measure_ddp:
+        measure_ddp() if options.measure_ddp else measure_memory(options.measure_memory)
         return
     rows = []
     for name in options.only:

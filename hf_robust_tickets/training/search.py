@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from transformers import TrainingArguments
+from torch import nn
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
 
+from .._sharding import whole
+from ..errors import ConfigurationError
+from ..tickets import attach_gates, detach_gates
 from .arguments import AdversaryOptions, TicketOptions
 from .callbacks import EarlyBirdCallback
 from .job import JobFolder
@@ -95,3 +100,57 @@ def describe_origin(converged: bool | None) -> str:
     if converged is None:
         return "one that was given, not searched for"
     return "the early bird of the search" if converged else "the last one of a search that did not settle"
+
+
+@contextmanager
+def gated_model(trainer: Trainer, fold: bool) -> Iterator[None]:
+    """While it lasts, the trainer's model has gates.
+
+    FSDP cuts a model's parameters into shards in place and never puts them together again, but pruning needs whole
+    ones: there, the search trains a copy.
+
+    Args:
+        trainer: Its `model` is the dense one before and after.
+        fold: Whether the dense model gets what was trained, gates included; otherwise only a search without FSDP
+            leaves its weights behind.
+    """
+    dense = trainer.model
+    if trainer.is_fsdp_enabled:
+        trainer.model = trainer.model_wrapped = copy.deepcopy(dense)
+    attach_gates(trainer.model)
+    try:
+        yield
+        if fold and trainer.model is not dense:
+            attach_gates(dense)
+            _take_weights(dense, trainer.model)
+    finally:
+        trainer.model = trainer.model_wrapped = dense
+        detach_gates(dense, fold=fold)
+
+
+def _take_weights(dense: nn.Module, sharded: nn.Module) -> None:
+    # One at a time: gathered on the accelerator, kept on the CPU.
+    dense.load_state_dict({name: whole(tensor).cpu() for name, tensor in sharded.state_dict().items()})
+
+
+def refuse_sharding(trainer: Trainer) -> None:
+    """Raises ConfigurationError where a search and what follows it cannot be right."""
+    if trainer.is_deepspeed_enabled:
+        raise ConfigurationError(
+            "a DeepSpeed engine keeps weights and optimiser in buffers of its own, which gates and pruning cannot "
+            "reach: use DDP or FSDP2 for the job, and DeepSpeed for the pruned model"
+        )
+    if not trainer.is_fsdp_enabled:
+        return
+    plugin = trainer.accelerator.state.fsdp_plugin
+    if plugin.fsdp_version != 2 or plugin.cpu_ram_efficient_loading:
+        raise ConfigurationError(
+            f"a ticket is searched under FSDP2 with the weights on every rank at the start, got version "
+            f"{plugin.fsdp_version} and cpu_ram_efficient_loading={plugin.cpu_ram_efficient_loading}: set "
+            "fsdp_config={'version': 2, 'cpu_ram_efficient_loading': False}"
+        )
+    if "FULL_STATE_DICT" not in str(plugin.state_dict_type):
+        raise ConfigurationError(
+            f"checkpoints of a pruned model hold it whole, got {plugin.state_dict_type}: set "
+            "fsdp_config={'state_dict_type': 'FULL_STATE_DICT'}"
+        )

@@ -16,8 +16,6 @@ from ..errors import ConfigurationError
 from ..reporting.model_card import CardFacts
 from ..tickets import (
     RobustTicket,
-    attach_gates,
-    detach_gates,
     get_gates,
     is_pruned,
     prune_,
@@ -30,9 +28,16 @@ from .gated import GatedTrainer
 from .job import JobFolder, describe_job, refuse_foreign_checkpoint
 from .labels import refuse_unlabelled
 from .model_card import adversary_facts
+from .refusals import refuse_surroundings
 from .saving import explain_failed_save, last_complete_checkpoint
-from .search import describe_origin, describe_search, early_bird_callback, search_arguments
-from .trainer import refuse_surroundings
+from .search import (
+    describe_origin,
+    describe_search,
+    early_bird_callback,
+    gated_model,
+    refuse_sharding,
+    search_arguments,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +65,7 @@ class RobustTicketTrainer(GatedTrainer):
         cost: Per phase (`search`, `finetune`), the fields of `PhaseCost`.
 
     Raises:
-        ConfigurationError: For a ready-made optimiser, a pruned model, FSDP or DeepSpeed.
+        ConfigurationError: For a ready-made optimiser, a pruned model, DeepSpeed or the first version of FSDP.
         DataError: If the training data has no labels and the collator makes none.
         UnknownArchitectureError: If the model's family is not known.
     """
@@ -157,15 +162,11 @@ class RobustTicketTrainer(GatedTrainer):
 
     def _run_search(self, job: JobFolder, resume: bool) -> EarlyBirdCallback:
         set_seed(self.args.seed)
-        attach_gates(self.model)
-        try:
-            with self._searching() as search_args:
-                super().train(last_complete_checkpoint(search_args.output_dir) if resume else None)
-                self._close_phase("search", job)
-                return next(c for c in self.callback_handler.callbacks if isinstance(c, EarlyBirdCallback))
-        finally:
-            # Without rewinding, fine-tuning starts from what the search has trained, gates included.
-            detach_gates(self.model, fold=not self.ticket_options.rewind)
+        # Without rewinding, fine-tuning starts from what the search has trained, gates included.
+        with gated_model(self, fold=not self.ticket_options.rewind), self._searching() as search_args:
+            super().train(last_complete_checkpoint(search_args.output_dir) if resume else None)
+            self._close_phase("search", job)
+            return next(c for c in self.callback_handler.callbacks if isinstance(c, EarlyBirdCallback))
 
     def _finish_search(self, job: JobFolder, ticket: RobustTicket | None, callback: EarlyBirdCallback) -> None:
         if ticket is None:
@@ -300,11 +301,7 @@ class RobustTicketTrainer(GatedTrainer):
                 "a ready-made optimiser or scheduler holds the dense parameters, which pruning replaces: pass "
                 "optimizer_cls_and_kwargs=(cls, kwargs) and lr_scheduler_type instead of optimizers"
             )
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            raise ConfigurationError(
-                "tickets are searched and pruned on whole models, got FSDP or DeepSpeed: use torchrun (DDP) for the "
-                "job, and shard the pruned model afterwards"
-            )
+        refuse_sharding(self)
         if get_gates(self.model) is not None:
             raise ConfigurationError("the model has gates already: call detach_gates(model) first")
         refuse_unfit(self.model, None if is_pruned(self.model) else self._given_ticket)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
+from accelerate.data_loader import SeedableRandomSampler
 from torch import Tensor, nn
-from torch.utils.data import Sampler
-from transformers import TrainingArguments
+from torch.utils.data import RandomSampler, Sampler
 
 from .._compat import loss_uses_num_items_in_batch
 from ..adversaries import YOPO, Adversary, InfoBERT, Injector, Memory, PixelInjector, PixelPGD, Regularizer
@@ -23,7 +24,7 @@ from .layer_cache import LayerCache
 from .model_card import attack_facts
 from .passes import Attack, PassesTrainer
 from .perturbation import Perturbation
-from .refusals import refuse_critic, refuse_options
+from .refusals import refuse_critic, refuse_options, refuse_surroundings
 from .replay import ReplaySampler
 from .saving import explain_failed_save, last_complete_checkpoint
 from .schedule import strength
@@ -85,7 +86,7 @@ class AdversarialTrainer(PassesTrainer):
         self.adversary = adversary
         self.adversary_options = options
         if self.adversary is not None:
-            refuse_surroundings(self.args, self.accelerator)
+            refuse_surroundings(self.args, self.accelerator, self.adversary)
             refuse_options(self.adversary, options)
             if isinstance(self.adversary, InfoBERT):
                 refuse_critic(self.args, self.accelerator.unwrap_model(self.model))
@@ -118,7 +119,7 @@ class AdversarialTrainer(PassesTrainer):
         return loss
 
     def _make_attack(self, inputs: dict[str, Any], injector: Injector) -> Attack:
-        options, whole = self.adversary_options, self.accelerator.unwrap_model(self.model)
+        options, whole = self.adversary_options, self._bare_model()
         adversary = self.adversary.scaled(strength(options, self.state))
         memory = self.memories.setdefault(str(self._micro_batch) if adversary.remembers == "batch" else "run", {})
         if getattr(adversary, "proximal_coefficient", 0.0) and self._micro_batch == 0:
@@ -199,7 +200,7 @@ class AdversarialTrainer(PassesTrainer):
                 raise CheckpointError(
                     f"no complete checkpoint in {self.args.output_dir}: train without resume_from_checkpoint"
                 )
-        self.memories, self.weight_average.tensors, self._micro_batch = {}, {}, 0
+        self._forget_steps()
         try:
             return super().train(resume_from_checkpoint, *args, **kwargs)
         finally:
@@ -215,6 +216,14 @@ class AdversarialTrainer(PassesTrainer):
         facts = super().card_facts(**options)
         return replace(facts, **attack_facts(self)) if self.state.global_step else facts
 
+    def _update_auto_batch_size(self, *args: Any, **kwargs: Any) -> None:
+        # What an attempt with a batch that was too large has left behind.
+        self._forget_steps()
+        super()._update_auto_batch_size(*args, **kwargs)
+
+    def _forget_steps(self) -> None:
+        self.memories, self.weight_average.tensors, self._micro_batch = {}, {}, 0
+
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler | None:
         sampler = super()._get_train_sampler(*args, **kwargs)
         if self.adversary is None or self.adversary.replays == 1:
@@ -223,7 +232,12 @@ class AdversarialTrainer(PassesTrainer):
             raise ConfigurationError(
                 f"{self.adversary.name} replays batches of a data set with a length, got a stream"
             )
-        block = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        if isinstance(sampler, RandomSampler):
+            # As accelerate does with the samplers it knows: the order is that of seed and epoch, on every rank.
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            sampler = SeedableRandomSampler(sampler.data_source, generator=torch.Generator(), data_seed=seed)
+        # Not args.train_batch_size, which auto_find_batch_size leaves as it was.
+        block = self._train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         return ReplaySampler(sampler, block, self.adversary.replays)
 
     def _hp_search_setup(self, trial: Any) -> None:
@@ -257,8 +271,13 @@ class AdversarialTrainer(PassesTrainer):
         # A compiled model does not see that layers were replaced; sharded weights are gathered by the layers' hooks.
         return not (self.args.torch_compile or self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
-    def _injector(self) -> Injector | PixelInjector:
+    def _bare_model(self) -> nn.Module:
+        """The model of transformers inside all wrappers, PEFT's included: where the layers are."""
         model = self.accelerator.unwrap_model(self.model)
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+    def _injector(self) -> Injector | PixelInjector:
+        model = self._bare_model()
         layer = self.adversary_options.adversary_layer
         if isinstance(self.adversary, PixelPGD):
             if id(model) not in self._injectors:
@@ -282,18 +301,3 @@ def _layer_output(model: nn.Module, layer: int) -> nn.Module:
             "times: use adversary_layer=0"
         )
     return layers[layer - 1]
-
-
-def refuse_surroundings(args: TrainingArguments, accelerator: Any) -> None:
-    """Raises ConfigurationError where an adversary cannot be right."""
-    if args.n_gpu > 1:
-        raise ConfigurationError(
-            "an adversary and torch.nn.DataParallel do not go together, got "
-            f"{args.n_gpu} devices in one process: launch with `torchrun --nproc_per_node {args.n_gpu}`"
-        )
-    parallelism = getattr(accelerator, "parallelism_config", None)
-    if parallelism is not None and (parallelism.cp_enabled or parallelism.sp_enabled):
-        raise ConfigurationError(
-            "an adversary and context or sequence parallelism do not go together: a rank sees only a part of the "
-            "sentence that one perturbation belongs to; use data parallelism"
-        )

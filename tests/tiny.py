@@ -8,21 +8,19 @@ import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
-    BertConfig,
     BertForSequenceClassification,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     set_seed,
 )
 
+from tests.tickets.models import tiny_config
+
 
 def tiny_bert(seed: int = 0, **config: Any) -> PreTrainedModel:
     """Two layers of 4 heads and 64 neurons; dropout off, so that gradients can be compared."""
     values = {
         "vocab_size": 60,
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
         "intermediate_size": 64,
         "max_position_embeddings": 32,
         "hidden_dropout_prob": 0.0,
@@ -30,7 +28,7 @@ def tiny_bert(seed: int = 0, **config: Any) -> PreTrainedModel:
         "num_labels": 2,
     }
     set_seed(seed)
-    return BertForSequenceClassification(BertConfig(**(values | config)))
+    return BertForSequenceClassification(tiny_config("bert", **(values | config)))
 
 
 def tiny_data(size: int = 32, length: int = 8, seed: int = 0) -> Dataset:

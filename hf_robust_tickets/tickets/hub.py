@@ -80,7 +80,7 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
     except _DAMAGE as error:
         reason = " ".join(str(error).split())[:400]
         raise CheckpointError(f"expected a whole pruned checkpoint at {path_or_repo}, got: {reason}") from error
-    _refuse_holes(model, report, path_or_repo)
+    _refuse_contradictions(model, report, path_or_repo)
     _check_ticket(model, path_or_repo)
     return (model, report) if wants_report else model
 
@@ -158,12 +158,18 @@ def _class_for(config: Any, auto_class: Any) -> type:
     return stock_class(config, mapping, (config.architectures or [None])[0])
 
 
-def _refuse_holes(model: PreTrainedModel, report: dict[str, Any], source: Any) -> None:
-    """A new head may start from random weights; a layer may not."""
+def _refuse_contradictions(model: PreTrainedModel, report: dict[str, Any], source: Any) -> None:
+    """A new head may start from random weights; a layer may not, nor may it leave weights of the file unused."""
     names = {module: name for name, module in model.named_modules()}
-    layers = [names[layer] + "." for layer in find_layers(model, model.config.robust_ticket["layout"]["layers"])]
+    layers = [f".{names[layer]}." for layer in find_layers(model, model.config.robust_ticket["layout"]["layers"])]
+    unused = sorted(key for key in report["unexpected_keys"] if any(layer in f".{key}" for layer in layers))
+    if unused:
+        raise CheckpointError(
+            f"expected weights at {source} for the blocks alone that the configuration keeps, got {unused[0]} and "
+            f"{len(unused) - 1} others: the configuration or the weights were altered"
+        )
     absent = [*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])]
-    holes = sorted(key for key in absent if key.startswith(tuple(layers)))
+    holes = sorted(key for key in absent if any(layer in f".{key}" for layer in layers))
     if holes:
         raise CheckpointError(
             f"expected weights for every layer at {source}, got none that fit {holes[0]} and {len(holes) - 1} others: "
@@ -179,4 +185,9 @@ def _check_ticket(model: PreTrainedModel, source: Any) -> None:
         raise CheckpointError(
             f"expected the ticket {record['fingerprint']} that the configuration at {source} names, "
             f"got {ticket.fingerprint()}: the two files belong to different checkpoints"
+        )
+    elif (ticket.head_counts, ticket.neuron_counts) != (record["heads"], record["neurons"]):
+        raise CheckpointError(
+            f"expected the widths of the ticket at {source}, {ticket.head_counts} heads and {ticket.neuron_counts} "
+            f"neurons, got a configuration with {record['heads']} and {record['neurons']}: it was altered"
         )

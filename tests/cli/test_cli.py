@@ -90,6 +90,9 @@ def test_search_then_prune(folder, tmp_path, capsys):
     assert main(["prune", *model]) == 1
     assert "say what to cut" in capsys.readouterr().err
     assert main(["prune", *model, "--random", "True", "--neuron_sparsity", "0.5"]) == 0
+    RobustTicket(heads=kept.heads[:1], neurons=kept.neurons[:1]).save(tmp_path / "shallow")
+    assert main(["prune", *model, "--ticket", str(tmp_path / "shallow")]) == 1
+    assert "got one for 1 layers" in one_line(capsys)
     blocks = ["--random", "True", "--neuron_sparsity", "0.99", "--keep_one", "False"]
     assert main(["prune", *model, *blocks]) == 0
     assert 0 in load_pruned(tmp_path / "small").config.robust_ticket["neurons"]

@@ -281,12 +281,8 @@ def job(rounds: int) -> list[dict[str, Any]]:
 
 
 def _shapes() -> list[tuple[str, Any, dict[str, Any]]]:
-    large = {"batch": 32, "length": 128}
-    return [
-        ("MiniLM shape, 32 x 32", bert(SMALL), {}),
-        ("MiniLM shape, 32 x 128", bert(SMALL), large),
-        ("ResNet-18, 64 images of 64 x 64", resnet_18(), {"batch": 64, "length": 64, "make_data": images}),
-    ]
+    pixels = {"batch": 64, "length": 32, "make_data": images}
+    return [("MiniLM shape, 32 x 32", bert(SMALL), {}), ("ResNet-18, 64 images of 32 x 32", resnet_18(), pixels)]
 
 
 def masked(rounds: int) -> list[dict[str, Any]]:
@@ -296,8 +292,9 @@ def masked(rounds: int) -> list[dict[str, Any]]:
         def sparse(steps: int, model: Any = model, options: dict[str, Any] = options) -> list[float]:
             return stepper(Trainer, model, callbacks=[SparseTrainingCallback(RandomMask(0.2))], **options)(steps)
 
-        value = ratio(sparse, stepper(Trainer, model, **options), rounds, steps=4)
-        rows.append(_row(f"masked step / dense step, {title}", value, 1.03))
+        # The products with the masks are about a hundredth of a step: only the fastest steps show it.
+        value = ratio(sparse, stepper(Trainer, model, **options), rounds, steps=6, centre=min)
+        rows.append(_row(f"masked step / dense step, fastest, {title}", value, 1.03))
     return rows
 
 

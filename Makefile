@@ -31,6 +31,7 @@ test-slow: install  ## Run the tests that take long
 
 bench: install  ## Print speed and memory ratios, both sides measured in one run
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/bench.py
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/bench_sparse.py
 
 evidence: install  ## Make the figures of docs/results.md (hours; resumes where it was cut off)
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/evidence.py

@@ -28,8 +28,6 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from transformers import (  # noqa: E402
     BertConfig,
     BertForSequenceClassification,
-    ResNetConfig,
-    ResNetForImageClassification,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -40,15 +38,12 @@ from hf_robust_tickets import (  # noqa: E402
     AdversarialTrainer,
     AdversarialTrainingArguments,
     EarlyBirdCallback,
-    FlyingBird,
-    SparseTrainingCallback,
     attach_gates,
     prune_,
     random_ticket,
 )
 from hf_robust_tickets.adversaries import PGD, FreeLB  # noqa: E402
 from hf_robust_tickets.reporting.tables import text_table  # noqa: E402
-from hf_robust_tickets.sparse import RandomMask, save_masks  # noqa: E402
 from hf_robust_tickets.training import GatedTrainer  # noqa: E402
 from hf_robust_tickets.training.cost import peak_memory_bytes, reset_peak_memory  # noqa: E402
 
@@ -77,19 +72,6 @@ def bert(shape: dict[str, int]) -> BertForSequenceClassification:
 def sentences(batch: int, length: int, steps: int) -> Dataset:
     ids = torch.randint(1000, 30000, (batch * steps, length), generator=torch.Generator().manual_seed(0))
     return Dataset.from_dict({"input_ids": ids.tolist(), "labels": [i % 2 for i in range(batch * steps)]})
-
-
-def resnet_18() -> ResNetForImageClassification:
-    torch.manual_seed(0)
-    return ResNetForImageClassification(
-        ResNetConfig(depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic", num_labels=10)
-    )
-
-
-def images(batch: int, size: int, steps: int) -> Dataset:
-    pixels = torch.randn(batch * steps, 3, size, size, generator=torch.Generator().manual_seed(0))
-    data = Dataset.from_dict({"pixel_values": pixels.numpy(), "labels": [i % 10 for i in range(batch * steps)]})
-    return data.with_format("torch")
 
 
 def stepper(kind: type[Trainer], model: Any, *, batch: int = 32, length: int = 32, **options: Any) -> Callable:
@@ -132,14 +114,14 @@ def ratio(
 def plain_step(rounds: int) -> list[dict[str, Any]]:
     model = bert(SMALL)
     value = ratio(stepper(AdversarialTrainer, model, adversary=None), stepper(Trainer, model), rounds, steps=6)
-    return [_row("AdversarialTrainer(adversary=None) step / Trainer step", value, 1.02)]
+    return [row("AdversarialTrainer(adversary=None) step / Trainer step", value, 1.02)]
 
 
 def freelb(rounds: int, passes: int = 5) -> list[dict[str, Any]]:
     model = bert(SMALL)
     attacked = stepper(AdversarialTrainer, model, adversary=FreeLB(steps=passes))
     value = ratio(attacked, stepper(Trainer, model), rounds) / passes
-    return [_row(f"FreeLB-{passes} step / {passes} x Trainer step", value, 1.05)]
+    return [row(f"FreeLB-{passes} step / {passes} x Trainer step", value, 1.05)]
 
 
 def pgd(rounds: int) -> list[dict[str, Any]]:
@@ -148,7 +130,7 @@ def pgd(rounds: int) -> list[dict[str, Any]]:
     plain = stepper(Trainer, model)
     long = ratio(stepper(AdversarialTrainer, model, adversary=PGD(steps=6)), plain, rounds)
     short = ratio(stepper(AdversarialTrainer, model, adversary=PGD(steps=2)), plain, rounds)
-    return [_row("PGD pass without weight gradients / full pass", (long - short) / 4, 0.75)]
+    return [row("PGD pass without weight gradients / full pass", (long - short) / 4, 0.75)]
 
 
 def gates(rounds: int) -> list[dict[str, Any]]:
@@ -162,7 +144,7 @@ def gates(rounds: int) -> list[dict[str, Any]]:
 
     bare_search = stepper(AdversarialTrainer, bare, adversary=FreeLB(steps=2))
     value = ratio(search, bare_search, max(1, rounds // 2), steps=11, centre=statistics.mean)
-    return [_row("search step (FreeLB-2) with gates and callback / without, mean", value, 1.03)]
+    return [row("search step (FreeLB-2) with gates and callback / without, mean", value, 1.03)]
 
 
 def memory(rounds: int) -> list[dict[str, Any]]:
@@ -170,7 +152,7 @@ def memory(rounds: int) -> list[dict[str, Any]]:
     for name in ("trainer", "freelb"):
         command = [sys.executable, __file__, "--measure-memory", name]
         peaks[name] = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-    return [_row("peak memory of training, FreeLB-5 / Trainer", peaks["freelb"] / peaks["trainer"], 1.15)]
+    return [row("peak memory of training, FreeLB-5 / Trainer", peaks["freelb"] / peaks["trainer"], 1.15)]
 
 
 def measure_memory(name: str) -> None:
@@ -192,8 +174,8 @@ def pruned(rounds: int) -> list[dict[str, Any]]:
     large = {"batch": 32, "length": 128}
     step = ratio(stepper(Trainer, small, **large), stepper(Trainer, dense, **large), max(2, rounds // 2), steps=1)
     return [
-        _row(f"pruned / dense BERT-base, 32 x 128, forward (FLOPs ratio {flops:.2f})", forward, 1.10 * flops),
-        _row(f"pruned / dense BERT-base, 32 x 128, training step (FLOPs ratio {flops:.2f})", step, 1.25 * flops),
+        row(f"pruned / dense BERT-base, 32 x 128, forward (FLOPs ratio {flops:.2f})", forward, 1.10 * flops),
+        row(f"pruned / dense BERT-base, 32 x 128, training step (FLOPs ratio {flops:.2f})", step, 1.25 * flops),
     ]
 
 
@@ -209,60 +191,8 @@ def job(rounds: int) -> list[dict[str, Any]]:
     for epochs in (0.3, 0.5):
         value = (epochs * freelb_5 + 10 * tuned) / (10 * freelb_10)
         title = f"job with {epochs} epoch of FreeLB-5 search / dense FreeLB-10, 10 epochs (extrapolated from steps)"
-        rows.append(_row(title, value, 1 / 11))
+        rows.append(row(title, value, 1 / 11))
     return rows
-
-
-def _shapes() -> list[tuple[str, Any, dict[str, Any]]]:
-    pixels = {"batch": 64, "length": 32, "make_data": images}
-    return [("MiniLM shape, 32 x 32", bert(SMALL), {}), ("ResNet-18, 64 images of 32 x 32", resnet_18(), pixels)]
-
-
-def masked(rounds: int) -> list[dict[str, Any]]:
-    rows = []
-    for title, model, options in _shapes():
-
-        def sparse(steps: int, model: Any = model, options: dict[str, Any] = options) -> list[float]:
-            return stepper(Trainer, model, callbacks=[SparseTrainingCallback(RandomMask(0.2))], **options)(steps)
-
-        # The products with the masks are about a hundredth of a step: only the fastest steps show it.
-        value = ratio(sparse, stepper(Trainer, model, **options), rounds, steps=6, centre=min)
-        rows.append(_row(f"masked step / dense step, fastest, {title}", value, 1.03))
-    return rows
-
-
-def flying_bird(rounds: int, period: int = 900) -> list[dict[str, Any]]:
-    """Every second step updates the masks here; the ratio is for one update in 900 steps, the default."""
-    rows = []
-    for title, model, options in _shapes():
-        updates, others = [], []
-        for _ in range(rounds):
-            moving = SparseTrainingCallback(FlyingBird(0.2, period=2))
-            times = stepper(Trainer, model, callbacks=[moving], **options)(7)
-            updates += times[0::2]
-            others += times[1::2]
-        extra = statistics.median(updates) / statistics.median(others) - 1
-        title = f"Flying Bird, update every {period} steps / masked step, {title} (an update costs {extra:.2f} steps)"
-        rows.append(_row(title, 1 + extra / period, 1.02))
-    return rows
-
-
-def mask_memory(rounds: int) -> list[dict[str, Any]]:
-    model = bert(SMALL)
-    callback = SparseTrainingCallback(RandomMask(0.2))
-    stepper(Trainer, model, callbacks=[callback])(2)
-    weights = 4 * sum(mask.numel() for mask in callback.masks.values())
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "masks.safetensors"
-        save_masks(callback.masks, path)
-        file = path.stat().st_size / weights
-    packed = sum(len(item["bits"]) for item in callback.progress["run"]["masks"].values()) / weights
-    live = sum(mask.numel() * mask.element_size() for mask in callback.masks.values()) / weights
-    return [
-        _row("file of masks / float32 weights", file, 1.01 / 32, digits=4),
-        _row("masks in a Trainer checkpoint (density 0.2) / float32 weights", packed, 1 / 32, digits=4),
-        _row("masks in training / float32 weights", live, 1 / 4, digits=4),
-    ]
 
 
 def _flops(model: Any, ids: torch.Tensor) -> int:
@@ -285,7 +215,7 @@ def _forward(model: Any, ids: torch.Tensor) -> Callable:
     return run
 
 
-def _row(what: str, value: float, limit: float, digits: int = 3) -> dict[str, Any]:
+def row(what: str, value: float, limit: float, digits: int = 3) -> dict[str, Any]:
     missed = "" if value <= limit else "missed"
     return {"what": what, "ratio": f"{value:.{digits}f}", "at most": f"{limit:.{digits}f}", "": missed}
 
@@ -298,9 +228,6 @@ SECTIONS = {
     "memory": memory,
     "pruned": pruned,
     "job": job,
-    "masked": masked,
-    "flying_bird": flying_bird,
-    "mask_memory": mask_memory,
 }
 
 

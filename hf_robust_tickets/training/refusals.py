@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from transformers import TrainingArguments
 
-from ..adversaries import Adversary, InfoBERT, Regularizer
+from ..adversaries import YOPO, Adversary, InfoBERT, Regularizer
 from ..errors import ConfigurationError
 from .arguments import AdversaryOptions
 
@@ -67,8 +67,15 @@ def refuse_surroundings(args: TrainingArguments, accelerator: Any, adversary: Ad
             "sentence that one perturbation belongs to; use data parallelism"
         )
     engine = getattr(accelerator.state, "deepspeed_plugin", None)
-    if getattr(adversary, "proximal_coefficient", 0.0) and engine is not None and engine.zero_stage == 3:
+    if engine is None or engine.zero_stage != 3:
+        return
+    # Between passes, and where a pass ends half way, ZeRO-3 leaves a rank without the weights.
+    if getattr(adversary, "proximal_coefficient", 0.0):
         raise ConfigurationError(
-            f"{adversary.name} averages weights, and ZeRO-3 leaves none in the model between passes, got "
-            f"proximal_coefficient={adversary.proximal_coefficient}: use 0, ZeRO-2 or FSDP2"
+            f"{adversary.name} averages weights, which ZeRO-3 does not leave in the model, got "
+            f"proximal_coefficient={adversary.proximal_coefficient}: set it to 0, or use ZeRO-2 or FSDP2"
+        )
+    if isinstance(adversary, YOPO):
+        raise ConfigurationError(
+            f"{adversary.name} runs the first layer alone, which ZeRO-3 cannot follow: use ZeRO-2 or FSDP2"
         )

@@ -182,6 +182,7 @@ def test_lora(name, tmp_path, reference):
             assert gradient[key].abs().max() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.feature("auto_find_batch_size")
 @EVERY
 def test_auto_find_batch_size(name, tmp_path, same_starts):  # noqa: F811

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adversaries_page import adversaries_page
+
 from hf_robust_tickets.architectures import Architecture, UnitGroup, get_architecture, known_model_types
 from hf_robust_tickets.reporting.tables import markdown_table
 
@@ -20,24 +22,21 @@ projection, with its gate where there is one.
 """
 
 YOURS = """
+Encoder-decoder models (T5, BART) are refused: no description covers cross-attention.
+
+## Heads
+
+Every head of a family works: sequence and token classification, multiple choice, question answering, masked and
+causal language models, image classification. `tests/tickets/test_families.py` asks of each: the masked model equals
+the pruned one; saved equals opened, in the three ways; every remaining parameter gets a gradient; pruning twice equals
+pruning once. Of each family: two steps of fine-tuning resume from a Trainer's checkpoint; shards, dtypes,
+`device_map`, the meta device, tied and frozen weights. `tests/tickets/test_removed_blocks.py` asks the same of layers
+that lost all heads or all neurons.
+
 ## A model of your own
 
-Describe where its heads and neurons are, once, and everything works on it: gates, tickets, surgery, saving.
-
-```python
-from hf_robust_tickets import register_architecture
-from hf_robust_tickets.architectures import Architecture, plain_neurons, separate_heads
-
-register_architecture(Architecture(
-    name="mine",
-    model_types=("my-model",),                 # config.model_type
-    layer_path="encoder.layer.*",              # from model.base_model
-    heads=separate_heads("attention", "q", "k", "v", "attention.out", size="head_dim", scaled=()),
-    neurons=plain_neurons("mlp.up", "mlp.down"),
-))
-```
-
-Then check that a ticket and its mask agree: gates of zeros and ones must give the logits of the pruned model.
+Describe where its heads and neurons are, once, and everything works on it:
+[a model of your own](register_architecture.md).
 """
 
 
@@ -76,3 +75,4 @@ def _cuts(group: UnitGroup) -> str:
 
 if __name__ == "__main__":
     (DOCS / "architectures.md").write_text(architectures_page())
+    (DOCS / "adversaries.md").write_text(adversaries_page())

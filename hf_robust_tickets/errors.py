@@ -15,7 +15,7 @@ class ConfigurationError(RobustTicketsError, ValueError):
 
 
 class SparsityError(ConfigurationError):
-    """A sparsity outside [0, 1), or one that leaves a layer empty."""
+    """A sparsity outside [0, 1)."""
 
 
 class UnknownNameError(ConfigurationError):
@@ -32,6 +32,10 @@ class TicketError(RobustTicketsError, ValueError):
 
 class CheckpointError(RobustTicketsError, ValueError):
     """A checkpoint that is incomplete, tampered with, or belongs to another job."""
+
+
+class HubError(RobustTicketsError, OSError):
+    """The Hub refused a request, or could not be reached."""
 
 
 class DivergenceError(RobustTicketsError, FloatingPointError):

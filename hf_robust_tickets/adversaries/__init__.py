@@ -11,6 +11,7 @@ from .freelb_plus_plus import FreeLBPlusPlus
 from .infobert import InfoBERT
 from .injection import Injector, perturbation_mask
 from .pgd import PGD
+from .pixel_pgd import PixelBox, PixelInjector, PixelPGD
 from .r_drop import RDrop
 from .random_noise import RandomNoise
 from .registry import get_adversary, list_adversaries, register_adversary
@@ -38,6 +39,9 @@ __all__ = [
     "InfoBERT",
     "Injector",
     "Memory",
+    "PixelBox",
+    "PixelInjector",
+    "PixelPGD",
     "RDrop",
     "RandomNoise",
     "Regularizer",

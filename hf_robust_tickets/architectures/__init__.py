@@ -9,15 +9,20 @@ from .deberta import DEBERTA
 from .deberta_v2 import DEBERTA_V2
 from .dinov2 import DINOV2
 from .distilbert import DISTILBERT
+from .esm import ESM
+from .gemma2 import GEMMA2
 from .gpt2 import GPT2
 from .gpt_neox import GPT_NEOX
 from .llama import LLAMA
+from .megatron_bert import MEGATRON_BERT
 from .modernbert import MODERNBERT
 from .mpnet import MPNET
 from .nomic_bert import NOMIC_BERT
 from .opt import OPT
 from .registry import get_architecture, known_model_types, register_architecture
+from .roberta_prelayernorm import ROBERTA_PRELAYERNORM
 from .vit import VIT
+from .xlm_roberta_xl import XLM_ROBERTA_XL
 
 _KNOWN = (
     ALBERT,
@@ -26,14 +31,19 @@ _KNOWN = (
     DEBERTA_V2,
     DINOV2,
     DISTILBERT,
+    ESM,
+    GEMMA2,
     GPT2,
     GPT_NEOX,
     LLAMA,
+    MEGATRON_BERT,
     MODERNBERT,
     MPNET,
     NOMIC_BERT,
     OPT,
+    ROBERTA_PRELAYERNORM,
     VIT,
+    XLM_ROBERTA_XL,
 )
 for _architecture in _KNOWN:
     register_architecture(_architecture)

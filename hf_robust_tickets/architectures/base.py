@@ -51,6 +51,10 @@ class UnitGroup:
     unit_size: tuple[str, ...] = ()
     scaled: tuple[str, ...] = ()
     select: tuple[str, ...] = ()
+    block: str = ""
+    norm_inside: str = ""
+    norm_before: str = ""
+    norm_before_if: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,12 @@ class Architecture:
                 raise ConfigurationError(
                     f"architecture {self.name!r}: {kind}.output is {group.output!r}, "
                     f"so {kind}.cuts must contain Cut({group.output!r}, 'in')"
+                )
+            inside = group.output.removeprefix(f"{group.block}.")
+            if group.block and inside != group.output and "." in inside:
+                raise ConfigurationError(
+                    f"architecture {self.name!r}: {kind}.output is {group.output!r}, deep inside {kind}.block: "
+                    f"expected a block that has it as {inside.rpartition('.')[2]!r}, or one that ends before it"
                 )
 
     def layers(self, model: nn.Module) -> list[nn.Module]:
@@ -143,7 +153,14 @@ def in_features(projection: nn.Module) -> int:
 
 
 def separate_heads(
-    attention: str, q: str, k: str, v: str, output: str, size: str, scaled: tuple[str, ...] = ()
+    attention: str,
+    q: str,
+    k: str,
+    v: str,
+    output: str,
+    size: str,
+    scaled: tuple[str, ...] = (),
+    norm_before: str = "",
 ) -> UnitGroup:
     """Heads with one projection each for query, key and value, which are the most common.
 
@@ -155,6 +172,7 @@ def separate_heads(
         output: Path of the output projection from the layer.
         size: Name of its attribute that holds the size of one head.
         scaled: Names of its attributes that are proportional to the number of heads.
+        norm_before: Path, from the layer, of the normalisation that the attention alone reads, if there is one.
     """
     inputs = tuple(Cut(f"{attention}.{name}") for name in (q, k, v))
     return UnitGroup(
@@ -162,17 +180,25 @@ def separate_heads(
         cuts=(*inputs, Cut(output, "in")),
         unit_size=(f"{attention}.{size}",),
         scaled=tuple(f"{attention}.{name}" for name in scaled),
+        block=attention,
+        norm_before=norm_before,
     )
 
 
-def plain_neurons(up: str, down: str) -> UnitGroup:
-    """Neurons between an up and a down projection, each given by its path from the layer."""
-    return UnitGroup(output=down, cuts=(Cut(up), Cut(down, "in")))
+def plain_neurons(up: str, down: str, norm_before: str = "") -> UnitGroup:
+    """Neurons between an up and a down projection, each given by its path from the layer.
+
+    Args:
+        up: Path of the up projection.
+        down: Path of the down projection.
+        norm_before: Path of the normalisation that the feed-forward alone reads, if there is one.
+    """
+    return UnitGroup(output=down, cuts=(Cut(up), Cut(down, "in")), norm_before=norm_before)
 
 
-def gated_neurons(gate: str, up: str, down: str) -> UnitGroup:
-    """Neurons with a separate gate projection (SwiGLU and its kin), each given by its path from the layer."""
-    return UnitGroup(output=down, cuts=(Cut(gate), Cut(up), Cut(down, "in")))
+def gated_neurons(gate: str, up: str, down: str, norm_before: str = "") -> UnitGroup:
+    """Neurons with a separate gate projection (SwiGLU and its kin), as `plain_neurons` otherwise."""
+    return UnitGroup(output=down, cuts=(Cut(gate), Cut(up), Cut(down, "in")), norm_before=norm_before)
 
 
 def _count_units(layer: nn.Module, group: UnitGroup) -> int:
@@ -185,7 +211,10 @@ def _count_units(layer: nn.Module, group: UnitGroup) -> int:
 def _child(module: nn.Module, name: str, path: str) -> nn.Module:
     child = getattr(module, name, None)
     if child is None:
-        raise TicketError(f"expected the layers at {path!r}, but {type(module).__name__} has no {name!r}")
+        raise TicketError(
+            f"expected the layers at {path!r}, but {type(module).__name__} has no {name!r}: "
+            "unwrap the model (of a PEFT model: get_base_model()), or correct the architecture's description"
+        )
     return child
 
 

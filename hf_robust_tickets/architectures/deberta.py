@@ -20,6 +20,7 @@ DEBERTA = Architecture(
         ),
         unit_size=("attention.self.attention_head_size",),
         scaled=("attention.self.num_attention_heads", "attention.self.all_head_size"),
+        block="attention.self",
     ),
     neurons=plain_neurons(up="intermediate.dense", down="output.dense"),
     unsupported=(("talking_head", "every head then depends on all others"),),

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from .base import Architecture, plain_neurons, separate_heads
+from dataclasses import replace
+
+from .base import Architecture
+from .vit import VIT
 
 DINOV2 = Architecture(
     name="dinov2",
     model_types=("dinov2",),
     layer_path="encoder.layer.*",
-    heads=separate_heads(
-        attention="attention",
-        q="q_proj",
-        k="k_proj",
-        v="v_proj",
-        output="attention.o_proj",
-        size="head_dim",
-        scaled=("num_attention_heads",),
-    ),
-    neurons=plain_neurons(up="mlp.fc1", down="mlp.fc2"),
+    heads=replace(VIT.heads, norm_before="norm1"),
+    neurons=replace(VIT.neurons, norm_before="norm2"),
     unsupported=(("use_swiglu_ffn", "its gated feed-forward has other module paths"),),
 )

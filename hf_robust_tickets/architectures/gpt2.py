@@ -13,6 +13,8 @@ GPT2 = Architecture(
         cuts=(Cut("attn.c_attn", blocks=3), Cut("attn.c_proj", "in")),
         unit_size=("attn.head_dim",),
         scaled=("attn.num_heads", "attn.split_size"),
+        block="attn",
+        norm_before="ln_1",
     ),
-    neurons=plain_neurons(up="mlp.c_fc", down="mlp.c_proj"),
+    neurons=plain_neurons(up="mlp.c_fc", down="mlp.c_proj", norm_before="ln_2"),
 )

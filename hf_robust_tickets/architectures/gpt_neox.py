@@ -12,6 +12,8 @@ GPT_NEOX = Architecture(
         output="attention.dense",
         cuts=(Cut("attention.query_key_value"), Cut("attention.dense", "in")),
         unit_size=("attention.head_size",),
+        block="attention",
+        norm_before="input_layernorm",
     ),
-    neurons=plain_neurons(up="mlp.dense_h_to_4h", down="mlp.dense_4h_to_h"),
+    neurons=plain_neurons(up="mlp.dense_h_to_4h", down="mlp.dense_4h_to_h", norm_before="post_attention_layernorm"),
 )

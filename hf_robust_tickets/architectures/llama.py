@@ -13,7 +13,6 @@ LLAMA = Architecture(
     model_types=(
         "eurobert",
         "gemma",
-        "gemma2",
         "granite",
         "llama",
         "ministral",
@@ -33,6 +32,10 @@ LLAMA = Architecture(
             Cut("self_attn.o_proj", "in"),
         ),
         unit_size=("self_attn.head_dim", "self_attn.num_key_value_groups"),
+        block="self_attn",
+        norm_before="input_layernorm",
     ),
-    neurons=gated_neurons(gate="mlp.gate_proj", up="mlp.up_proj", down="mlp.down_proj"),
+    neurons=gated_neurons(
+        gate="mlp.gate_proj", up="mlp.up_proj", down="mlp.down_proj", norm_before="post_attention_layernorm"
+    ),
 )

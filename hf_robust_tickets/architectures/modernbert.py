@@ -12,6 +12,8 @@ MODERNBERT = Architecture(
         output="attn.Wo",
         cuts=(Cut("attn.Wqkv", blocks=3), Cut("attn.Wo", "in")),
         unit_size=("attn.head_dim",),
+        block="attn",
+        norm_before="attn_norm",
     ),
-    neurons=UnitGroup(output="mlp.Wo", cuts=(Cut("mlp.Wi", blocks=2), Cut("mlp.Wo", "in"))),
+    neurons=UnitGroup(output="mlp.Wo", cuts=(Cut("mlp.Wi", blocks=2), Cut("mlp.Wo", "in")), norm_before="mlp_norm"),
 )

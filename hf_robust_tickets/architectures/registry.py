@@ -52,6 +52,11 @@ def get_architecture(model: Any) -> Architecture:
     """
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
+    if model_type not in _BY_MODEL_TYPE and getattr(config, "is_encoder_decoder", False):
+        raise UnknownArchitectureError(
+            f"expected an encoder or a decoder, got encoder-decoder model {model_type!r} ({type(model).__name__}): "
+            "no description covers cross-attention; take an encoder such as bert or a decoder such as llama"
+        )
     if model_type not in _BY_MODEL_TYPE:
         raise UnknownArchitectureError(
             f"expected a model whose config.model_type is one of {', '.join(known_model_types())}; got {model_type!r} "

@@ -16,6 +16,7 @@ VIT = Architecture(
         output="attention.o_proj",
         size="head_dim",
         scaled=("num_attention_heads",),
+        norm_before="layernorm_before",
     ),
-    neurons=plain_neurons(up="mlp.fc1", down="mlp.fc2"),
+    neurons=plain_neurons(up="mlp.fc1", down="mlp.fc2", norm_before="layernorm_after"),
 )

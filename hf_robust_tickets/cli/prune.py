@@ -23,6 +23,9 @@ class PruneOptions:
     head_scope: str | None = field(default=None, metadata={"help": "Of the random ticket: global or layer."})
     neuron_scope: str | None = field(default=None, metadata={"help": "Of the random ticket: global or layer."})
     round_to: int | None = field(default=None, metadata={"help": "Of the random ticket: multiple of neurons."})
+    keep_one: bool | None = field(
+        default=None, metadata={"help": "Of the random ticket: leave every layer a head and a neuron; default True."}
+    )
     seed: int | None = field(default=None, metadata={"help": "Of the random ticket; default 0."})
 
 
@@ -31,7 +34,7 @@ def run(argv: list[str]) -> None:
     model_options, options = parse("prune", (ModelOptions, PruneOptions), argv)
     if (options.ticket is None) == (not options.random):
         raise ConfigurationError("say what to cut: --ticket path/to/ticket.safetensors, or --random True")
-    names = ("head_sparsity", "neuron_sparsity", "head_scope", "neuron_scope", "round_to", "seed")
+    names = ("head_sparsity", "neuron_sparsity", "head_scope", "neuron_scope", "round_to", "keep_one", "seed")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if given and not options.random:
         raise ConfigurationError(f"{', '.join(given)} speak of a random ticket: leave them out, or pass --random True")

@@ -77,14 +77,15 @@ def _checked(dense: tuple[Sequence[int], Sequence[int]], shape: tuple[list[int],
 
 
 def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f} %"
+    return f"{100 * part / max(whole, 1):.0f} %"
 
 
 def _draw_heads(axes: Axes, heads: list[list[bool]], dense: Sequence[int], size: float) -> None:
     widest = max(dense)
     kept = [(j, i) for i, mask in enumerate(heads) for j, keep in enumerate(mask) if keep]
     gone = [(j, i) for i, mask in enumerate(heads) for j in range(dense[i]) if j >= len(mask) or not mask[j]]
-    axes.scatter(*zip(*kept), s=size, color=canvas.HEADS, linewidths=0)
+    if kept:
+        axes.scatter(*zip(*kept), s=size, color=canvas.HEADS, linewidths=0)
     if gone:
         axes.scatter(*zip(*gone), s=0.7 * size, facecolors=canvas.PAPER, edgecolors="#b9c1cc", linewidths=0.9)
     every = 1 if widest <= 16 else 4

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ._distance_plots import plot_distance_matrix, plot_distances
 from ._result_plots import plot_accuracy, plot_cost
+from ._speed_plot import plot_speed
 from ._ticket_plot import plot_ticket
 
-__all__ = ["plot_accuracy", "plot_cost", "plot_distance_matrix", "plot_distances", "plot_ticket"]
+__all__ = ["plot_accuracy", "plot_cost", "plot_distance_matrix", "plot_distances", "plot_speed", "plot_ticket"]

@@ -35,4 +35,4 @@ def mask_distance(a: RobustTicket, b: RobustTicket) -> MaskDistance:
 
 
 def _fraction(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> float:
-    return sum(int((x != y).sum()) for x, y in zip(a, b)) / sum(len(x) for x in a)
+    return sum(int((x != y).sum()) for x, y in zip(a, b)) / (sum(len(x) for x in a) or 1)

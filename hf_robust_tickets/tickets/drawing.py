@@ -24,6 +24,7 @@ def draw_ticket(
     head_scope: str = "global",
     neuron_scope: str = "global",
     round_to: int = 1,
+    keep_one: bool = True,
 ) -> RobustTicket:
     """Keeps the heads and neurons whose coefficients are largest in magnitude (EarlyRobust, section 3.3).
 
@@ -35,10 +36,13 @@ def draw_ticket(
         neuron_scope: The same for neurons.
         round_to: Every layer keeps a multiple of this many neurons: its count is rounded up, by giving back the best
             of those removed, but never above the neurons it has. Heads are not rounded.
+        keep_one: Whether a layer left without heads, or without neurons, gets its best one back; otherwise pruning
+            removes that attention or feed-forward block as a whole.
 
     Returns:
         The ticket. Globally, exactly `floor(sparsity * total)` entries go, smallest first and the earlier one on a
-        tie; then each layer left empty gets its best entry back. Per layer, `floor(sparsity * width)` go.
+        tie; then, with `keep_one`, each layer left empty gets its best entry back. Per layer, `floor(sparsity *
+        width)` go.
 
     Raises:
         SparsityError: If a sparsity is outside [0, 1).
@@ -46,8 +50,8 @@ def draw_ticket(
         TicketError: If a coefficient is not finite.
     """
     return RobustTicket(
-        heads=select(magnitude_scores(gates.heads), head_sparsity, head_scope),
-        neurons=select(magnitude_scores(gates.neurons), neuron_sparsity, neuron_scope, round_to),
+        heads=select(magnitude_scores(gates.heads), head_sparsity, head_scope, keep_one=keep_one),
+        neurons=select(magnitude_scores(gates.neurons), neuron_sparsity, neuron_scope, round_to, keep_one),
     )
 
 
@@ -59,6 +63,7 @@ def random_ticket(
     neuron_scope: str = "global",
     seed: int = 0,
     round_to: int = 1,
+    keep_one: bool = True,
 ) -> RobustTicket:
     """The control: a ticket of the same size with random entries.
 
@@ -70,19 +75,24 @@ def random_ticket(
         neuron_scope: See above.
         seed: Equal seeds give equal tickets; the global generators are not touched.
         round_to: See above.
+        keep_one: See above.
     """
     architecture = get_architecture(model)
     generator = torch.Generator(device="cpu").manual_seed(seed)
     head_scores = random_scores(architecture.num_heads(model), generator)
     neuron_scores = random_scores(architecture.num_neurons(model), generator)
     return RobustTicket(
-        heads=select(head_scores, head_sparsity, head_scope),
-        neurons=select(neuron_scores, neuron_sparsity, neuron_scope, round_to),
+        heads=select(head_scores, head_sparsity, head_scope, keep_one=keep_one),
+        neurons=select(neuron_scores, neuron_sparsity, neuron_scope, round_to, keep_one),
     )
 
 
 def select(
-    scores: Sequence[torch.Tensor], sparsity: float, scope: str = "global", round_to: int = 1
+    scores: Sequence[torch.Tensor],
+    sparsity: float,
+    scope: str = "global",
+    round_to: int = 1,
+    keep_one: bool = True,
 ) -> list[torch.Tensor]:
     """Boolean masks, one per layer, that keep the highest scores; the rules are those of `draw_ticket`.
 
@@ -101,7 +111,7 @@ def select(
         masks = [mask.clone() for mask in flat.split([len(score) for score in scores])]
     else:
         masks = [_keep_highest(score, sparsity) for score in scores]
-    return [_round_up(mask, score, round_to) for mask, score in zip(masks, scores)]
+    return [_round_up(mask, score, round_to, int(keep_one)) for mask, score in zip(masks, scores)]
 
 
 def _keep_highest(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
@@ -118,10 +128,10 @@ def _removed(sparsity: float, total: int) -> int:
     return math.floor(sparsity * total)
 
 
-def _round_up(mask: torch.Tensor, scores: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Gives back the best removed entries until at least one, and a multiple of `multiple` where possible, is kept."""
+def _round_up(mask: torch.Tensor, scores: torch.Tensor, multiple: int, least: int) -> torch.Tensor:
+    """Gives back the best removed entries until `least`, and a multiple of `multiple` where possible, are kept."""
     kept = int(mask.sum())
-    wanted = min(math.ceil(max(kept, 1) / multiple) * multiple, len(mask))
+    wanted = min(math.ceil(max(kept, least) / multiple) * multiple, len(mask))
     # Kept entries first, then removed ones by score; the later one on a tie, since the earlier one goes first.
     order = torch.where(mask, torch.inf, scores).flip(0).argsort(descending=True, stable=True)
     rounded = torch.zeros_like(mask)

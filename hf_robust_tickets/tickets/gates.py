@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from .._sharding import whole
 from ..architectures import get_architecture
 from ..errors import TicketError
 from .modeling_robust_ticket import count_units
@@ -29,8 +30,9 @@ class Gates:
     """The coefficients of a model.
 
     Args:
-        heads: One parameter per layer, shape `(heads of that layer,)`.
-        neurons: One parameter per layer, shape `(neurons of that layer,)`.
+        heads: One parameter per layer, shape `(heads of that layer,)`; one of shape `(0,)`, which is no parameter of
+            the model, where a layer has none left.
+        neurons: One parameter per layer, shape `(neurons of that layer,)`, likewise.
     """
 
     heads: list[nn.Parameter]
@@ -38,7 +40,7 @@ class Gates:
 
     def parameters(self) -> list[nn.Parameter]:
         """All coefficients, heads first; their own parameter group in the optimiser."""
-        return [*self.heads, *self.neurons]
+        return [gate for gate in (*self.heads, *self.neurons) if gate.numel()]
 
     def l1(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum of |c| over all heads and over all neurons: two scalars that carry gradients."""
@@ -51,14 +53,15 @@ def attach_gates(model: nn.Module) -> Gates:
     The coefficients are float32 whatever the model's dtype: steps of 1e-5 on values near one are lost in bfloat16.
 
     Args:
-        model: A `transformers` model of a known family; it may be pruned already.
+        model: A `transformers` model of a known family; it may be pruned already, and it may have adapters (PEFT; pass
+            `peft_model.get_base_model()`), whose update is then gated with the weight.
 
     Returns:
         A handle on the new parameters.
 
     Raises:
         UnknownArchitectureError: If the family is unknown.
-        TicketError: If the model has gates already.
+        TicketError: If the model has gates already has neither heads nor neurons left, or has quantised layers.
     """
     architecture = get_architecture(model)
     if _gated(model):
@@ -68,10 +71,21 @@ def attach_gates(model: nn.Module) -> Gates:
     for kind in ("heads", "neurons"):
         projections = getattr(architecture, f"{kind[:-1]}_outputs")(model)
         for layer, projection in zip(architecture.layers(model), projections):
-            ones = torch.ones(count_units(layer, layout[kind]), dtype=torch.float32, device=projection.weight.device)
+            units = count_units(layer, layout[kind])
+            if not units:  # this block was removed
+                continue
+            if not isinstance(projection.weight, torch.Tensor):
+                detach_gates(model)
+                raise TicketError(
+                    f"expected projections with weights, got {_kind(projection)}: search before quantising"
+                )
+            ones = torch.ones(units, dtype=torch.float32, device=projection.weight.device)
             projection.register_parameter(GATE_NAME, nn.Parameter(ones))
             projection.register_forward_pre_hook(_apply_gate)
-    return get_gates(model)
+    gates = get_gates(model)
+    if gates is None:
+        raise TicketError("expected a model with heads or neurons to gate, got one that has lost all of them")
+    return gates
 
 
 def get_gates(model: nn.Module) -> Gates | None:
@@ -84,8 +98,8 @@ def get_gates(model: nn.Module) -> Gates | None:
         return None
     architecture = get_architecture(model)
     return Gates(
-        heads=[getattr(projection, GATE_NAME) for projection in architecture.head_outputs(model)],
-        neurons=[getattr(projection, GATE_NAME) for projection in architecture.neuron_outputs(model)],
+        heads=[_gate(projection) for projection in architecture.head_outputs(model)],
+        neurons=[_gate(projection) for projection in architecture.neuron_outputs(model)],
     )
 
 
@@ -99,8 +113,18 @@ def detach_gates(model: nn.Module, fold: bool = False) -> nn.Module:
 
     Returns:
         The model.
+
+    Raises:
+        TicketError: If gates are to be folded into something other than a plain linear layer, e.g. an adapter.
     """
-    for projection in _gated(model):
+    gated = _gated(model)
+    for projection in gated if fold else ():
+        if type(projection) not in (nn.Linear, Conv1D):
+            raise TicketError(
+                f"expected plain linear layers to fold gates into, got {_kind(projection)}: "
+                "detach the gates without fold, or merge the adapters before attaching"
+            )
+    for projection in gated:
         if fold:
             _fold_gate(projection)
         delattr(projection, GATE_NAME)
@@ -118,6 +142,15 @@ def _fold_gate(projection: nn.Module) -> None:
         weight.mul_(scale[:, None] if isinstance(projection, Conv1D) else scale)
 
 
+def _kind(module: nn.Module) -> str:
+    return f"{type(module).__module__}.{type(module).__name__}"
+
+
+def _gate(projection: nn.Module) -> nn.Parameter:
+    gate = getattr(projection, GATE_NAME, None)
+    return nn.Parameter(torch.ones(0, dtype=torch.float32, device="cpu")) if gate is None else gate
+
+
 def _gated(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if GATE_NAME in module._parameters]
 
@@ -132,4 +165,5 @@ def _apply_gate(projection: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[
 
 
 def _l1(gates: Sequence[nn.Parameter]) -> torch.Tensor:
-    return torch.stack([gate.abs().sum().to(gates[0].device) for gate in gates]).sum()
+    sums = [whole(gate.abs().sum()) for gate in gates if gate.numel()]
+    return torch.stack([part.to(sums[0].device) for part in sums]).sum() if sums else torch.zeros((), device="cpu")

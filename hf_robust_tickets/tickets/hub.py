@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from operator import attrgetter
 from typing import Any
 
 import torch
@@ -21,17 +20,8 @@ from transformers import AutoConfig, PreTrainedModel
 
 from ..errors import CheckpointError, ConfigurationError, TicketError
 from .gates import get_gates
-from .modeling_robust_ticket import (
-    HUB_OPTIONS,
-    check_record,
-    count_units,
-    derive,
-    drop_selection,
-    find_layers,
-    stock_class,
-    unit_features,
-    weight_dim,
-)
+from .growing import grow_units, restore_block
+from .modeling_robust_ticket import HUB_OPTIONS, check_record, derive, find_layers, stock_class
 from .pruning import is_pruned, pruned_ticket
 
 logger = logging.getLogger(__name__)
@@ -90,7 +80,7 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
     except _DAMAGE as error:
         reason = " ".join(str(error).split())[:400]
         raise CheckpointError(f"expected a whole pruned checkpoint at {path_or_repo}, got: {reason}") from error
-    _refuse_holes(model, report, path_or_repo)
+    _refuse_contradictions(model, report, path_or_repo)
     _check_ticket(model, path_or_repo)
     return (model, report) if wants_report else model
 
@@ -116,14 +106,22 @@ def export_dense(
     _require_pruned(model)
     dense = copy.deepcopy(model)
     record, ticket = dense.config.robust_ticket, pruned_ticket(dense)
-    for kind in ("heads", "neurons"):
-        for i, layer in enumerate(find_layers(dense, record["layout"]["layers"])):
-            # Without the ticket the places are unknown; any will do for the same logits.
-            keep = torch.arange(record[kind][i]) if ticket is None else getattr(ticket, kind)[i].nonzero().flatten()
-            _grow_units(layer, record["layout"][kind], keep, record["dense"][kind][i])
     dense.__class__ = type(dense)._dense_class
     dense.__dict__.pop("_ticket_bytes", None)
     del dense.config.robust_ticket, dense.config.auto_map
+    # Blocks that were removed come back from a model that still has them.
+    removed = 0 in (*record["heads"], *record["neurons"])
+    whole = type(dense)(dense.config).to(dense.device, dense.dtype) if removed else dense
+    layers = [find_layers(each, record["layout"]["layers"]) for each in (dense, whole)]
+    for kind in ("heads", "neurons"):
+        group = record["layout"][kind]
+        for i, (layer, source) in enumerate(zip(*layers)):
+            if not record[kind][i]:
+                restore_block(layer, source, group)
+                continue
+            # Without the ticket the places are unknown; any will do for the same logits.
+            keep = torch.arange(record[kind][i]) if ticket is None else getattr(ticket, kind)[i].nonzero().flatten()
+            grow_units(layer, group, keep, record["dense"][kind][i])
     if path is not None:
         dense.save_pretrained(path)
         if tokenizer is not None:
@@ -160,12 +158,18 @@ def _class_for(config: Any, auto_class: Any) -> type:
     return stock_class(config, mapping, (config.architectures or [None])[0])
 
 
-def _refuse_holes(model: PreTrainedModel, report: dict[str, Any], source: Any) -> None:
-    """A new head may start from random weights; a layer may not."""
+def _refuse_contradictions(model: PreTrainedModel, report: dict[str, Any], source: Any) -> None:
+    """A new head may start from random weights; a layer may not, nor may it leave weights of the file unused."""
     names = {module: name for name, module in model.named_modules()}
-    layers = [names[layer] + "." for layer in find_layers(model, model.config.robust_ticket["layout"]["layers"])]
+    layers = [f".{names[layer]}." for layer in find_layers(model, model.config.robust_ticket["layout"]["layers"])]
+    unused = sorted(key for key in report["unexpected_keys"] if any(layer in f".{key}" for layer in layers))
+    if unused:
+        raise CheckpointError(
+            f"expected weights at {source} for the blocks alone that the configuration keeps, got {unused[0]} and "
+            f"{len(unused) - 1} others: the configuration or the weights were altered"
+        )
     absent = [*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])]
-    holes = sorted(key for key in absent if key.startswith(tuple(layers)))
+    holes = sorted(key for key in absent if any(layer in f".{key}" for layer in layers))
     if holes:
         raise CheckpointError(
             f"expected weights for every layer at {source}, got none that fit {holes[0]} and {len(holes) - 1} others: "
@@ -182,45 +186,8 @@ def _check_ticket(model: PreTrainedModel, source: Any) -> None:
             f"expected the ticket {record['fingerprint']} that the configuration at {source} names, "
             f"got {ticket.fingerprint()}: the two files belong to different checkpoints"
         )
-
-
-def _grow_units(layer: nn.Module, group: dict[str, Any], keep: torch.Tensor, dense: int) -> None:
-    """The inverse of `cut_units`, with zeros."""
-    units = count_units(layer, group)
-    for cut in group["cuts"]:
-        parent_path, _, name = cut["path"].rpartition(".")
-        parent = attrgetter(parent_path)(layer) if parent_path else layer
-        target = getattr(parent, name, None)
-        if target is None and cut["optional"]:
-            continue
-        if isinstance(target, nn.Parameter):
-            length = len(target) // units * dense
-            setattr(parent, name, _spread(target, 0, unit_features(keep, dense, length, cut["blocks"]), length))
-        else:
-            _grow_linear(target, keep, units, dense, cut)
-    for path in group["scaled"]:
-        parent_path, _, name = path.rpartition(".")
-        parent = attrgetter(parent_path)(layer) if parent_path else layer
-        setattr(parent, name, getattr(parent, name) * dense // units)
-    if group["select"]:
-        drop_selection(attrgetter(group["select"][0])(layer))
-
-
-def _grow_linear(module: nn.Module, keep: torch.Tensor, units: int, dense: int, cut: dict[str, Any]) -> None:
-    side, dim = cut["side"], weight_dim(module, cut["side"])
-    length = module.weight.shape[dim] // units * dense
-    index = unit_features(keep, dense, length, cut["blocks"])
-    module.weight = _spread(module.weight, dim, index, length)
-    if side == "out" and module.bias is not None:
-        module.bias = _spread(module.bias, 0, index, length)
-    transposed = hasattr(module, "nx")
-    setattr(module, {"out": "nf", "in": "nx"}[side] if transposed else f"{side}_features", length)
-
-
-def _spread(parameter: nn.Parameter, dim: int, index: torch.Tensor, length: int) -> nn.Parameter:
-    shape = list(parameter.shape)
-    shape[dim] = length
-    zeros = torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
-    return nn.Parameter(
-        zeros.index_copy_(dim, index.to(parameter.device), parameter.detach()), requires_grad=parameter.requires_grad
-    )
+    elif (ticket.head_counts, ticket.neuron_counts) != (record["heads"], record["neurons"]):
+        raise CheckpointError(
+            f"expected the widths of the ticket at {source}, {ticket.head_counts} heads and {ticket.neuron_counts} "
+            f"neurons, got a configuration with {record['heads']} and {record['neurons']}: it was altered"
+        )

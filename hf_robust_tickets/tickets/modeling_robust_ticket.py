@@ -2,7 +2,8 @@
 
 `config.robust_ticket` holds the number of heads and neurons that each layer kept, and the module paths at which they
 are found. A class derived from the stock one builds the stock model and then shrinks its layers to these widths, so
-that the stock `from_pretrained` finds tensors of the right shapes. The modelling code itself stays the stock one.
+that the stock `from_pretrained` finds tensors of the right shapes. The modelling code itself stays the stock one. A
+layer that kept no head, or no neuron, skips that block: what the block still adds is the bias of its last projection.
 """
 
 from __future__ import annotations
@@ -54,15 +55,10 @@ def weight_dim(module: nn.Module, side: str) -> int:
 
 
 def shrink_linear(module: nn.Module, index: torch.Tensor, side: str = "out") -> nn.Module:
-    """Keeps some output or input features of a `nn.Linear` or `Conv1D`, in place.
+    """Keeps the output or input features in `index` (int64) of a `nn.Linear` or `Conv1D`, in place.
 
-    Args:
-        module: The layer. It stays the same object, so its hooks stay too; its parameters become new objects.
-        index: Features to keep, in their new order, shape `(kept,)`, dtype int64.
-        side: `"out"` or `"in"`.
-
-    Returns:
-        The module. Device (the meta device included), dtype and `requires_grad` are kept.
+    The module stays the same object, so its hooks stay too; its parameters become new objects on the same device (the
+    meta device included), of the same dtype and `requires_grad`.
     """
     module.weight = _select(module.weight, weight_dim(module, side), index)
     if side == "out" and module.bias is not None:
@@ -72,19 +68,28 @@ def shrink_linear(module: nn.Module, index: torch.Tensor, side: str = "out") -> 
     return module
 
 
+def find_parent(layer: nn.Module, path: str) -> tuple[nn.Module, str]:
+    """The module that holds what is at `path` from the layer, and its name there."""
+    parent_path, _, name = path.rpartition(".")
+    return (attrgetter(parent_path)(layer) if parent_path else layer), name
+
+
 def cut_units(layer: nn.Module, group: dict[str, Any], keep: torch.Tensor, selected: list[int] | None = None) -> None:
     """Removes all heads, or neurons, of a layer but those in `keep`, in place.
 
     Args:
         layer: The transformer block.
         group: What is coupled to the units, as in `config.robust_ticket["layout"]`.
-        keep: Indices of the units to keep among those present, shape `(kept,)`, dtype int64.
+        keep: Indices of the units to keep among those present, shape `(kept,)`, dtype int64; none: see `skip_block`.
         selected: Their indices in the dense layer, where the group selects from a tensor shared by all layers.
     """
     units = count_units(layer, group)
+    if group["select"]:
+        _select_argument(attrgetter(group["select"][0])(layer), group["select"][1], selected)
+    if units == 0 or len(keep) == 0:
+        return skip_block(layer, group) if units else None
     for cut in group["cuts"]:
-        parent_path, _, name = cut["path"].rpartition(".")
-        parent = attrgetter(parent_path)(layer) if parent_path else layer
+        parent, name = find_parent(layer, cut["path"])
         target = getattr(parent, name, None)
         if target is None and cut["optional"]:
             continue
@@ -94,18 +99,77 @@ def cut_units(layer: nn.Module, group: dict[str, Any], keep: torch.Tensor, selec
             length = target.weight.shape[weight_dim(target, cut["side"])]
             shrink_linear(target, unit_features(keep, units, length, cut["blocks"]), cut["side"])
     for path in group["scaled"]:
-        parent_path, _, name = path.rpartition(".")
-        parent = attrgetter(parent_path)(layer) if parent_path else layer
+        parent, name = find_parent(layer, path)
         setattr(parent, name, getattr(parent, name) * len(keep) // units)
-    if group["select"]:
-        _select_argument(attrgetter(group["select"][0])(layer), group["select"][1], selected)
+
+
+def skip_block(layer: nn.Module, group: dict[str, Any]) -> None:
+    """Removes the attention, or the feed-forward, of a layer, in place: its weights and its computation.
+
+    The residual stays, and so does the bias of the output projection, which the block adds whatever its input.
+    """
+    for cut in group["cuts"]:
+        target = getattr(*find_parent(layer, cut["path"]), None)
+        if cut["path"] == group["output"]:
+            _become(target, _Constant, keep=("bias",)).in_features = 0
+        elif isinstance(target, nn.Module) and not group.get("block"):
+            _become(target, _Constant).out_features = 0
+    if norm_goes_too(layer, group):
+        _become(attrgetter(group["norm_before"])(layer), nn.Identity)
+    if group.get("block"):
+        block = attrgetter(group["block"])(layer)
+        inside = [group[key].removeprefix(group["block"] + ".") for key in ("output", "norm_inside")]
+        inside = [name if name in block._modules else None for name in inside]
+        _become(block, derive(type(block), _SkippedBlock), keep=inside).robust_ticket_inside = inside
+
+
+def norm_goes_too(layer: nn.Module, group: dict[str, Any]) -> bool:
+    """Whether a layer has a normalisation that nothing but this block reads."""
+    condition = group.get("norm_before_if")
+    return bool(group.get("norm_before")) and (not condition or bool(attrgetter(condition)(layer)))
+
+
+def _become(module: nn.Module, kind: type, keep: Any = ()) -> nn.Module:
+    """Makes a module one of another class that has only those of its parts that are in `keep`."""
+    module.__class__ = kind
+    for parts in (module._parameters, module._buffers, module._modules):
+        parts.update({name: None for name in parts if name not in keep})
+    return module
+
+
+class _Constant(nn.Module):
+    # What is left of a projection without inputs: its bias, or zeros; of one without outputs: nothing. The bias is
+    # copied since a view of a parameter claims to need a gradient even where none is recorded.
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        size = self.out_features if hasattr(self, "out_features") else self.nf
+        return (x.new_zeros(1) if self.bias is None else self.bias.clone()).expand(*x.shape[:-1], size)
+
+
+class _Derived:
+    def __reduce_ex__(self, protocol: Any) -> tuple:
+        # The class is derived at run time, so pickle is told how to derive it again.
+        return _empty, type(self).__bases__, self.__getstate__()
+
+
+class _SkippedBlock(_Derived):
+    # An attention module without heads: it keeps its class, by which transformers finds it, and computes nothing.
+    def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, Any]:
+        batch, length = hidden_states.shape[:2]
+        result = hidden_states.new_empty(batch, length, 0)
+        output, norm = self.robust_ticket_inside
+        result = result if output is None else getattr(self, output)(result)
+        result = result if norm is None else getattr(self, norm)(hidden_states + result)
+        for cache in (*args, *kwargs.values()):
+            if isinstance(cache, transformers.Cache):  # that of the first layer tells how many tokens there were
+                cache.update(*[hidden_states.new_zeros(batch, 1, length, 1)] * 2, self.layer_idx)
+        implementation = getattr(getattr(self, "config", None), "_attn_implementation", "eager")
+        return result, hidden_states.new_empty(batch, 0, length, length) if implementation == "eager" else None
 
 
 def shrink_to_widths(model: nn.Module, record: dict[str, Any]) -> nn.Module:
     """Shrinks a freshly built dense model to the widths of a record (`config.robust_ticket`), in place.
 
-    Raises:
-        ValueError: If the record is malformed or contradicts the model.
+    Raises ValueError if the record is malformed or contradicts the model.
     """
     check_record(record)
     layers = find_layers(model, record["layout"]["layers"])
@@ -135,8 +199,8 @@ def check_record(record: Any) -> None:
     if missing:
         raise ValueError(f"expected {missing} in config.robust_ticket, which lacks it: the configuration was altered")
     for widths in (record["heads"], record["neurons"]):
-        if not isinstance(widths, list) or any(type(w) is not int or w < 1 for w in widths):
-            raise ValueError(f"expected a list of positive widths per layer in config.robust_ticket, got {widths!r}")
+        if not isinstance(widths, list) or any(type(w) is not int or w < 0 for w in widths):
+            raise ValueError(f"expected a list of widths per layer in config.robust_ticket, got {widths!r}")
 
 
 def auto_map(config: Any, model_class: str) -> dict[str, str]:
@@ -156,10 +220,9 @@ def stock_class(config: Any, mapping: Any, model_class: str | None) -> type:
     return next((stock for stock in known if stock.__name__ == model_class), known[0])
 
 
-class PrunedModel:
+class PrunedModel(_Derived):
     """What a pruned model adds to its stock class: it builds itself at its widths, and saves what reopens it."""
 
-    _dense_class: type
     _ticket_bytes: bytes | None = None
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
@@ -174,13 +237,9 @@ class PrunedModel:
         if pretrained_model_name_or_path is not None:
             options = {key: kwargs[key] for key in HUB_OPTIONS if kwargs.get(key) is not None}
             # The ticket is provenance: the weights open without it.
-            file = cached_file(
-                pretrained_model_name_or_path,
-                TICKET_FILE,
-                _raise_exceptions_for_missing_entries=False,
-                _raise_exceptions_for_connection_errors=False,
-                **options,
-            )
+            absent = ("_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors")
+            options |= dict.fromkeys(absent, False)
+            file = cached_file(pretrained_model_name_or_path, TICKET_FILE, **options)
             model = loaded[0] if isinstance(loaded, tuple) else loaded
             model._ticket_bytes = None if file is None else Path(file).read_bytes()
         return loaded
@@ -198,22 +257,17 @@ class PrunedModel:
         stamps = {name: stamp for name, stamp in files_timestamps.items() if name not in ours}
         return super()._upload_modified_files(working_dir, repo_id, stamps, **kwargs)
 
-    def __reduce_ex__(self, protocol: Any) -> tuple:
-        # The class is derived at run time, so pickle is told how to derive it again.
-        return _empty, (self._dense_class,), self.__getstate__()
+
+_DERIVED: dict[tuple[type, type], type] = {}
 
 
-_DERIVED: dict[type, type] = {}
-
-
-def derive(stock: type) -> type:
+def derive(stock: type, kind: type = PrunedModel) -> type:
     """The pruned counterpart of a stock class, under the same name: transformers finds the loss by the name."""
-    if hasattr(stock, "_dense_class"):
-        stock = stock._dense_class
-    if stock not in _DERIVED:
+    stock = getattr(stock, "_dense_class", stock)
+    if (kind, stock) not in _DERIVED:
         members = {"__module__": __name__, "__qualname__": stock.__name__, "__doc__": stock.__doc__}
-        _DERIVED[stock] = type(stock.__name__, (PrunedModel, stock), {**members, "_dense_class": stock})
-    return _DERIVED[stock]
+        _DERIVED[kind, stock] = type(stock.__name__, (kind, stock), {**members, "_dense_class": stock})
+    return _DERIVED[kind, stock]
 
 
 def write_pruned_files(model: Any, folder: Any) -> None:
@@ -237,8 +291,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _empty(stock: type) -> nn.Module:
-    return object.__new__(derive(stock))
+def _empty(kind: type, stock: type) -> nn.Module:
+    return object.__new__(derive(stock, kind))
 
 
 def _select(parameter: nn.Parameter, dim: int, index: torch.Tensor) -> nn.Parameter:
@@ -246,21 +300,14 @@ def _select(parameter: nn.Parameter, dim: int, index: torch.Tensor) -> nn.Parame
     return nn.Parameter(kept, requires_grad=parameter.requires_grad)
 
 
-def drop_selection(module: nn.Module) -> None:
-    """Lets a module see the whole shared tensor again."""
-    del module.robust_ticket_selection
-    for key, hook in list(module._forward_pre_hooks.items()):
-        if hook is _pass_selected:
-            del module._forward_pre_hooks[key], module._forward_pre_hooks_with_kwargs[key]
-
-
 def _select_argument(module: nn.Module, keyword: str, selected: list[int] | None) -> None:
     if not hasattr(module, "robust_ticket_selection"):
-        module.register_forward_pre_hook(_pass_selected, with_kwargs=True)
+        module.register_forward_pre_hook(pass_selected, with_kwargs=True)
     module.robust_ticket_selection = (keyword, list(selected))
 
 
-def _pass_selected(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+def pass_selected(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """The hook that shows a module the kept units of a tensor that all layers share."""
     keyword, selected = module.robust_ticket_selection
     shared = kwargs.get(keyword)
     return args, kwargs if shared is None else {**kwargs, keyword: shared[:, selected]}

@@ -26,6 +26,11 @@ def prune_(model: PreTrainedModel, ticket: RobustTicket) -> PreTrainedModel:
     checkpoint) writes what reopens the pruned model; `config.robust_ticket` records the widths. A pruned model can be
     pruned again with a ticket for what is left; the record then holds both cuts as one.
 
+    A layer that keeps no head, or no neuron, loses that block: its weights, those of a normalisation that only it
+    read, and its computation. Its residual connection stays, and so does the bias of its output projection, as a
+    constant: what the block adds when all its heads or neurons are masked. (Dropout that a family applies to it inside
+    the attention module goes too.)
+
     Args:
         model: The model, on any device, the meta device included.
         ticket: Drawn for a model of this shape.
@@ -35,7 +40,8 @@ def prune_(model: PreTrainedModel, ticket: RobustTicket) -> PreTrainedModel:
 
     Raises:
         UnknownArchitectureError: If the family is unknown.
-        TicketError: If the ticket is for another shape, or the model is gated, wrapped, quantised or sharded.
+        TicketError: If the ticket is for another shape, or the model is gated, wrapped, quantised or sharded, or has
+            adapters, or a layer loses all heads in a family whose description does not name the block.
     """
     architecture = get_architecture(model)
     refuse_unfit(model, ticket)
@@ -105,8 +111,11 @@ def refuse_unfit(model: PreTrainedModel, ticket: RobustTicket | None = None) -> 
     """
     architecture = get_architecture(model)
     if not isinstance(model, PreTrainedModel):
-        raise TicketError(f"expected a bare transformers model, got {type(model).__name__}: unwrap it before pruning")
-    if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None:
+        raise TicketError(
+            f"expected a bare transformers model, got {type(model).__name__}: unwrap it before pruning "
+            "(of a PEFT model: prune first and then add adapters, or call merge_and_unload())"
+        )
+    if _is_quantised(model):
         raise TicketError("expected a model in floating point, got a quantised one: prune it before quantising")
     if get_gates(model) is not None:
         raise TicketError("expected a model without gates, got a gated one: call detach_gates(model) before prune_")
@@ -114,14 +123,25 @@ def refuse_unfit(model: PreTrainedModel, ticket: RobustTicket | None = None) -> 
     # All of it before the first cut: a model is never left half pruned.
     for layer in architecture.layers(model):
         for group in (architecture.heads, architecture.neurons):
-            for cut in group.cuts:
-                _refuse_unfit_weight(layer, cut, count_units(layer, asdict(group)))
+            units = count_units(layer, asdict(group))
+            for cut in group.cuts if units else ():
+                _refuse_unfit_weight(layer, cut, units)
     present = {"heads": architecture.num_heads(model), "neurons": architecture.num_neurons(model)}
     if ticket is not None and ticket.shape() != present:
         raise TicketError(
             f"expected a ticket for the {len(present['heads'])} layers of this model with {present}, "
             f"got one for {len(ticket.heads)} layers with {ticket.shape()}: draw it from this model"
         )
+    if ticket is not None and 0 in ticket.head_counts and not architecture.heads.block:
+        raise TicketError(
+            f"expected a ticket that keeps a head in every layer, got none in layer {ticket.head_counts.index(0)}: "
+            f"the description of {architecture.name!r} names no heads.block to remove; draw with keep_one=True"
+        )
+
+
+def _is_quantised(model: PreTrainedModel) -> bool:
+    flags = (getattr(model, name, None) for name in ("is_quantized", "hf_quantizer", "quantization_method"))
+    return any(flags) or getattr(model.config, "quantization_config", None) is not None
 
 
 def _refuse_unfit_weight(layer: nn.Module, cut: Cut, units: int) -> None:
@@ -130,7 +150,7 @@ def _refuse_unfit_weight(layer: nn.Module, cut: Cut, units: int) -> None:
         return
     if type(target) not in (nn.Linear, Conv1D, nn.Parameter):
         raise TicketError(
-            f"expected a plain linear layer at {cut.path!r}, got {type(target).__name__}: "
+            f"expected a plain linear layer at {cut.path!r}, got {type(target).__module__}.{type(target).__name__}: "
             "merge adapters and undo quantisation before pruning, or correct the architecture's description"
         )
     weight = target if isinstance(target, nn.Parameter) else target.weight

@@ -14,7 +14,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from ..errors import CheckpointError, SparsityError, TicketError
+from ..errors import CheckpointError, TicketError
 from .modeling_robust_ticket import write_atomically
 
 _FORMAT = "robust-ticket"
@@ -24,6 +24,8 @@ _FORMAT = "robust-ticket"
 class RobustTicket:
     """A structured mask: one vector of heads and one of neurons for each layer.
 
+    A layer of which nothing is kept loses that block; see `prune_`.
+
     Two tickets are equal when all their entries are; a ticket can be hashed, saved, and used as a dictionary key.
 
     Args:
@@ -32,7 +34,6 @@ class RobustTicket:
 
     Raises:
         TicketError: If the two have different depths, or an entry is no boolean vector.
-        SparsityError: If a layer is left without heads or without neurons.
 
     Example:
         >>> ticket = RobustTicket(heads=[torch.tensor([True, False])], neurons=[torch.tensor([True, True, False])])
@@ -139,7 +140,7 @@ class RobustTicket:
                 heads=[tensors[f"heads.{i}"] for i in range(depth)],
                 neurons=[tensors[f"neurons.{i}"] for i in range(depth)],
             )
-        except (TicketError, SparsityError) as error:
+        except TicketError as error:
             raise CheckpointError(f"expected a ticket in {source}, got an invalid one: {error}") from error
         expected = _metadata(content).get("fingerprint")
         if expected != ticket.fingerprint():
@@ -198,14 +199,12 @@ def _vectors(masks: Iterable[torch.Tensor | Sequence[bool]], kind: str) -> tuple
                 f"expected one boolean vector of {kind} per layer, "
                 f"got {vector.dtype} of shape {tuple(vector.shape)} in layer {i}"
             )
-        if not vector.any():
-            raise SparsityError(f"expected at least one of the {kind} kept in each layer, got none in layer {i}")
         vectors.append(vector)
     return tuple(vectors)
 
 
 def _sparsity(masks: Sequence[torch.Tensor]) -> float:
-    return 1 - sum(int(mask.sum()) for mask in masks) / sum(len(mask) for mask in masks)
+    return 1 - sum(int(mask.sum()) for mask in masks) / (sum(len(mask) for mask in masks) or 1)
 
 
 def _scatter(outer: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:

@@ -24,8 +24,9 @@ def save_adversary_state(
     }
     if tensors:
         save_file(tensors, _memory_path(folder, args))
-    if average.tensors and args.should_save:
-        save_file(average.tensors, Path(folder) / _AVERAGE)
+    averages = average.whole()
+    if averages and args.should_save:
+        save_file(averages, Path(folder) / _AVERAGE)
 
 
 def load_adversary_state(folder: str, args: TrainingArguments, average: WeightAverage) -> dict[str, Memory]:

@@ -132,6 +132,8 @@ class TicketOptions:
         ticket_patience: How many tickets in a row must resemble an earlier one for the search to stop.
         ticket_tolerance: How far they may be from it (fraction of mask entries).
         round_to: Round the number of kept neurons of a layer up to a multiple of this.
+        keep_one: Leave every layer at least one head and one neuron; otherwise a layer that keeps none loses the
+            whole attention or feed-forward block.
         rewind: Fine-tune from the weights before the search; otherwise from those after it.
         finetune_adversary: Adversary of the fine-tuning; `None` is plain fine-tuning. The `finetune_adversary_*`
             options are those of `AdversaryOptions`.
@@ -152,6 +154,7 @@ class TicketOptions:
     ticket_patience: int = field(default=5, metadata={"help": "Similar tickets in a row before the search stops."})
     ticket_tolerance: float = field(default=0.1, metadata={"help": "Largest distance between similar tickets."})
     round_to: int = field(default=1, metadata={"help": "Round kept neurons up to a multiple."})
+    keep_one: bool = field(default=True, metadata={"help": "Leave every layer a head and a neuron at least."})
     rewind: bool = field(default=True, metadata={"help": "Fine-tune from the weights before the search."})
     finetune_adversary: str | None = field(default=None, metadata={"help": "Adversary of the fine-tuning."})
     finetune_adversary_steps: int | None = field(default=None, metadata={"help": "See adversary_steps."})

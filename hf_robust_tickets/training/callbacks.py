@@ -30,6 +30,7 @@ class EarlyBirdCallback(StatefulCallback):
         patience: How many tickets in a row must resemble an earlier one.
         tolerance: How far they may be from it, as a fraction of mask entries.
         round_to: See `draw_ticket`.
+        keep_one: See `draw_ticket`.
         start_step: No ticket is drawn before this step; below 1 it is a fraction of all steps. Give it the start of
             the attack, or the search may settle before it has seen one.
 
@@ -51,6 +52,7 @@ class EarlyBirdCallback(StatefulCallback):
         patience: int = 5,
         tolerance: float = 0.1,
         round_to: int = 1,
+        keep_one: bool = True,
         start_step: float = 0,
     ) -> None:
         if interval <= 0:
@@ -61,6 +63,7 @@ class EarlyBirdCallback(StatefulCallback):
             "head_scope": head_scope,
             "neuron_scope": neuron_scope,
             "round_to": round_to,
+            "keep_one": keep_one,
         }
         self._rule = {"interval": interval, "patience": patience, "tolerance": tolerance}
         self._start_step = start_step

@@ -27,6 +27,8 @@ _JOB = "_job.json"
 _FILES = ("ticket.safetensors", "ticket.json", "search_log.json", "cost.json", "_search")
 # Options that change the fine-tuning alone: a job may be resumed with other values.
 _FINETUNING = tuple(f.name for f in fields(TicketOptions) if f.name.startswith("finetune_"))
+# Options that jobs of earlier versions do not name, with what these did.
+_LATER = {"keep_one": True}
 
 
 class JobFolder:
@@ -154,7 +156,7 @@ class JobFolder:
 
     def _refuse_other(self, found: dict[str, Any], job: dict[str, Any]) -> None:
         for key in sorted(found.keys() | job.keys()):
-            if found.get(key) != job.get(key):
+            if found.get(key, _LATER.get(key)) != job.get(key):
                 raise CheckpointError(
                     f"{self.path} belongs to another job: expected {key}={job.get(key)!r}, got {found.get(key)!r}; "
                     "use another output_dir, or the same options"

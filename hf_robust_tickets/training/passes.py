@@ -177,6 +177,7 @@ class PassesTrainer(SoundTrainer):
 
     def _delta_gradient(self, model: nn.Module, attack: Attack, num_items_in_batch: Any = None) -> Tensor:
         """Gradient of the loss with respect to delta alone: nothing reaches the weights."""
+        model = self._inside_engine(model)
         model.train()
         self._in_last_pass = False
         try:
@@ -222,8 +223,9 @@ class PassesTrainer(SoundTrainer):
     ) -> Tensor:
         adversary, device = attack.adversary, self.args.device
         bare = without_labels(inputs, self.label_names)
+        averaged = self._averaged_logits(adversary, bare)
         with attack.one_pass(device, perturbed=False):
-            loss, outputs = self._task_loss(attack, model, dict(inputs), num_items_in_batch)
+            loss, outputs = self._task_loss(attack, self._inside_engine(model), dict(inputs), num_items_in_batch)
         clean = logits_of(outputs)
         constant = [logits.detach() for logits in clean]
         for _ in range(adversary.steps):
@@ -237,31 +239,37 @@ class PassesTrainer(SoundTrainer):
         target, perturbed = constant if adversary.detach_clean else clean, logits_of(outputs)
         penalty = self._divergence(adversary, target, perturbed, bare)
         attack.readings.append(Reading(penalty.detach(), [logits.detach() for logits in perturbed]))
-        penalty = adversary.coefficient * penalty + self._proximal_term(model, adversary, clean, bare)
+        penalty = adversary.coefficient * penalty
+        if averaged:
+            penalty = penalty + adversary.proximal_coefficient * self._divergence(adversary, averaged, clean, bare)
         return loss + self._per_step(penalty, num_items_in_batch)
 
     def _virtual_ascent(self, attack: Attack, model: nn.Module, inputs: dict[str, Any], clean: list[Tensor]) -> None:
         with attack.one_pass(self.args.device, attached=False), self._defer_sync(model, True):
-            perturbed = logits_of(self._bare_pass(model, inputs))
+            perturbed = logits_of(self._bare_pass(self._inside_engine(model), inputs))
         attack.perturbation.require_delta()
         divergence = self._divergence(attack.adversary, clean, perturbed, inputs)
         attack.perturbation.grad = self._gradient(divergence, attack.perturbation.delta)
         attack.perturbation.ascend()
 
+    def _inside_engine(self, model: nn.Module) -> nn.Module:
+        """What runs a pass that a step does not end with.
+
+        DeepSpeed's engine takes every gradient through an output of its own for the backward pass of a step, and
+        reduces: such passes run on the module inside it, whose hooks gather the weights of ZeRO-3 as well.
+        """
+        return self.accelerator.unwrap_model(model) if self.is_deepspeed_enabled else model
+
     def _bare_pass(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
         self.cost_callback.passes += 1
         return model(**inputs)
 
-    def _proximal_term(
-        self, model: nn.Module, adversary: Regularizer, clean: list[Tensor], inputs: dict[str, Any]
-    ) -> Tensor | float:
-        """SMART's pull towards the moving average of the weights; 0 for other methods."""
-        coefficient = getattr(adversary, "proximal_coefficient", 0.0)
-        if coefficient == 0:
-            return 0.0
+    def _averaged_logits(self, adversary: Regularizer, inputs: dict[str, Any]) -> list[Tensor]:
+        """For SMART's pull towards the moving average of the weights, the output with these; nothing for others."""
+        if not getattr(adversary, "proximal_coefficient", 0.0):
+            return []
         whole = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        averaged = logits_of(self.weight_average.outputs(whole, inputs))
-        return coefficient * self._divergence(adversary, averaged, clean, inputs)
+        return logits_of(self.weight_average.outputs(whole, inputs))
 
     @staticmethod
     def _divergence(adversary: Regularizer, clean: list[Tensor], other: list[Tensor], inputs: Any) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 from transformers import TrainingArguments
 
-from ..adversaries import Adversary, InfoBERT, Regularizer
+from ..adversaries import YOPO, Adversary, InfoBERT, Regularizer
 from ..errors import ConfigurationError
 from .arguments import AdversaryOptions
 
@@ -49,3 +51,31 @@ def refuse_critic(args: TrainingArguments, model: nn.Module) -> None:
     ):
         if there:
             raise ConfigurationError(f"infobert adds an estimator to the model, got {where}: use freelb")
+
+
+def refuse_surroundings(args: TrainingArguments, accelerator: Any, adversary: Adversary | None = None) -> None:
+    """Raises ConfigurationError where an adversary (or this one) cannot be right."""
+    if args.n_gpu > 1:
+        raise ConfigurationError(
+            "an adversary and torch.nn.DataParallel do not go together, got "
+            f"{args.n_gpu} devices in one process: launch with `torchrun --nproc_per_node {args.n_gpu}`"
+        )
+    parallelism = getattr(accelerator, "parallelism_config", None)
+    if parallelism is not None and (parallelism.cp_enabled or parallelism.sp_enabled):
+        raise ConfigurationError(
+            "an adversary and context or sequence parallelism do not go together: a rank sees only a part of the "
+            "sentence that one perturbation belongs to; use data parallelism"
+        )
+    engine = getattr(accelerator.state, "deepspeed_plugin", None)
+    if engine is None or engine.zero_stage != 3:
+        return
+    # Between passes, and where a pass ends half way, ZeRO-3 leaves a rank without the weights.
+    if getattr(adversary, "proximal_coefficient", 0.0):
+        raise ConfigurationError(
+            f"{adversary.name} averages weights, which ZeRO-3 does not leave in the model, got "
+            f"proximal_coefficient={adversary.proximal_coefficient}: set it to 0, or use ZeRO-2 or FSDP2"
+        )
+    if isinstance(adversary, YOPO):
+        raise ConfigurationError(
+            f"{adversary.name} runs the first layer alone, which ZeRO-3 cannot follow: use ZeRO-2 or FSDP2"
+        )

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer
 
 from ..errors import DivergenceError
+from .publishing import PublishingTrainer
 from .saving import last_complete_checkpoint
 
 # An fp16 scaler leaves out steps that overflow and halves its scale, from 65536 to 1 in 16 of them; a loss that is not
@@ -56,7 +56,7 @@ def has_finite_weights(model: nn.Module) -> Tensor:
     return torch.stack([torch.isfinite(p).all() for p in local]).all().long().reshape(1)
 
 
-class SoundTrainer(Trainer):
+class SoundTrainer(PublishingTrainer):
     """`Trainer` that stops, on all ranks together, when the loss or the weights are no longer finite.
 
     The loss is asked for when there is a log, an evaluation or a checkpoint to write, the weights when there is a

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from transformers import TrainingArguments, set_seed
@@ -12,10 +13,9 @@ from transformers.trainer_utils import TrainOutput
 
 from ..architectures import get_architecture
 from ..errors import ConfigurationError
+from ..reporting.model_card import CardFacts
 from ..tickets import (
     RobustTicket,
-    attach_gates,
-    detach_gates,
     get_gates,
     is_pruned,
     prune_,
@@ -27,9 +27,17 @@ from .callbacks import EarlyBirdCallback
 from .gated import GatedTrainer
 from .job import JobFolder, describe_job, refuse_foreign_checkpoint
 from .labels import refuse_unlabelled
+from .model_card import adversary_facts
+from .refusals import refuse_surroundings
 from .saving import explain_failed_save, last_complete_checkpoint
-from .search import early_bird_callback, search_arguments
-from .trainer import refuse_surroundings
+from .search import (
+    describe_origin,
+    describe_search,
+    early_bird_callback,
+    gated_model,
+    refuse_sharding,
+    search_arguments,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +65,7 @@ class RobustTicketTrainer(GatedTrainer):
         cost: Per phase (`search`, `finetune`), the fields of `PhaseCost`.
 
     Raises:
-        ConfigurationError: For a ready-made optimiser, a pruned model, FSDP or DeepSpeed.
+        ConfigurationError: For a ready-made optimiser, a pruned model, DeepSpeed or the first version of FSDP.
         DataError: If the training data has no labels and the collator makes none.
         UnknownArchitectureError: If the model's family is not known.
     """
@@ -138,17 +146,27 @@ class RobustTicketTrainer(GatedTrainer):
         self._job = job
         return self.ticket
 
+    def card_facts(self, **options: Any) -> CardFacts:
+        """As in `AdversarialTrainer.card_facts`, with the search and where the ticket is from."""
+        facts, attack = super().card_facts(**options), self._search_adversary
+        if facts.ticket is None:
+            return facts
+        searched = {"search": adversary_facts(attack.build_adversary(), attack)} if self.search_log else {}
+        return replace(
+            facts,
+            adversaries={**searched, "finetune": facts.adversaries.get("train")},
+            search=describe_search(self.search_log, self.ticket_options),
+            ticket={**facts.ticket, "origin": describe_origin(self.converged)},
+            cost=self.cost,
+        )
+
     def _run_search(self, job: JobFolder, resume: bool) -> EarlyBirdCallback:
         set_seed(self.args.seed)
-        attach_gates(self.model)
-        try:
-            with self._searching() as search_args:
-                super().train(last_complete_checkpoint(search_args.output_dir) if resume else None)
-                self._close_phase("search", job)
-                return next(c for c in self.callback_handler.callbacks if isinstance(c, EarlyBirdCallback))
-        finally:
-            # Without rewinding, fine-tuning starts from what the search has trained, gates included.
-            detach_gates(self.model, fold=not self.ticket_options.rewind)
+        # Without rewinding, fine-tuning starts from what the search has trained, gates included.
+        with gated_model(self, fold=not self.ticket_options.rewind), self._searching() as search_args:
+            super().train(last_complete_checkpoint(search_args.output_dir) if resume else None)
+            self._close_phase("search", job)
+            return next(c for c in self.callback_handler.callbacks if isinstance(c, EarlyBirdCallback))
 
     def _finish_search(self, job: JobFolder, ticket: RobustTicket | None, callback: EarlyBirdCallback) -> None:
         if ticket is None:
@@ -283,11 +301,7 @@ class RobustTicketTrainer(GatedTrainer):
                 "a ready-made optimiser or scheduler holds the dense parameters, which pruning replaces: pass "
                 "optimizer_cls_and_kwargs=(cls, kwargs) and lr_scheduler_type instead of optimizers"
             )
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            raise ConfigurationError(
-                "tickets are searched and pruned on whole models, got FSDP or DeepSpeed: use torchrun (DDP) for the "
-                "job, and shard the pruned model afterwards"
-            )
+        refuse_sharding(self)
         if get_gates(self.model) is not None:
             raise ConfigurationError("the model has gates already: call detach_gates(model) first")
         refuse_unfit(self.model, None if is_pruned(self.model) else self._given_ticket)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import torch
+from accelerate.data_loader import SeedableRandomSampler
 from torch import Tensor, nn
-from torch.utils.data import Sampler
-from transformers import TrainingArguments
+from torch.utils.data import RandomSampler, Sampler
 
 from .._compat import loss_uses_num_items_in_batch
-from ..adversaries import YOPO, Adversary, InfoBERT, Injector, Memory, Regularizer
+from ..adversaries import YOPO, Adversary, InfoBERT, Injector, Memory, PixelInjector, PixelPGD, Regularizer
 from ..architectures import get_architecture
 from ..errors import CheckpointError, ConfigurationError
+from ..reporting.model_card import CardFacts
 from .adversary_state import load_adversary_state, save_adversary_state
 from .arguments import AdversaryOptions
 from .callbacks import first_step
 from .critic import CriticHook
 from .first_layer import FirstLayer
 from .layer_cache import LayerCache
+from .model_card import attack_facts
 from .passes import Attack, PassesTrainer
 from .perturbation import Perturbation
-from .refusals import refuse_critic, refuse_options
+from .refusals import refuse_critic, refuse_options, refuse_surroundings
 from .replay import ReplaySampler
 from .saving import explain_failed_save, last_complete_checkpoint
 from .schedule import strength
@@ -65,7 +69,7 @@ class AdversarialTrainer(PassesTrainer):
         self._asked_adversary = adversary
         self.memories: dict[str, Memory] = {}
         self.skipped_ascents: Tensor | int = 0
-        self._injectors: dict[int, Injector] = {}
+        self._injectors: dict[int, Injector | PixelInjector] = {}
         self._critic: CriticHook | None = None
         self._micro_batch = 0
         self._take_adversary()
@@ -82,7 +86,7 @@ class AdversarialTrainer(PassesTrainer):
         self.adversary = adversary
         self.adversary_options = options
         if self.adversary is not None:
-            refuse_surroundings(self.args, self.accelerator)
+            refuse_surroundings(self.args, self.accelerator, self.adversary)
             refuse_options(self.adversary, options)
             if isinstance(self.adversary, InfoBERT):
                 refuse_critic(self.args, self.accelerator.unwrap_model(self.model))
@@ -98,6 +102,9 @@ class AdversarialTrainer(PassesTrainer):
         if not self.is_attacking:
             self.cost_callback.passes += 1
             return super().training_step(model, inputs, *args, **kwargs)
+        for callback in self.callback_handler.callbacks:
+            if hasattr(callback, "meet_adversary"):
+                callback.meet_adversary(self.adversary, injector)
         args = (*args, *kwargs.values())  # num_items_in_batch, which the loop gives by position
         attack = self._make_attack(self._prepare_inputs(inputs), injector)
         try:
@@ -112,7 +119,7 @@ class AdversarialTrainer(PassesTrainer):
         return loss
 
     def _make_attack(self, inputs: dict[str, Any], injector: Injector) -> Attack:
-        options, whole = self.adversary_options, self.accelerator.unwrap_model(self.model)
+        options, whole = self.adversary_options, self._bare_model()
         adversary = self.adversary.scaled(strength(options, self.state))
         memory = self.memories.setdefault(str(self._micro_batch) if adversary.remembers == "batch" else "run", {})
         if getattr(adversary, "proximal_coefficient", 0.0) and self._micro_batch == 0:
@@ -165,8 +172,9 @@ class AdversarialTrainer(PassesTrainer):
 
     @property
     def is_attacking(self) -> bool:
-        """Whether the present step is attacked: there is an adversary, its start has come, and it is its turn."""
-        if self.adversary is None:
+        """Whether the present step is attacked: there is an adversary, it is its turn, and no callback pauses it."""
+        paused = any(getattr(callback, "pauses_attack", False) for callback in self.callback_handler.callbacks)
+        if self.adversary is None or paused:
             return False
         since = self.state.global_step - first_step(self.adversary_options.adversary_start_step, self.state)
         return since >= 0 and int(since) % self.adversary_options.adversary_every == 0
@@ -192,7 +200,7 @@ class AdversarialTrainer(PassesTrainer):
                 raise CheckpointError(
                     f"no complete checkpoint in {self.args.output_dir}: train without resume_from_checkpoint"
                 )
-        self.memories, self.weight_average.tensors, self._micro_batch = {}, {}, 0
+        self._forget_steps()
         try:
             return super().train(resume_from_checkpoint, *args, **kwargs)
         finally:
@@ -203,6 +211,19 @@ class AdversarialTrainer(PassesTrainer):
                 self._critic.remove()
                 self._critic = None
 
+    def card_facts(self, **options: Any) -> CardFacts:
+        """As in `PublishingTrainer.card_facts`, with the adversary and the cost."""
+        facts = super().card_facts(**options)
+        return replace(facts, **attack_facts(self)) if self.state.global_step else facts
+
+    def _update_auto_batch_size(self, *args: Any, **kwargs: Any) -> None:
+        # What an attempt with a batch that was too large has left behind.
+        self._forget_steps()
+        super()._update_auto_batch_size(*args, **kwargs)
+
+    def _forget_steps(self) -> None:
+        self.memories, self.weight_average.tensors, self._micro_batch = {}, {}, 0
+
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler | None:
         sampler = super()._get_train_sampler(*args, **kwargs)
         if self.adversary is None or self.adversary.replays == 1:
@@ -211,7 +232,12 @@ class AdversarialTrainer(PassesTrainer):
             raise ConfigurationError(
                 f"{self.adversary.name} replays batches of a data set with a length, got a stream"
             )
-        block = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        if isinstance(sampler, RandomSampler):
+            # As accelerate does with the samplers it knows: the order is that of seed and epoch, on every rank.
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            sampler = SeedableRandomSampler(sampler.data_source, generator=torch.Generator(), data_seed=seed)
+        # Not args.train_batch_size, which auto_find_batch_size leaves as it was.
+        block = self._train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         return ReplaySampler(sampler, block, self.adversary.replays)
 
     def _hp_search_setup(self, trial: Any) -> None:
@@ -245,9 +271,19 @@ class AdversarialTrainer(PassesTrainer):
         # A compiled model does not see that layers were replaced; sharded weights are gathered by the layers' hooks.
         return not (self.args.torch_compile or self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
-    def _injector(self) -> Injector:
+    def _bare_model(self) -> nn.Module:
+        """The model of transformers inside all wrappers, PEFT's included: where the layers are."""
         model = self.accelerator.unwrap_model(self.model)
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+    def _injector(self) -> Injector | PixelInjector:
+        model = self._bare_model()
         layer = self.adversary_options.adversary_layer
+        if isinstance(self.adversary, PixelPGD):
+            if id(model) not in self._injectors:
+                box = self.adversary.with_processor(self.processing_class).box
+                self._injectors = {id(model): PixelInjector(model, box)}
+            return self._injectors[id(model)]
         module = model.get_input_embeddings() if layer == 0 else _layer_output(model, layer)
         if id(module) not in self._injectors:
             self._injectors = {id(module): Injector(module)}
@@ -265,18 +301,3 @@ def _layer_output(model: nn.Module, layer: int) -> nn.Module:
             "times: use adversary_layer=0"
         )
     return layers[layer - 1]
-
-
-def refuse_surroundings(args: TrainingArguments, accelerator: Any) -> None:
-    """Raises ConfigurationError where an adversary cannot be right."""
-    if args.n_gpu > 1:
-        raise ConfigurationError(
-            "an adversary and torch.nn.DataParallel do not go together, got "
-            f"{args.n_gpu} devices in one process: launch with `torchrun --nproc_per_node {args.n_gpu}`"
-        )
-    parallelism = getattr(accelerator, "parallelism_config", None)
-    if parallelism is not None and (parallelism.cp_enabled or parallelism.sp_enabled):
-        raise ConfigurationError(
-            "an adversary and context or sequence parallelism do not go together: a rank sees only a part of the "
-            "sentence that one perturbation belongs to; use data parallelism"
-        )

@@ -5,11 +5,20 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from transformers import BertConfig, BertForSequenceClassification, BertModel
+from transformers import (
+    BartConfig,
+    BartForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    T5Config,
+    T5ForSequenceClassification,
+)
 
 from hf_robust_tickets.architectures import Cut, UnitGroup, get_architecture, known_model_types, register_architecture
 from hf_robust_tickets.architectures import registry as registry_module
 from hf_robust_tickets.errors import ConfigurationError, TicketError, UnknownArchitectureError
+from hf_robust_tickets.tickets import attach_gates, random_ticket
 
 CONFIG = BertConfig(
     vocab_size=16, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=20, num_labels=2
@@ -36,6 +45,21 @@ def test_unknown_architecture_names_the_known_ones_and_the_remedy():
     assert "\n" not in str(error.value)
     with pytest.raises(UnknownArchitectureError, match="unwrap"):
         get_architecture(object())
+
+
+@pytest.mark.parametrize(
+    ("config", "model"),
+    [
+        (T5Config(vocab_size=16, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2), T5ForSequenceClassification),
+        (BartConfig(vocab_size=16, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+                    decoder_attention_heads=2, encoder_ffn_dim=8, decoder_ffn_dim=8), BartForSequenceClassification),
+    ],
+)  # fmt: skip
+def test_encoder_decoder_models_are_refused_for_what_they_are(config, model):
+    model = model(config)
+    for ask in (get_architecture, attach_gates, random_ticket):
+        with pytest.raises(UnknownArchitectureError, match=r"encoder-decoder model '(t5|bart)'.*cross-attention"):
+            ask(model)
 
 
 def test_duplicates_are_refused_unless_replaced(scratch_registry):

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from hf_robust_tickets.cli.data import labels
-from hf_robust_tickets.cli.main import main
+from hf_robust_tickets.cli.main import VERBS, main
 from hf_robust_tickets.tickets import RobustTicket, is_pruned, load_pruned
 from tests.tiny import tiny_bert
 
@@ -90,6 +90,12 @@ def test_search_then_prune(folder, tmp_path, capsys):
     assert main(["prune", *model]) == 1
     assert "say what to cut" in capsys.readouterr().err
     assert main(["prune", *model, "--random", "True", "--neuron_sparsity", "0.5"]) == 0
+    RobustTicket(heads=kept.heads[:1], neurons=kept.neurons[:1]).save(tmp_path / "shallow")
+    assert main(["prune", *model, "--ticket", str(tmp_path / "shallow")]) == 1
+    assert "got one for 1 layers" in one_line(capsys)
+    blocks = ["--random", "True", "--neuron_sparsity", "0.99", "--keep_one", "False"]
+    assert main(["prune", *model, *blocks]) == 0
+    assert 0 in load_pruned(tmp_path / "small").config.robust_ticket["neurons"]
 
 
 def test_yaml_file(folder, tmp_path):
@@ -178,7 +184,7 @@ def test_help_and_wrong_calls(capsys):
     assert "robust-tickets VERB" in capsys.readouterr().out
     assert main(["bake"]) == 2
     assert "unknown verb 'bake'" in capsys.readouterr().err
-    for verb in ("demo", "train", "search", "prune", "evaluate"):
+    for verb in VERBS:
         with pytest.raises(SystemExit) as stopped:
             main([verb, "--help"])
         assert stopped.value.code == 0

@@ -15,6 +15,7 @@ from hf_robust_tickets.reporting.plots import (
     plot_cost,
     plot_distance_matrix,
     plot_distances,
+    plot_speed,
     plot_ticket,
 )
 from hf_robust_tickets.tickets import RobustTicket
@@ -150,6 +151,25 @@ def test_ticket_against_a_larger_dense_model(tmp_path, figures):
     assert "3 of 4 heads (75 %) and 5 of 10 neurons (50 %) in 1 layer." in texts(figures[0])
     with pytest.raises(DataError, match=r"expected dense neurons per layer of at least \[5\], got \[4\]"):
         plot_ticket(whole, tmp_path / "t.png", dense=([4], [4]))
+
+
+def test_ticket_without_a_head(tmp_path, figures):
+    empty = RobustTicket(heads=(torch.zeros(3) > 0,), neurons=(torch.zeros(5) > 0,))
+    plot_ticket(empty, tmp_path / "t.png")
+    assert "0 of 3 heads (0 %) and 0 of 5 neurons (0 %) in 1 layer." in texts(figures[0])
+
+
+def test_speed_as_a_share_of_the_dense_model(tmp_path, figures):
+    rows = [
+        {"what": "latency, 1 x 32", "pruned": "6 ms", "dense": "10 ms", "ratio": "0.60", "operations": "0.50"},
+        {"what": "throughput, 1 x 32", "pruned": "9 / s", "dense": "5 / s", "ratio": "1.80", "operations": None},
+        {"what": "file size", "pruned": "11 MB", "dense": "10 MB", "ratio": "1.10", "operations": None},
+    ]
+    assert is_picture(plot_speed(rows, tmp_path / "s.png", subtitle="cpu"))
+    assert {"60 %", "110 %", "6 ms  of  10 ms"} <= set(texts(figures[0]))
+    assert not any("9 / s" in text for text in texts(figures[0]))
+    with pytest.raises(DataError, match="got none"):
+        plot_speed([], tmp_path / "s.png")
 
 
 def test_cost_names_the_speed_up(tmp_path, figures):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 import transformers
 
@@ -117,6 +118,14 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
     "xlm-roberta": ("XLMRobertaConfig", TEXT, "XLMRoberta"),
 }
 IMAGES = ("deit", "dinov2", "ijepa", "vit", "vit-msn")
+DECODERS = ("gemma", "gemma2", "gpt-neox", "gpt2", "granite", "llama", "ministral", "mistral", "olmo", "opt", "qwen2")
+DECODERS += ("qwen3", "smollm3")
+MAIN_TASK = {**dict.fromkeys(FAMILIES, "sequence"), **dict.fromkeys(IMAGES, "image"), "granite": "causal"}
+MAIN_TASK |= {"olmo": "causal"}
+# The same module paths as another family here, or a rarer one: these run with the slow tests.
+_SLOW = ("data2vec-text", "ernie", "esm", "eurobert", "gemma", "gemma2", "gpt-neox", "granite", "ijepa", "layoutlm")
+_SLOW += ("megatron-bert", "ministral", "nomic-bert", "olmo", "opt", "rembert", "roberta-prelayernorm", "smollm3")
+_SLOW += ("vit-msn", "xlm-roberta-xl")
 # Class suffix of each task, and the auto class that opens it.
 TASKS = {
     "sequence": ("ForSequenceClassification", "AutoModelForSequenceClassification"),
@@ -127,6 +136,22 @@ TASKS = {
     "causal": ("ForCausalLM", "AutoModelForCausalLM"),
     "image": ("ForImageClassification", "AutoModelForImageClassification"),
 }
+
+
+# Families that differ in the shape of their attention or feed-forward: for what takes a second each.
+_VARIED = ("albert", "bert", "deberta", "deberta-v2", "gpt2", "llama", "modernbert", "mpnet", "vit")
+
+
+def is_slow(family: str) -> bool:
+    """Whether what is asked of every family is asked of this one in the slow tests."""
+    return family in _SLOW
+
+
+def families(names: Any, varied: bool = False) -> Any:
+    """Runs a test for each of these families; `varied`: those that differ least from others in the slow tests."""
+    slow = {name: is_slow(name) or (varied and name not in _VARIED) for name in names}
+    parameters = [pytest.param(name, marks=[pytest.mark.slow] if slow[name] else []) for name in names]
+    return pytest.mark.parametrize("family", parameters)
 
 
 def tiny_config(family: str, **changes: Any) -> Any:
@@ -145,10 +170,18 @@ def tiny_model(family: str = "bert", head: str = "ForSequenceClassification", se
     return model.eval()
 
 
+def head_class(family: str, task: str) -> str:
+    """Suffix of the class that a family has for a task."""
+    return "LMHeadModel" if (family, task) == ("gpt2", "causal") else TASKS[task][0]
+
+
+def has_task(family: str, task: str) -> bool:
+    """Whether a family has a class for a task."""
+    return hasattr(transformers, FAMILIES[family][2] + head_class(family, task))
+
+
 def task_model(family: str, task: str) -> Any:
-    if family == "gpt2" and task == "causal":
-        return tiny_model(family, "LMHeadModel")
-    return tiny_model(family, TASKS[task][0], num_labels=2 if task == "question" else 3)
+    return tiny_model(family, head_class(family, task), num_labels=2 if task == "question" else 3)
 
 
 def tiny_inputs(family: str = "bert", batch: int = 3, length: int = 11, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -34,6 +34,19 @@ def test_an_emptied_layer_gets_its_best_entry_back():
     assert kept(t.heads) == ["010", "111"]
 
 
+def test_an_emptied_layer_may_stay_empty():
+    g = gates([[0.1, 0.3, 0.2], [5.0, 6.0, 7.0]], [[0.1, 0.2], [1.0, 2.0]])
+    t = draw_ticket(g, head_sparsity=0.5, neuron_sparsity=0.5, round_to=2, keep_one=False)
+    assert (kept(t.heads), kept(t.neurons)) == (["000", "111"], ["00", "11"])
+    model = tiny_model()
+    most = {"head_sparsity": 0.99, "neuron_sparsity": 0.99}
+    assert 0 in random_ticket(model, **most, keep_one=False).head_counts
+    assert 0 not in random_ticket(model, **most).head_counts
+    # What has no gate any more stays without.
+    t = draw_ticket(gates([[], [1.0, 2.0]], [[1.0], []]), head_sparsity=0.5, neuron_sparsity=0)
+    assert (kept(t.heads), kept(t.neurons)) == (["", "01"], ["1", ""])
+
+
 def test_layer_scope_removes_the_same_number_everywhere():
     g = gates([[0.1, 0.2, 0.3], [7.0, 6.0, 5.0]], [[1.0], [1.0]])
     t = draw_ticket(g, head_sparsity=0.4, neuron_sparsity=0, head_scope="layer")

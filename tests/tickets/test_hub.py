@@ -179,6 +179,8 @@ def test_missing_weights_in_a_layer(folder):
         lambda record: record["neurons"].__setitem__(0, record["neurons"][0] + 1),
         lambda record: record["heads"].__setitem__(1, 1 if record["heads"][1] > 1 else 2),
         lambda record: record["heads"].__setitem__(1, 100),
+        lambda record: record["heads"].__setitem__(1, 0),
+        lambda record: record["neurons"].__setitem__(0, 0),
         lambda record: record["heads"].__setitem__(1, -1),
         lambda record: record.__setitem__("heads", "all"),
         lambda record: record["heads"].pop(),
@@ -193,6 +195,68 @@ def test_an_altered_record(folder, change, ignore):
     with pytest.raises(CheckpointError) as error:
         load_pruned(folder, ignore_mismatched_sizes=ignore)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("auto_class", [None, AutoModel])
+def test_a_record_that_denies_a_block_whose_weights_are_there(folder, auto_class):
+    (folder / "ticket.safetensors").unlink()  # which would tell too
+    edit_config(folder, lambda config: config["robust_ticket"]["heads"].__setitem__(0, 0))
+    with pytest.raises(CheckpointError, match=r"layer\.0\.attention.*altered"):
+        load_pruned(folder, auto_class)
+
+
+def test_dense_weights_in_a_pruned_folder(folder, tmp_path):
+    tiny_model().save_pretrained(tmp_path / "dense")
+    shutil.copy(tmp_path / "dense" / "model.safetensors", folder)
+    with pytest.raises(CheckpointError, match="mismatch"):
+        load_pruned(folder)
+    with pytest.raises(CheckpointError, match="none that fit"):
+        load_pruned(folder, ignore_mismatched_sizes=True)
+
+
+def test_bits_flipped_in_the_ticket(folder):
+    file = folder / "ticket.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([1 - content[-1]]))
+    with pytest.raises(CheckpointError, match="altered"):
+        load_pruned(folder)
+
+
+@pytest.fixture
+def remote_code(tmp_path, monkeypatch):
+    """Lets the code of a checkpoint run in this process, from a cache of its own."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+
+    def load(folder):
+        return AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+
+    return load
+
+
+def test_remote_code_of_another_version(pruned, folder, remote_code):
+    code = folder / "modeling_robust_ticket.py"
+    code.write_text(code.read_text().replace("RECORD_VERSION = 1", "RECORD_VERSION = 2"))
+    with pytest.raises(ValueError, match=r"version 2, got 1.*another version of hf_robust_tickets"):
+        remote_code(folder)
+    # This package opens it all the same: it runs no code of the checkpoint.
+    assert torch.equal(logits(load_pruned(folder), INPUTS), logits(pruned, INPUTS))
+
+
+def test_remote_code_refuses_what_load_pruned_refuses(folder, remote_code):
+    good = (folder / "config.json").read_text()
+    for change, message in (
+        (lambda record: record.__setitem__("version", 99), "version 1, got 99"),
+        (lambda record: record["heads"].__setitem__(1, 100), "was altered"),
+        (lambda record: record["neurons"].__setitem__(0, record["neurons"][0] + 1), "mismatch"),
+    ):
+        edit_config(folder, lambda config, change=change: change(config["robust_ticket"]))
+        with pytest.raises((ValueError, RuntimeError), match=message):
+            remote_code(folder)
+        (folder / "config.json").write_text(good)
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
+    with pytest.raises(Exception, match="incomplete"):
+        remote_code(folder)
 
 
 def test_a_ticket_of_another_checkpoint(folder):

@@ -18,7 +18,6 @@ from hf_robust_tickets.tickets import (
     attach_gates,
     detach_gates,
     export_dense,
-    get_gates,
     is_pruned,
     load_pruned,
     prune_,
@@ -168,19 +167,6 @@ def test_a_wrong_description_is_noticed_before_the_first_cut(scratch_registry):
     register_architecture(bert, replace=True)
     assert bert.num_heads(model) == [4, 4]
     prune_(model, random_ticket(model))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["bert", "mpnet", "llama"])
-def test_gated_and_pruned_models_compile(family):
-    model, inputs = tiny_model(family), tiny_inputs(family)
-    prune_(model, random_ticket(model, 0.4, 0.5))
-    with torch.no_grad():
-        attach_gates(model).heads[0].fill_(0.5)
-    compiled = torch.compile(model, backend="aot_eager")
-    torch.testing.assert_close(logits(compiled, inputs), logits(model, inputs))
-    compiled(**inputs)[0].sum().backward()
-    assert get_gates(model).heads[0].grad is not None
 
 
 def test_talking_heads_are_refused():

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from hf_robust_tickets.errors import CheckpointError, SparsityError, TicketError
+from hf_robust_tickets.errors import CheckpointError, TicketError
 from hf_robust_tickets.tickets import RobustTicket, mask_distance
 
 
@@ -45,18 +45,31 @@ def test_it_does_not_change_with_the_tensors_it_was_made_from():
 
 
 @pytest.mark.parametrize(
-    ("heads", "neurons", "error", "message"),
+    ("heads", "neurons", "message"),
     [
-        ([torch.tensor([False, False])], [torch.tensor([True])], SparsityError, "none in layer 0"),
-        ([torch.tensor([1.0, 0.0])], [torch.tensor([True])], TicketError, "boolean vector of heads"),
-        ([torch.ones(1, 2, dtype=torch.bool)], [torch.tensor([True])], TicketError, "shape"),
-        ([torch.tensor([True])], [torch.tensor([True])] * 2, TicketError, "got 1 and 2"),
-        ([], [], TicketError, "at least one"),
+        ([torch.tensor([1.0, 0.0])], [torch.tensor([True])], "boolean vector of heads"),
+        ([torch.ones(1, 2, dtype=torch.bool)], [torch.tensor([True])], "shape"),
+        ([torch.tensor([True])], [torch.tensor([True])] * 2, "got 1 and 2"),
+        ([], [], "at least one"),
     ],
 )
-def test_bad_masks(heads, neurons, error, message):
-    with pytest.raises(error, match=message):
+def test_bad_masks(heads, neurons, message):
+    with pytest.raises(TicketError, match=message):
         RobustTicket(heads=heads, neurons=neurons)
+
+
+def test_a_layer_may_be_left_empty(tmp_path):
+    empty = ticket("00 11", "1100 0000")
+    assert (empty.head_counts, empty.neuron_counts) == ([0, 2], [2, 0])
+    assert RobustTicket.load(empty.save(tmp_path / "t")) == empty
+    # What is left of such a model has no entry for these layers.
+    rest = RobustTicket(
+        heads=[torch.ones(0) > 0, torch.tensor([True, False])], neurons=[torch.ones(2) > 0, torch.ones(0) > 0]
+    )
+    assert empty.compose(rest) == ticket("00 10", "1100 0000")
+    assert mask_distance(rest, rest) == (0, 0)
+    nothing = RobustTicket(heads=[torch.ones(0) > 0], neurons=[torch.ones(0) > 0])
+    assert (mask_distance(nothing, nothing), nothing.head_sparsity) == ((0, 0), 1)
 
 
 def test_save_and_load(tmp_path):

@@ -94,6 +94,29 @@ def test_saved_model_opens_with_equal_logits(tmp_path):
         torch.testing.assert_close(load_pruned(tmp_path / "small").eval()(**batch).logits, expected, rtol=0, atol=0)
 
 
+def test_a_ticket_may_remove_whole_blocks(tmp_path):
+    # 127 of the 128 neurons go: one of the two layers has none left.
+    trainer = make_trainer(tmp_path, keep_one=False, neuron_sparsity=127 / 128, save_strategy="epoch")
+    trainer.train()
+    assert sorted(trainer.ticket.neuron_counts) == [0, 1]
+    opened = load_pruned(tmp_path / "checkpoint-8")
+    assert [p.shape for p in opened.parameters()] == [p.shape for p in trainer.model.parameters()]
+    again = make_trainer(tmp_path, keep_one=False, neuron_sparsity=127 / 128, save_strategy="epoch")
+    again.train(resume_from_checkpoint=True)
+    assert again.ticket == trainer.ticket
+
+
+def test_a_job_of_a_version_that_did_not_name_an_option_is_the_same_job(tmp_path):
+    make_trainer(tmp_path).search()
+    job = tmp_path / "_job.json"
+    found = json.loads(job.read_text())
+    assert found.pop("keep_one")
+    job.write_text(json.dumps(found))
+    make_trainer(tmp_path).train(resume_from_checkpoint=True)
+    with pytest.raises(CheckpointError, match="keep_one=False"):
+        make_trainer(tmp_path, keep_one=False).train(resume_from_checkpoint=True)
+
+
 def test_gates_leave_no_trace(tmp_path):
     trainer = make_trainer(tmp_path)
     trainer.train()

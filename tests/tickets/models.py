@@ -176,12 +176,15 @@ def head_class(family: str, task: str) -> str:
 
 
 def has_task(family: str, task: str) -> bool:
-    """Whether a family has a class for a task."""
-    return hasattr(transformers, FAMILIES[family][2] + head_class(family, task))
+    """Whether a family has a class for a task, and the auto class of the task knows it."""
+    known = type(tiny_config(family)) in getattr(transformers, TASKS[task][1])._model_mapping
+    return known and hasattr(transformers, FAMILIES[family][2] + head_class(family, task))
 
 
 def task_model(family: str, task: str) -> Any:
-    return tiny_model(family, head_class(family, task), num_labels=2 if task == "question" else 3)
+    # An encoder as a causal model masks what is to come only if it is told so.
+    decoder = {"is_decoder": True} if task == "causal" and family not in DECODERS else {}
+    return tiny_model(family, head_class(family, task), **decoder, num_labels=2 if task == "question" else 3)
 
 
 def tiny_inputs(family: str = "bert", batch: int = 3, length: int = 11, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -41,6 +41,7 @@ FEATURES = {
     "DDP: one all-reduce per step": "a communication hook counts as many buckets and bytes as plain training has",
     "FSDP2": "two ranks, gloo: as for DDP",
     "FSDP2 with accumulation": "as for DDP",
+    "FSDP2: gradients exchanged as often as in plain training": "reduce-scatters and their bytes, counted per step",
     "DeepSpeed ZeRO-2": "two ranks, gloo: weights after two steps equal those of one rank",
     "DeepSpeed ZeRO-3": "the same",
     "hidden layer: cached = uncached": "equal gradients, with activation checkpointing and without",

@@ -301,11 +301,13 @@ class PassesTrainer(SoundTrainer):
     @contextmanager
     def _defer_sync(self, model: nn.Module, defer: bool) -> Iterator[None]:
         """Keeps gradients local during all passes but the last, so that ranks talk once per step."""
-        if not defer:
-            yield
-            return
         gradient_state = self.accelerator.gradient_state
         before = gradient_state.sync_gradients
+        # The Trainer defers all micro-batches but the last itself; leaving FSDP2's no_sync twice would end that.
+        deferred = not before and not gradient_state.plugin_kwargs.get("sync_each_batch", False)
+        if not defer or deferred:
+            yield
+            return
         gradient_state._set_sync_gradients(False)
         try:
             with self.accelerator.no_sync(model=model):

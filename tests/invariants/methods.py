@@ -25,6 +25,8 @@ from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import METHODS, START_PATCHES
 
 NONE = "none"
+# What FSDP2 calls for every group of parameters; the name changed in torch 2.13.
+SHARDED = next(name for name in ("reduce_scatter_single", "reduce_scatter_tensor") if hasattr(torch.distributed, name))
 EVERY_METHOD = [NONE, *sorted(METHODS)]
 
 
@@ -40,7 +42,7 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class Watch(TrainerCallback):
-    """The gradient of the first step, and how often and how much the ranks of DDP tell each other in each step."""
+    """The gradient of the first step, and how often and how much ranks tell each other of gradients in each step."""
 
     def __init__(self) -> None:
         self.gradient: dict[str, torch.Tensor] | None = None
@@ -51,6 +53,11 @@ class Watch(TrainerCallback):
         wrapped = self.trainer.model_wrapped
         if isinstance(wrapped, torch.nn.parallel.DistributedDataParallel):
             wrapped.register_comm_hook(None, self._count)
+        self._stock = getattr(torch.distributed, SHARDED)
+        setattr(torch.distributed, SHARDED, self._count_shards)
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        setattr(torch.distributed, SHARDED, self._stock)
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
         self.buckets.append((0, 0))
@@ -62,9 +69,16 @@ class Watch(TrainerCallback):
 
     # Without annotations: DDP compares them as objects, and here they are strings.
     def _count(self, state, bucket):
-        calls, size = self.buckets[-1]
-        self.buckets[-1] = (calls + 1, size + bucket.buffer().numel() * bucket.buffer().element_size())
+        self._note(bucket.buffer())
         return allreduce_hook(None, bucket)
+
+    def _count_shards(self, *args: Any, **kwargs: Any) -> Any:
+        self._note(kwargs["input"] if "input" in kwargs else args[1])
+        return self._stock(*args, **kwargs)
+
+    def _note(self, buffer: torch.Tensor) -> None:
+        calls, size = self.buckets[-1]
+        self.buckets[-1] = (calls + 1, size + buffer.numel() * buffer.element_size())
 
 
 @contextmanager
@@ -77,7 +91,13 @@ def same_starts() -> Iterator[None]:
 
 
 def train(
-    name: str, folder: str, batch: int = 8, steps: int = 2, gates: bool = False, **options: Any
+    name: str,
+    folder: str,
+    batch: int = 8,
+    steps: int = 2,
+    gates: bool = False,
+    resume_from: str | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """One training, of gates too where asked for.
 
@@ -113,7 +133,7 @@ def train(
         )
         trainer.gate_l1 = (0.1, 0.2)
         watch.trainer = trainer
-        trainer.train()
+        trainer.train(resume_from and f"{folder}/{resume_from}")
     except ConfigurationError as error:
         return {"refused": str(error)}
     named = trainer.accelerator.unwrap_model(trainer.model).named_parameters()

@@ -108,6 +108,8 @@ def fsdp(tmp_path_factory):
             {"title": "halves", **FSDP, "batch": 2, "gradient_accumulation_steps": 2, "methods": LAYERED},
             {"title": "layer", **FSDP, "adversary_layer": 1, "methods": ["freelb", "pgd", "yopo"]},
             {"title": "gates", **FSDP, "gates": True, "methods": ["freelb", "pgd"]},
+            {"title": "saved", **FSDP, "save_strategy": "steps", "save_steps": 1, "methods": ["smart"]},
+            {"title": "resumed", **FSDP, "resume_from": "checkpoint-1", "methods": ["smart"]},
         ],
     )
 
@@ -193,6 +195,21 @@ def test_fsdp2_with_accumulation(name, one, fsdp):
 @pytest.mark.parametrize("name", ["freelb", "pgd", "yopo"])
 def test_fsdp2_with_hidden_layers(name, one_layer, fsdp):
     assert_same_training(one_layer[name], fsdp["layer"][name], ("gradient", "weights"))
+
+
+@pytest.mark.slow
+@pytest.mark.feature("FSDP2: gradients exchanged as often as in plain training")
+@EVERY
+def test_shards_are_reduced_once_per_step(name, fsdp):
+    for run in ("batch", "halves"):
+        if name in fsdp[run]:
+            plain = fsdp[run][NONE]["buckets"]
+            assert fsdp[run][name]["buckets"] == plain and all(calls and size for calls, size in plain)
+
+
+@pytest.mark.slow
+def test_averaged_weights_in_shards_survive_a_checkpoint(fsdp):
+    assert_same_training(fsdp["batch"]["smart"], fsdp["resumed"]["smart"], ("weights",))
 
 
 @pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])

@@ -37,7 +37,7 @@ METHODS: dict[str, Adversary] = {
     "fgm": FGM(),
     "fgsm": FGSM(step_size=0.05),
     "pgd": PGD(steps=3),
-    "free-at": FreeAT(steps=2, step_size=0.05, max_norm=0.1),
+    "free-at": FreeAT(steps=2, step_size=0.05, max_norm=0.1, init_magnitude=0.5),
     "freelb": FreeLB(steps=3, init_magnitude=0.0, step_size=0.3),
     "freelb++": FreeLBPlusPlus(steps=3, init_magnitude=0.0, step_size=0.3),
     "yopo": YOPO(steps=3, inner_steps=2, init_magnitude=0.0, step_size=0.3),

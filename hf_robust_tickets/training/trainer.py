@@ -166,7 +166,7 @@ class AdversarialTrainer(PassesTrainer):
         """Theoretical cost of an attacked step in units of a plain one; see `step_cost.step_cost`."""
         layers = 1
         if self.adversary_options.adversary_layer or isinstance(self.adversary, YOPO):
-            whole = self.accelerator.unwrap_model(self.model)
+            whole = self._bare_model()
             layers = len(get_architecture(whole).layers(whole))
         return step_cost(self.adversary, self.adversary_options, layers, self._caches_layers)
 

@@ -138,7 +138,8 @@ def test_caching_the_layers_below_changes_no_gradient(name, tmp_path, same_start
     plain = first_gradient(tmp_path / "b", adversary=METHODS[name], options=options)
     assert_equal_gradients(cached, plain)
     clean = first_gradient(tmp_path / "c", adversary=None)
-    assert any((cached[key] - clean[key]).abs().max() > 1e-5 for key in cached) or name == "r-drop"
+    # R-Drop perturbs nothing, and FreeAT's first step starts at zero.
+    assert any((cached[key] - clean[key]).abs().max() > 1e-5 for key in cached) or name in ("r-drop", "free-at")
 
 
 def test_cached_layers_run_once(tmp_path):

@@ -4,7 +4,7 @@ BIN     = $(VENV)/bin
 EXTRAS ?= dev,attack,plots,demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow bench evidence style quality clean
+.PHONY: help install demo test test-slow features bench evidence style quality clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,10 @@ test: install  ## Run the tests
 
 test-slow: install  ## Run the tests that take long
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+
+features: install  ## Run the tests behind the table of docs/adversaries.md and write it anew
+	HF_HUB_OFFLINE=1 ROBUST_TICKETS_RECORD_FEATURES=1 $(BIN)/python -m pytest -m feature tests/training tests/invariants
+	$(BIN)/python docs/generate.py
 
 bench: install  ## Print speed and memory ratios, both sides measured in one run
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/bench.py

@@ -1,4 +1,4 @@
-"""The trainings that the evidence compares: same data, same epochs, same optimiser, five ways."""
+"""The trainings that the evidence compares: same data, same epochs, same optimiser, six ways."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from hf_robust_tickets import (
     AdversarialTrainer,
     AdversarialTrainingArguments,
+    RobustTicket,
     RobustTicketArguments,
     RobustTicketTrainer,
     random_ticket,
@@ -20,13 +21,14 @@ from hf_robust_tickets import (
 from hf_robust_tickets.cli.train import accuracy
 from hf_robust_tickets.demo.encoder import minilm_path
 
-ARMS = ("dense", "early-bird", "random", "freelb-5", "freelb++-10")
+ARMS = ("dense", "early-bird", "random", "freelb-5", "freelb++-10", "early-bird+freelb-3")
 TITLES = {
     "dense": "dense, plain fine-tuning",
     "freelb-5": "dense, FreeLB K=5",
     "freelb++-10": "dense, FreeLB++ K=10",
     "random": "random ticket, plain fine-tuning",
     "early-bird": "early-bird ticket, plain fine-tuning",
+    "early-bird+freelb-3": "early-bird ticket, FreeLB K=3 fine-tuning",
 }
 
 
@@ -94,6 +96,17 @@ def train_arm(arm: str, seed: int, protocol: Protocol, data: Path, output: Path)
     return result
 
 
+def count_search(result: dict[str, Any], early_bird: dict[str, Any]) -> None:
+    """Adds the cost of a search to the result of an arm that was given the ticket which `early_bird` found."""
+    search = early_bird["cost"]["search"]
+    # One thread: a training's core seconds divide as its wall-clock seconds do.
+    share = search["seconds"] / sum(phase["seconds"] for phase in early_bird["cost"].values())
+    result["cost"] = {"search": search} | result["cost"]
+    result["seconds"] += search["seconds"]
+    result["search_cpu_seconds"] = share * early_bird["cpu_seconds"]
+    result["cpu_seconds"] += result["search_cpu_seconds"]
+
+
 def _trainer(arm: str, seed: int, protocol: Protocol, model: PreTrainedModel, output: Path, train, test, tokenizer):
     common = {
         "output_dir": str(output),
@@ -118,7 +131,15 @@ def _trainer(arm: str, seed: int, protocol: Protocol, model: PreTrainedModel, ou
         "processing_class": tokenizer,
         "compute_metrics": accuracy,
     }
-    if arm in ("random", "early-bird"):
+    if "random" in arm or "early-bird" in arm:
+        finetuning = {}
+        if arm == "early-bird+freelb-3":
+            finetuning = {
+                "finetune_adversary": "freelb",
+                "finetune_adversary_steps": 3,
+                "finetune_adversary_step_size": protocol.step_size,
+                "finetune_adversary_start_step": protocol.start_step,
+            }
         args = RobustTicketArguments(
             **(common | {"adversary_start_step": protocol.search_start_step}),
             adversary_steps=5,
@@ -127,8 +148,13 @@ def _trainer(arm: str, seed: int, protocol: Protocol, model: PreTrainedModel, ou
             ticket_interval=protocol.ticket_interval,
             ticket_tolerance=protocol.ticket_tolerance,
             round_to=protocol.round_to,
+            **finetuning,
         )
-        ticket = random_ticket(model, seed=seed, round_to=protocol.round_to) if arm == "random" else None
+        ticket = None
+        if arm == "random":
+            ticket = random_ticket(model, seed=seed, round_to=protocol.round_to)
+        elif finetuning:
+            ticket = RobustTicket.load(output.parent / f"early-bird-{seed}" / "ticket.safetensors")
         return RobustTicketTrainer(args=args, ticket=ticket, **partners)
     name, _, steps = arm.partition("-")
     options = {"adversary": "none"} if arm == "dense" else {"adversary": name, "adversary_steps": int(steps)}

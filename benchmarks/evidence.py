@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from datasets import disable_progress_bars  # noqa: E402
 
-from benchmarks.arms import ARMS, Protocol, load_data, train_arm  # noqa: E402
+from benchmarks.arms import ARMS, Protocol, count_search, load_data, train_arm  # noqa: E402
 from benchmarks.evidence_report import write_report  # noqa: E402
 from hf_robust_tickets.evaluation import evaluate_robustness  # noqa: E402
 from hf_robust_tickets.tickets import load_pruned  # noqa: E402
@@ -65,6 +65,8 @@ def _train_once(arm: str, seed: int, protocol: Protocol, options: argparse.Names
     shutil.rmtree(output, ignore_errors=True)
     result = {"arm": arm, "seed": seed, "protocol": asdict(protocol), "attacks": {}}
     result |= train_arm(arm, seed, protocol, data_folder(), output)
+    if arm == "early-bird+freelb-3":
+        count_search(result, json.loads((options.results / f"early-bird-{seed}.json").read_text()))
     _write(path, result)
     logger.info("%s, seed %d: clean %.3f, %.0f s", arm, seed, result["clean"], result["seconds"])
     return result

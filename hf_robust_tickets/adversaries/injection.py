@@ -31,24 +31,34 @@ class Injector:
 
     def __init__(self, module: nn.Module) -> None:
         self._source: PerturbationSource | None = None
+        self._before: Callable[[Any], Any] | None = None
         self._handle = module.register_forward_hook(self._hook)
 
     @contextmanager
-    def armed(self, source: PerturbationSource) -> Iterator[None]:
-        """While the context lasts, adds `source(output)` to every output; `source` sees the clean output."""
-        self._source = source
+    def armed(self, source: PerturbationSource | None, before: Callable[[Any], Any] | None = None) -> Iterator[None]:
+        """While the context lasts, adds `source(output)` to every output; `source` sees the clean output.
+
+        Args:
+            source: Gives delta; `None` adds nothing.
+            before: Replaces the module's whole output before delta is added.
+        """
+        self._source, self._before = source, before
         try:
             yield
         finally:
-            self._source = None
+            self._source = self._before = None
 
     def remove(self) -> None:
         """Takes the hook away for good."""
         self._handle.remove()
 
     def _hook(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        if self._source is None:
+        if self._source is None and self._before is None:
             return None
+        if self._before is not None:
+            output = self._before(output)
+        if self._source is None:
+            return output
         clean = output[0] if isinstance(output, tuple) else output
         perturbed = clean + self._source(clean).to(clean.dtype)
         return (perturbed, *output[1:]) if isinstance(output, tuple) else perturbed

@@ -40,7 +40,7 @@ def build_trainer(model: ModelOptions, data: DataOptions, args: RobustTicketArgu
         id2label=dict(enumerate(names)),
         label2id={name: i for i, name in enumerate(names)},
     )
-    return RobustTicketTrainer(
+    trainer = RobustTicketTrainer(
         model=classifier,
         args=args,
         train_dataset=tokenize(train, tokenizer, data),
@@ -48,6 +48,12 @@ def build_trainer(model: ModelOptions, data: DataOptions, args: RobustTicketArgu
         processing_class=tokenizer,
         compute_metrics=accuracy,
     )
+    trainer.card_options = {
+        "dataset": data.dataset_name or Path(data.train_file).name,
+        "dataset_tags": data.dataset_name,
+        "dataset_args": data.dataset_config_name,
+    }
+    return trainer
 
 
 def accuracy(prediction: EvalPrediction) -> dict[str, float]:

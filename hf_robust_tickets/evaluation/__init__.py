@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .compare import Comparison, compare_reports
 from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, register_recipe
 from .resources import fetch_resource
 from .result import ExampleOutcome, RecipeResult, RobustnessReport
@@ -11,6 +12,7 @@ from .transfer import TransferResult, evaluate_transfer
 from .white_box import WhiteBoxResult, evaluate_white_box
 
 __all__ = [
+    "Comparison",
     "ExampleOutcome",
     "RecipeContext",
     "RecipeResult",
@@ -19,6 +21,7 @@ __all__ = [
     "TransferResult",
     "WhiteBoxResult",
     "check_resources",
+    "compare_reports",
     "evaluate_robustness",
     "evaluate_transfer",
     "evaluate_white_box",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .._provenance import model_fingerprint
 from .._version import __version__
 from .examples import Example
 
@@ -32,16 +33,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def model_fingerprint(model: torch.nn.Module) -> str:
-    """sha256 over names, shapes, types and bytes of all weights and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        data = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(data.view(torch.uint8).numpy().tobytes() if data.numel() else b"")
-    return digest.hexdigest()
-
-
 def describe_model(model: PreTrainedModel) -> dict[str, Any]:
     """Name, class, size, weights and ticket of the attacked model."""
     config = model.config
@@ -50,6 +41,7 @@ def describe_model(model: PreTrainedModel) -> dict[str, Any]:
         "class": type(model).__name__,
         "model_type": config.model_type,
         "num_labels": config.num_labels,
+        "id2label": {str(label): name for label, name in config.id2label.items()},
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "sha256": model_fingerprint(model),
         "robust_ticket": getattr(config, "robust_ticket", None),

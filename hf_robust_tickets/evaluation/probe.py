@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..adversaries import Injector, perturbation_mask
+from ..adversaries import Injector, PixelBox, perturbation_mask
 from ..errors import DataError
 from .batched import length_limit
 from .examples import select_examples, stratified_sample
@@ -28,6 +28,10 @@ class Probe:
         inputs: What the model takes.
         labels: True classes, (batch,).
         pixel_range: Smallest and largest value of a pixel; None for no bounds.
+        box: Perturbations are in pixels before normalisation, and stay in this box; None for model inputs.
+
+    Raises:
+        DataError: If the images do not fit the box.
 
     Attributes:
         x: What is perturbed: embeddings (batch, tokens, dim) or pixels (batch, channels, height, width).
@@ -41,9 +45,14 @@ class Probe:
         inputs: dict[str, Tensor],
         labels: Tensor,
         pixel_range: tuple[float, float] | None,
+        box: PixelBox | None = None,
     ) -> None:
         self.model, self.injector, self.inputs, self.labels = model, injector, inputs, labels
-        self.pixel_range = pixel_range
+        self.pixel_range, self.box = pixel_range, box
+        if box is not None:
+            if injector is not None:
+                raise DataError("PixelPGD perturbs images, got texts: expected pixel_values, or another adversary")
+            box.check(inputs["pixel_values"])
         self.x = self._clean_input()
         self.mask = (
             torch.ones(len(self.x), device=self.x.device) if injector is None else perturbation_mask(inputs, self.x)
@@ -67,10 +76,14 @@ class Probe:
         if self.injector is not None:
             with self.injector.armed(lambda clean: delta):
                 return self.model(**self.inputs).logits.float()
-        pixels = self.x + delta
+        pixels = self.x + delta if self.box is None else self.box.add(self.x, delta)
         if self.pixel_range is not None:
             pixels = pixels.clamp(*self.pixel_range)
         return self.model(**{**self.inputs, "pixel_values": pixels}).logits.float()
+
+    def project(self, delta: Tensor) -> Tensor:
+        """The perturbation that leaves an image an image; others are left as they are."""
+        return delta if self.box is None else self.box.project(self.x, delta)
 
     def look(self, delta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, which examples are still right, and the gradient of the summed loss with respect to delta."""

@@ -229,6 +229,7 @@ class RobustnessReport(Mapping[str, RecipeResult]):
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
             "clean_accuracy": _number(self.clean_accuracy),
+            "clean_confidence_interval": list(self.clean_confidence_interval),
             "num_examples": len(self.sample_ids),
             "seed": self.seed,
             "settings": dict(self.settings),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from .._compat import import_textattack
+from .._provenance import describe_data
 from ..errors import ConfigurationError, MissingDependencyError, MissingResourceError
 from .batched import Victim, evaluation_mode
 from .checks import logit_scale_warnings
@@ -122,7 +123,7 @@ def evaluate_robustness(
         sample_ids=tuple(example.index for example in examples),
         seed=seed,
         failures=failures,
-        settings=settings,
+        settings={**settings, "data": describe_data(dataset)},
         model=description,
         versions=versions(),
         warnings=tuple(logit_scale_warnings([outcome.margin for outcome in first.outcomes])),

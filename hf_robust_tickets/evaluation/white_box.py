@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .._files import write_json
-from ..adversaries import PGD, Adversary, Injector, get_adversary
+from ..adversaries import PGD, Adversary, Injector, PixelPGD, get_adversary
 from ..adversaries.geometry import expand_mask, steepest_direction
 from ..errors import ConfigurationError
 from . import checks, metrics
@@ -112,7 +112,8 @@ def evaluate_white_box(
         label_column: Column of the labels; `labels` is found too.
         batch_size: Examples per forward and backward pass.
         max_length: Truncation in tokens; None for the tokenizer's limit.
-        pixel_range: Smallest and largest value of a pixel after normalisation; None for no bounds.
+        pixel_range: Smallest and largest value of a pixel after normalisation; None for no bounds. `PixelPGD` knows
+            its own, and its radii are in pixels in [0, 1].
         progress: Shows a progress bar.
 
     Returns:
@@ -131,8 +132,9 @@ def evaluate_white_box(
     try:
         with evaluation_mode(model), torch.random.fork_rng(), tqdm(total=len(rows), disable=not progress) as bar:
             torch.manual_seed(seed)
+            box = attack.box if isinstance(attack, PixelPGD) else None
             for inputs, labels in make_batches(rows, batch_size, model, tokenizer):
-                probe = Probe(model, injector, inputs, labels, pixel_range)
+                probe = Probe(model, injector, inputs, labels, pixel_range, box)
                 _attack_batch(probe, attack, chosen_radii, restarts, tally)
                 bar.update(len(labels))
     finally:
@@ -219,7 +221,7 @@ def _attack_batch(probe: Probe, adversary: Adversary, radii: Sequence[float], re
     )
     robust = iterated = single = right
     for radius in radii:
-        single = single & probe.right(radius * direction)
+        single = single & probe.right(probe.project(radius * direction))
         for restart in range(restarts):
             if not iterated.any():
                 break
@@ -232,7 +234,7 @@ def _attack_batch(probe: Probe, adversary: Adversary, radii: Sequence[float], re
 
 def _survivors(probe: Probe, adversary: Adversary) -> Tensor:
     """Which examples are right at every point of one ascent, (batch,)."""
-    delta = adversary.init(probe.x, probe.mask)
+    delta = probe.project(adversary.init(probe.x, probe.mask))
     alive = torch.ones(len(probe.labels), dtype=torch.bool, device=probe.labels.device)
     for k in range(adversary.num_passes):
         if k == adversary.num_passes - 1:
@@ -240,5 +242,5 @@ def _survivors(probe: Probe, adversary: Adversary) -> Tensor:
         _, right, gradient = probe.look(delta)
         alive = alive & right
         # a gradient that is not finite moves nothing; it was counted on the clean input
-        delta = adversary.ascend(delta, torch.nan_to_num(gradient, posinf=0.0, neginf=0.0), probe.mask)
+        delta = probe.project(adversary.ascend(delta, torch.nan_to_num(gradient, posinf=0.0, neginf=0.0), probe.mask))
     return alive

@@ -50,8 +50,9 @@ th:last-child, td:last-child { padding-right: 0.4rem; }
 thead th { font-weight: 600; font-size: 0.86rem; color: var(--soft); border-bottom: 2px solid var(--line);
   white-space: nowrap; }
 tbody tr:hover { background: var(--wash); }
-td:not(.number) { min-width: 8rem; }
+td:not(.number) { min-width: 6.5rem; }
 .number { text-align: right; white-space: nowrap; }
+mark { background: var(--warm-wash); color: var(--warm); border-radius: 3px; padding: 0 0.15em; font-weight: 600; }
 figure { margin: 0 0 1.8rem; }
 figure img { display: block; max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
   border-radius: 10px; }

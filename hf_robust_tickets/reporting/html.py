@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .._version import __version__
 from ..errors import ConfigurationError, DataError
@@ -167,7 +167,11 @@ class Picture:
         )
 
 
-Block = Text | Note | Code | Facts | Table | Picture
+class Block(Protocol):
+    """What can stand in a section."""
+
+    def html(self) -> str:
+        """Its part of the page."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,7 @@ class Section:
 
     Args:
         title: Its heading.
-        blocks: What stands in it, in order.
+        blocks: What stands in it, in order: objects whose `html()` gives their part of the page.
     """
 
     title: str

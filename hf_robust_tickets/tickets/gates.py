@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from .._sharding import whole
 from ..architectures import get_architecture
 from ..errors import TicketError
 from .modeling_robust_ticket import count_units
@@ -164,5 +165,5 @@ def _apply_gate(projection: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[
 
 
 def _l1(gates: Sequence[nn.Parameter]) -> torch.Tensor:
-    sums = [gate.abs().sum() for gate in gates if gate.numel()]
+    sums = [whole(gate.abs().sum()) for gate in gates if gate.numel()]
     return torch.stack([part.to(sums[0].device) for part in sums]).sum() if sums else torch.zeros((), device="cpu")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from .._sharding import whole
 from ..errors import TicketError
 
 
@@ -16,7 +17,7 @@ def magnitude_scores(gates: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     goes before one of 0. The magnitude is what is meant.
 
     Args:
-        gates: One vector of coefficients per layer.
+        gates: One vector of coefficients per layer; where FSDP2 has sharded them, all ranks must ask together.
 
     Returns:
         Their magnitudes, on the CPU in float32.
@@ -24,7 +25,7 @@ def magnitude_scores(gates: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     Raises:
         TicketError: If one of them is not finite.
     """
-    scores = [gate.detach().abs().float().cpu() for gate in gates]
+    scores = [whole(gate.detach()).abs().float().cpu() for gate in gates]
     if not all(bool(torch.isfinite(score).all()) for score in scores):
         raise TicketError("expected finite gates, got NaN or infinity: the search diverged, lower its learning rate")
     return scores

@@ -4,6 +4,9 @@ from .arguments import AdversarialTrainingArguments, AdversaryOptions, RobustTic
 from .callbacks import EarlyBirdCallback
 from .cost import CostCallback, PhaseCost
 from .gated import GatedTrainer
+from .publishing import PublishingTrainer
+from .sparse import SparseTrainingCallback
+from .sparse_trainer import SparseTrainer
 from .ticket_trainer import RobustTicketTrainer
 from .trainer import AdversarialTrainer
 
@@ -15,7 +18,10 @@ __all__ = [
     "EarlyBirdCallback",
     "GatedTrainer",
     "PhaseCost",
+    "PublishingTrainer",
     "RobustTicketArguments",
     "RobustTicketTrainer",
+    "SparseTrainer",
+    "SparseTrainingCallback",
     "TicketOptions",
 ]

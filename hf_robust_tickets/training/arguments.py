@@ -11,6 +11,7 @@ from ..adversaries import Adversary, get_adversary
 from ..errors import ConfigurationError, SparsityError
 
 _SCOPES = ("global", "layer")
+SCHEDULES = ("constant", "linear", "cosine")
 
 
 def _build_adversary(name: str | None, options: dict[str, Any]) -> Adversary | None:
@@ -32,17 +33,24 @@ class AdversaryOptions:
     """How the input is attacked during training; every `None` means the method's own default.
 
     Attributes:
-        adversary: Name of the method (`"fgm"`, `"pgd"`, `"freelb"`, `"freelb++"`, or one you registered); `"none"`
-            for plain training.
-        adversary_steps: Forward and backward passes per training step.
+        adversary: Name of the method (`list_adversaries()` gives all, yours included); `"none"` for plain training.
+        adversary_steps: Forward and backward passes per training step; for a penalty on the output, ascents.
         adversary_step_size: Length of one ascent step, in units of the word embeddings.
         adversary_init_magnitude: Size of the random start; 0 makes the first pass clean.
         adversary_max_norm: Radius of the ball of perturbations; 0 means none.
-        adversary_norm: `"l2"` or `"linf"`.
+        adversary_norm: `"l2"`, `"linf"` or `"l1"`.
         adversary_scope: `"sentence"` (one ball for all tokens) or `"token"` (one each).
         adversary_layer: What is perturbed: 0 the embedding output, n the output of layer n.
         adversary_start_step: Train plainly before this step; below 1 it is a fraction of all steps.
         adversary_share_dropout: Use the same dropout masks in all passes of a step, as FreeLB's reference can.
+        adversary_coefficient: Weight of the penalty, for methods that have one (TRADES, SMART, ALUM, VAT, R-Drop).
+        adversary_every: Attack every m-th optimiser step, and train plainly in between.
+        adversary_clean_weight: Share, in [0, 1), of an additional clean pass in the loss.
+        adversary_warmup: Steps over which all lengths (step size, start, radius) rise linearly; below 1 a fraction of
+            all steps.
+        adversary_schedule: What the lengths do after that: `"constant"`, or `"linear"` or `"cosine"` decay to the end.
+        adversary_restarts: Random starts of the ascent, of which each sentence keeps the one that ends at the highest
+            loss; for methods that train on the end of the ascent alone (PGD, FGSM).
     """
 
     adversary: str | None = field(default="freelb", metadata={"help": "Name of the method, or `none`."})
@@ -50,11 +58,17 @@ class AdversaryOptions:
     adversary_step_size: float | None = field(default=None, metadata={"help": "Length of one ascent step."})
     adversary_init_magnitude: float | None = field(default=None, metadata={"help": "Size of the random start."})
     adversary_max_norm: float | None = field(default=None, metadata={"help": "Radius of the ball; 0 means none."})
-    adversary_norm: str | None = field(default=None, metadata={"help": "l2 or linf."})
+    adversary_norm: str | None = field(default=None, metadata={"help": "l2, linf or l1."})
     adversary_scope: str | None = field(default=None, metadata={"help": "sentence or token."})
     adversary_layer: int = field(default=0, metadata={"help": "0: embedding output; n: output of layer n."})
     adversary_start_step: float = field(default=0, metadata={"help": "Plain training before this step (or fraction)."})
     adversary_share_dropout: bool = field(default=False, metadata={"help": "Same dropout masks in all passes."})
+    adversary_coefficient: float | None = field(default=None, metadata={"help": "Weight of the penalty."})
+    adversary_every: int = field(default=1, metadata={"help": "Attack every m-th step."})
+    adversary_clean_weight: float = field(default=0.0, metadata={"help": "Share of a clean pass in the loss."})
+    adversary_warmup: float = field(default=0, metadata={"help": "Steps (or fraction) over which lengths rise."})
+    adversary_schedule: str = field(default="constant", metadata={"help": "constant, linear or cosine."})
+    adversary_restarts: int = field(default=1, metadata={"help": "Random starts; the worst one is trained on."})
 
     def build_adversary(self, name: str | None = None) -> Adversary | None:
         """The adversary these options describe; `None` for plain training.
@@ -66,7 +80,7 @@ class AdversaryOptions:
             UnknownNameError: If no adversary has the name.
             ConfigurationError: If a value is refused.
         """
-        options = ("steps", "step_size", "init_magnitude", "max_norm", "norm", "scope")
+        options = ("steps", "step_size", "init_magnitude", "max_norm", "norm", "scope", "coefficient")
         return _build_adversary(name or self.adversary, {key: getattr(self, f"adversary_{key}") for key in options})
 
     def _check_adversary(self) -> None:
@@ -74,6 +88,16 @@ class AdversaryOptions:
         _check_start("adversary_start_step", self.adversary_start_step)
         if self.adversary_layer < 0:
             raise ConfigurationError(f"adversary_layer must be 0 or a layer's number, got {self.adversary_layer}")
+        for name in ("adversary_every", "adversary_restarts"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.adversary_clean_weight < 1:
+            raise ConfigurationError(f"adversary_clean_weight must be in [0, 1), got {self.adversary_clean_weight}")
+        _check_start("adversary_warmup", self.adversary_warmup)
+        if self.adversary_schedule not in SCHEDULES:
+            raise ConfigurationError(
+                f"adversary_schedule must be one of {', '.join(SCHEDULES)}, got {self.adversary_schedule!r}"
+            )
 
 
 @dataclass
@@ -144,6 +168,12 @@ class TicketOptions:
     finetune_adversary_layer: int = field(default=0, metadata={"help": "See adversary_layer."})
     finetune_adversary_start_step: float = field(default=0, metadata={"help": "See adversary_start_step."})
     finetune_adversary_share_dropout: bool = field(default=False, metadata={"help": "See adversary_share_dropout."})
+    finetune_adversary_coefficient: float | None = field(default=None, metadata={"help": "See adversary_coefficient."})
+    finetune_adversary_every: int = field(default=1, metadata={"help": "See adversary_every."})
+    finetune_adversary_clean_weight: float = field(default=0.0, metadata={"help": "See adversary_clean_weight."})
+    finetune_adversary_warmup: float = field(default=0, metadata={"help": "See adversary_warmup."})
+    finetune_adversary_schedule: str = field(default="constant", metadata={"help": "See adversary_schedule."})
+    finetune_adversary_restarts: int = field(default=1, metadata={"help": "See adversary_restarts."})
 
     def finetune_adversary_options(self) -> AdversaryOptions:
         """The `finetune_adversary_*` options under the names of `AdversaryOptions`."""

@@ -44,7 +44,7 @@ class GatedTrainer(AdversarialTrainer):
         return optimizer
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As in `AdversarialTrainer.compute_loss`; in training, plus the gates' penalty in the last pass."""
+        """As in `Trainer.compute_loss`; in training, plus the gates' penalty in the last pass."""
         result = super().compute_loss(model, inputs, *args, **kwargs)
         if not (model.training and self._in_last_pass):
             return result
@@ -58,12 +58,8 @@ class GatedTrainer(AdversarialTrainer):
         if gates is None:
             return None
         heads, neurons = gates.l1()
-        penalty = self.gate_l1[0] * heads + self.gate_l1[1] * neurons
-        # Once per optimiser step: where the loss is normalised over the whole accumulated batch already, the Trainer
-        # does not divide it again.
-        scaled = self.loss_is_scaled_for_ga
-        if scaled is None:
-            scaled = (self.model_accepts_loss_kwargs and num_items_in_batch is not None) or self.compute_loss_func
-        penalty = penalty / self.current_gradient_accumulation_steps if scaled else penalty
+        penalty = self._per_step(self.gate_l1[0] * heads + self.gate_l1[1] * neurons, num_items_in_batch)
+        # Once per optimiser step, whatever the weight of the pass that it comes with.
+        penalty = penalty / self._loss_weight
         # Its gradient without its value: the loss in the log stays that of the task.
         return penalty - penalty.detach()

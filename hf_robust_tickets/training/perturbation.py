@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..adversaries import Adversary
+from ..adversaries import Adversary, Memory, perturbation_mask
 from ..errors import ConfigurationError
 
 
@@ -18,25 +18,29 @@ class Perturbation:
 
     Args:
         adversary: What starts and moves it.
-        mask: Gives the mask `(batch, tokens)` for the module's clean output.
+        inputs: The batch as the model receives it.
         share_dropout: Put the random generator back in every pass to where it was in the first, so that all passes
             see the same dropout masks.
+        memory: What the adversary remembers of earlier steps.
 
     Attributes:
         delta: The leaf tensor of the present pass; `None` before the first.
         grad: Gradient with respect to it where the pass gave one apart from `delta.grad`.
+        mask: `(rows, tokens)`, 1 where a token may be perturbed; `None` before the first pass.
         skipped_ascents: Number of ascents left out because the gradient was not finite, as a tensor (no device sync).
     """
 
-    def __init__(self, adversary: Adversary, mask: Callable[[Tensor], Tensor], share_dropout: bool) -> None:
+    def __init__(self, adversary: Adversary, inputs: dict[str, Any], share_dropout: bool, memory: Memory) -> None:
         self.adversary = adversary
         self.delta: Tensor | None = None
         self.grad: Tensor | None = None
         self.skipped_ascents: Tensor | int = 0
-        self._mask_of = mask
-        self._mask: Tensor | None = None
+        self._inputs = inputs
+        self._memory = memory
+        self.mask: Tensor | None = None
         self._share_dropout = share_dropout
         self._generator_states: dict[str, Tensor] = {}
+        self._drawn: Tensor | None = None
 
     def begin_pass(self, device: torch.device) -> None:
         """Called before each forward pass, on the device it runs on."""
@@ -45,14 +49,29 @@ class Perturbation:
 
     def add(self, clean: Tensor) -> Tensor:
         """The perturbation to add to the module's output `clean`, `(batch, tokens, dim)`."""
-        if self.delta is None:
-            self._mask = self._mask_of(clean)
-            start = self.adversary.init(clean.detach().float(), self._mask)
-            self.delta = start.requires_grad_()
         if self._share_dropout:
-            # Again, for the first pass has drawn delta's start since its own start.
             self._replay("perturbed module", clean.device)
-        return self.delta
+        if self.delta is None:
+            if self._drawn is not None:
+                # Another start than the last one, although the dropout masks are the same.
+                _generator(clean.device).set_rng_state(self._drawn)
+            self.restart(clean)
+            if self._share_dropout:
+                # Drawing the start has moved the generator on.
+                self._drawn = _generator(clean.device).get_rng_state()
+                self._replay("perturbed module", clean.device)
+        return self.adversary.added(self.delta)
+
+    def restart(self, clean: Tensor) -> None:
+        """Draws a start for delta; `clean` as in `add`."""
+        self.mask = perturbation_mask(self._inputs, clean)
+        start = self.adversary.init(clean.detach().float(), self.mask)
+        start = self.adversary.recall(self._memory, start, self._inputs.get("input_ids"))
+        self.delta = start.detach().requires_grad_()
+
+    def forget(self) -> None:
+        """Lets the next pass draw another start."""
+        self.delta = None
 
     def ascend(self) -> None:
         """Moves delta with the gradient of the last pass; a gradient that is not finite leaves it where it is.
@@ -60,22 +79,39 @@ class Perturbation:
         Raises:
             ConfigurationError: If the pass did not go through the perturbed module.
         """
+        self.require_delta()
+        grad = self.delta.grad if self.grad is None else self.grad
+        self.grad = None
+        finite = torch.isfinite(grad).all()
+        moved = self.adversary.ascend(self.delta.detach(), grad.float(), self.mask)
+        self.skipped_ascents = self.skipped_ascents + (~finite).long()
+        self.delta = torch.where(finite, moved, self.delta.detach()).requires_grad_()
+
+    def require_delta(self) -> None:
+        """Raises ConfigurationError if no pass went through the perturbed module."""
         if self.delta is None:
             raise ConfigurationError(
                 "the forward pass did not go through the module to perturb, the model's input embeddings: give the "
                 "model input_ids (not inputs_embeds), or set adversary_layer"
             )
-        grad = self.delta.grad if self.grad is None else self.grad
-        self.grad = None
-        finite = torch.isfinite(grad).all()
-        moved = self.adversary.ascend(self.delta.detach(), grad.float(), self._mask)
-        self.skipped_ascents = self.skipped_ascents + (~finite).long()
-        self.delta = torch.where(finite, moved, self.delta.detach()).requires_grad_()
+
+    def remember(self) -> None:
+        """Leaves in the memory what the next step needs."""
+        self.adversary.remember(self._memory, self.delta.detach(), self._inputs.get("input_ids"), self.mask)
+
+    def length(self) -> Tensor:
+        """Mean l2 norm of what is added, over the sentences."""
+        return self.adversary.added(self.delta.detach()).flatten(1).norm(dim=1).mean()
 
     def _replay(self, point: str, device: torch.device) -> None:
         """Notes the generator's state when `point` is reached for the first time, and puts it back ever after."""
-        generator = torch if device.type == "cpu" else getattr(torch, device.type)
+        generator = _generator(device)
         if point in self._generator_states:
             generator.set_rng_state(self._generator_states[point])
         else:
             self._generator_states[point] = generator.get_rng_state()
+
+
+def _generator(device: torch.device) -> Any:
+    """What has `get_rng_state` and `set_rng_state` for a device."""
+    return torch if device.type == "cpu" else getattr(torch, device.type)

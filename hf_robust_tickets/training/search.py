@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from transformers import TrainingArguments
+from torch import nn
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
 
+from .._sharding import whole
+from ..errors import ConfigurationError
+from ..tickets import attach_gates, detach_gates
 from .arguments import AdversaryOptions, TicketOptions
 from .callbacks import EarlyBirdCallback
 from .job import JobFolder
 
+# Options that decide which ticket is found.
+_DECISIVE = (
+    "ticket_tolerance",
+    "ticket_patience",
+    "ticket_interval",
+    "search_epochs",
+    "search_max_steps",
+    "search_learning_rate",
+    "gate_learning_rate",
+    "gate_l1_heads",
+    "gate_l1_neurons",
+    "head_sparsity",
+    "neuron_sparsity",
+    "head_scope",
+    "neuron_scope",
+    "round_to",
+    "rewind",
+)
 # Where the fine-tuning saves by epoch or by the best metric, the search, which has neither, saves this often.
 _SEARCH_SAVES = 0.25
 
@@ -51,3 +76,81 @@ def search_arguments(args: TrainingArguments, options: TicketOptions) -> Trainin
         search.save_strategy = SaveStrategy.STEPS
         search.save_steps = _SEARCH_SAVES
     return search
+
+
+def describe_search(log: Sequence[Mapping[str, Any]], options: TicketOptions | None = None) -> dict[str, Any] | None:
+    """How a search ended, and the options that decided it, as JSON scalars; None if there was none.
+
+    Args:
+        log: `EarlyBirdCallback.log`.
+        options: Those of the search, if they are known.
+    """
+    if not log:
+        return None
+    last = log[-1]
+    found = {"converged": last["stop"], "epoch": last["epoch"], "step": last["step"], "tickets": len(log)}
+    found |= {f"last_{kind}_distance": last[f"{kind}_distance"] for kind in ("head", "neuron")}
+    decisive = {} if options is None else {name: getattr(options, name) for name in _DECISIVE}
+    # What is off says nothing.
+    return found | {name: value for name, value in decisive.items() if value not in (None, -1)}
+
+
+def describe_origin(converged: bool | None) -> str:
+    """Where a ticket is from, as a reader is told; `converged` is None if it was not searched for."""
+    if converged is None:
+        return "one that was given, not searched for"
+    return "the early bird of the search" if converged else "the last one of a search that did not settle"
+
+
+@contextmanager
+def gated_model(trainer: Trainer, fold: bool) -> Iterator[None]:
+    """While it lasts, the trainer's model has gates.
+
+    FSDP cuts a model's parameters into shards in place and never puts them together again, but pruning needs whole
+    ones: there, the search trains a copy.
+
+    Args:
+        trainer: Its `model` is the dense one before and after.
+        fold: Whether the dense model gets what was trained, gates included; otherwise only a search without FSDP
+            leaves its weights behind.
+    """
+    dense = trainer.model
+    if trainer.is_fsdp_enabled:
+        trainer.model = trainer.model_wrapped = copy.deepcopy(dense)
+    attach_gates(trainer.model)
+    try:
+        yield
+        if fold and trainer.model is not dense:
+            attach_gates(dense)
+            _take_weights(dense, trainer.model)
+    finally:
+        trainer.model = trainer.model_wrapped = dense
+        detach_gates(dense, fold=fold)
+
+
+def _take_weights(dense: nn.Module, sharded: nn.Module) -> None:
+    # One at a time: gathered on the accelerator, kept on the CPU.
+    dense.load_state_dict({name: whole(tensor).cpu() for name, tensor in sharded.state_dict().items()})
+
+
+def refuse_sharding(trainer: Trainer) -> None:
+    """Raises ConfigurationError where a search and what follows it cannot be right."""
+    if trainer.is_deepspeed_enabled:
+        raise ConfigurationError(
+            "a DeepSpeed engine keeps weights and optimiser in buffers of its own, which gates and pruning cannot "
+            "reach: use DDP or FSDP2 for the job, and DeepSpeed for the pruned model"
+        )
+    if not trainer.is_fsdp_enabled:
+        return
+    plugin = trainer.accelerator.state.fsdp_plugin
+    if plugin.fsdp_version != 2 or plugin.cpu_ram_efficient_loading:
+        raise ConfigurationError(
+            f"a ticket is searched under FSDP2 with the weights on every rank at the start, got version "
+            f"{plugin.fsdp_version} and cpu_ram_efficient_loading={plugin.cpu_ram_efficient_loading}: set "
+            "fsdp_config={'version': 2, 'cpu_ram_efficient_loading': False}"
+        )
+    if "FULL_STATE_DICT" not in str(plugin.state_dict_type):
+        raise ConfigurationError(
+            f"checkpoints of a pruned model hold it whole, got {plugin.state_dict_type}: set "
+            "fsdp_config={'state_dict_type': 'FULL_STATE_DICT'}"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from transformers import TrainingArguments, set_seed
@@ -12,24 +13,31 @@ from transformers.trainer_utils import TrainOutput
 
 from ..architectures import get_architecture
 from ..errors import ConfigurationError
+from ..reporting.model_card import CardFacts
 from ..tickets import (
     RobustTicket,
-    attach_gates,
-    detach_gates,
     get_gates,
     is_pruned,
     prune_,
     refuse_unfit,
     write_pruned_files,
 )
-from .arguments import AdversaryOptions, TicketOptions
+from .arguments import AdversaryOptions, RobustTicketArguments, TicketOptions
 from .callbacks import EarlyBirdCallback
 from .gated import GatedTrainer
 from .job import JobFolder, describe_job, refuse_foreign_checkpoint
 from .labels import refuse_unlabelled
+from .model_card import adversary_facts
+from .refusals import refuse_surroundings
 from .saving import explain_failed_save, last_complete_checkpoint
-from .search import early_bird_callback, search_arguments
-from .trainer import refuse_surroundings
+from .search import (
+    describe_origin,
+    describe_search,
+    early_bird_callback,
+    gated_model,
+    refuse_sharding,
+    search_arguments,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +65,7 @@ class RobustTicketTrainer(GatedTrainer):
         cost: Per phase (`search`, `finetune`), the fields of `PhaseCost`.
 
     Raises:
-        ConfigurationError: For a ready-made optimiser, a pruned model, FSDP or DeepSpeed.
+        ConfigurationError: For a ready-made optimiser, a pruned model, DeepSpeed or the first version of FSDP.
         DataError: If the training data has no labels and the collator makes none.
         UnknownArchitectureError: If the model's family is not known.
     """
@@ -92,7 +100,7 @@ class RobustTicketTrainer(GatedTrainer):
         Args:
             resume_from_checkpoint: `True` continues in whichever phase was cut off. A path is a checkpoint of the
                 fine-tuning phase of this job.
-            trial: Not supported.
+            trial: Given by `hyperparameter_search`: the job runs in `run-<number>` of the output folder.
             ignore_keys_for_eval: As for `Trainer.train`.
 
         Returns:
@@ -100,12 +108,10 @@ class RobustTicketTrainer(GatedTrainer):
 
         Raises:
             CheckpointError: If the output folder belongs to another job, or there is nothing to resume.
-            ConfigurationError: If `trial` is given.
         """
         if trial is not None:
-            raise ConfigurationError(
-                "RobustTicketTrainer cannot run hyper-parameter trials: tune with AdversarialTrainer, then search once"
-            )
+            with self._trying(trial):
+                return self.train(resume_from_checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
         if self._job is None or resume_from_checkpoint:
             self.search(resume_from_checkpoint=bool(resume_from_checkpoint))
         job, self._job = self._job, None
@@ -140,17 +146,27 @@ class RobustTicketTrainer(GatedTrainer):
         self._job = job
         return self.ticket
 
+    def card_facts(self, **options: Any) -> CardFacts:
+        """As in `AdversarialTrainer.card_facts`, with the search and where the ticket is from."""
+        facts, attack = super().card_facts(**options), self._search_adversary
+        if facts.ticket is None:
+            return facts
+        searched = {"search": adversary_facts(attack.build_adversary(), attack)} if self.search_log else {}
+        return replace(
+            facts,
+            adversaries={**searched, "finetune": facts.adversaries.get("train")},
+            search=describe_search(self.search_log, self.ticket_options),
+            ticket={**facts.ticket, "origin": describe_origin(self.converged)},
+            cost=self.cost,
+        )
+
     def _run_search(self, job: JobFolder, resume: bool) -> EarlyBirdCallback:
         set_seed(self.args.seed)
-        attach_gates(self.model)
-        try:
-            with self._searching() as search_args:
-                super().train(last_complete_checkpoint(search_args.output_dir) if resume else None)
-                self._close_phase("search", job)
-                return next(c for c in self.callback_handler.callbacks if isinstance(c, EarlyBirdCallback))
-        finally:
-            # Without rewinding, fine-tuning starts from what the search has trained, gates included.
-            detach_gates(self.model, fold=not self.ticket_options.rewind)
+        # Without rewinding, fine-tuning starts from what the search has trained, gates included.
+        with gated_model(self, fold=not self.ticket_options.rewind), self._searching() as search_args:
+            super().train(last_complete_checkpoint(search_args.output_dir) if resume else None)
+            self._close_phase("search", job)
+            return next(c for c in self.callback_handler.callbacks if isinstance(c, EarlyBirdCallback))
 
     def _finish_search(self, job: JobFolder, ticket: RobustTicket | None, callback: EarlyBirdCallback) -> None:
         if ticket is None:
@@ -241,6 +257,24 @@ class RobustTicketTrainer(GatedTrainer):
             self._use_finetune_adversary()
 
     @contextmanager
+    def _trying(self, trial: Any) -> Iterator[None]:
+        """While it lasts, this trainer has the arguments of a hyper-parameter trial, and a folder of its own."""
+        self._hp_search_setup(trial)
+        self._check_trial()
+        output_dir, self.args.output_dir = self.args.output_dir, self._get_output_dir(trial)
+        try:
+            yield
+        finally:
+            self.args.output_dir = output_dir
+
+    def _check_trial(self) -> None:
+        """The search space sets attributes, which the arguments have not checked."""
+        if isinstance(self.args, RobustTicketArguments):
+            self.args._check_adversary()
+            self.args._check_ticket_options()
+        self._use_finetune_adversary()
+
+    @contextmanager
     def _without_model_init(self) -> Iterator[None]:
         """Hides `model_init`: `Trainer.train` would make the model anew, dense, at the start of each phase."""
         model_init, self.model_init = self.model_init, None
@@ -252,7 +286,7 @@ class RobustTicketTrainer(GatedTrainer):
     def _remake_model(self) -> None:
         if self.model_init is not None:
             set_seed(self.args.seed)
-            self.model = self.call_model_init()
+            self.model = self.call_model_init(self._trial)
             self._move_model_to_device(self.model, self.args.device)
             self.model_wrapped = self.model
 
@@ -267,11 +301,7 @@ class RobustTicketTrainer(GatedTrainer):
                 "a ready-made optimiser or scheduler holds the dense parameters, which pruning replaces: pass "
                 "optimizer_cls_and_kwargs=(cls, kwargs) and lr_scheduler_type instead of optimizers"
             )
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            raise ConfigurationError(
-                "tickets are searched and pruned on whole models, got FSDP or DeepSpeed: use torchrun (DDP) for the "
-                "job, and shard the pruned model afterwards"
-            )
+        refuse_sharding(self)
         if get_gates(self.model) is not None:
             raise ConfigurationError("the model has gates already: call detach_gates(model) first")
         refuse_unfit(self.model, None if is_pruned(self.model) else self._given_ticket)

@@ -2,44 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
+from torch.utils.data import RandomSampler, Sampler
 
 from .._compat import loss_uses_num_items_in_batch
-from ..adversaries import Adversary, Injector, perturbation_mask
+from ..adversaries import YOPO, Adversary, InfoBERT, Injector, Memory, PixelInjector, PixelPGD, Regularizer
 from ..architectures import get_architecture
 from ..errors import CheckpointError, ConfigurationError
+from ..reporting.model_card import CardFacts
+from .adversary_state import load_adversary_state, save_adversary_state
 from .arguments import AdversaryOptions
 from .callbacks import first_step
-from .cost import CostCallback
+from .critic import CriticHook
+from .first_layer import FirstLayer
+from .layer_cache import LayerCache
+from .model_card import attack_facts
+from .passes import Attack, PassesTrainer
 from .perturbation import Perturbation
+from .refusals import refuse_critic, refuse_options, refuse_surroundings
+from .replay import ReplaySampler
 from .saving import explain_failed_save, last_complete_checkpoint
+from .schedule import strength
+from .step_cost import step_cost
 
 _FROM_ARGUMENTS: Any = object()
-# A forward pass costs one unit, the gradients of activations and of weights one each.
-_DELTA_PASS_COST = 2 / 3
 
 
-class AdversarialTrainer(Trainer):
+class AdversarialTrainer(PassesTrainer):
     """`Trainer` whose training step attacks its own input.
 
     Everything that surrounds the forward and backward pass (accumulation, mixed precision, label smoothing, clipping,
     distribution) stays the Trainer's business: a step is `adversary.num_passes` calls of `Trainer.training_step` on
-    the same batch, with the perturbation added by a forward hook and the loss weighted by `adversary.loss_weight`.
+    the same batch, with the perturbation added by a forward hook and the loss weighted by `adversary.loss_weight`; for
+    a `Regularizer` it is one call, whose loss holds the penalty.
 
     With `adversary=None` it is `Trainer`, plus a repair of transformers#47688: text classifiers that accept
     `**kwargs` but ignore `num_items_in_batch` otherwise miss the division by the accumulation steps.
+
+    The log gets, averaged since the last entry: `adversary_loss` (of the last pass), `adversary_clean_loss` (of the
+    first, where it is clean; else `adversary_start_loss`), `adversary_gap` between them, `adversary_delta_norm`,
+    `adversary_flips` (share of predictions that change), and `adversary_skipped_ascents`. A `Regularizer` has
+    `adversary_divergence` in place of the second loss and the gap.
 
     Args:
         *args: As for `Trainer`. `args` may be a plain `TrainingArguments`; the adversary is then FreeLB.
         adversary: An `Adversary`, a name (with the hyper-parameters of the arguments), or `None` for plain training;
             default: what the arguments say.
         **kwargs: As for `Trainer`.
+
+    Attributes:
+        skipped_ascents: Ascents left out so far because a gradient was not finite.
 
     Raises:
         ConfigurationError: If the surroundings cannot be right (context parallelism, `DataParallel`).
@@ -49,21 +66,30 @@ class AdversarialTrainer(Trainer):
         super().__init__(*args, **kwargs)
         if not loss_uses_num_items_in_batch(self.accelerator.unwrap_model(self.model)):
             self.model_accepts_loss_kwargs = False
+        self._asked_adversary = adversary
+        self.memories: dict[str, Memory] = {}
+        self.skipped_ascents: Tensor | int = 0
+        self._injectors: dict[int, Injector | PixelInjector] = {}
+        self._critic: CriticHook | None = None
+        self._micro_batch = 0
+        self._take_adversary()
+
+    def _take_adversary(self) -> None:
+        """The adversary that was asked for, with the hyper-parameters of the present arguments."""
         options = self.args if isinstance(self.args, AdversaryOptions) else AdversaryOptions()
+        adversary = self._asked_adversary
         if adversary is _FROM_ARGUMENTS or isinstance(adversary, str):
             adversary = options.build_adversary(name=adversary if isinstance(adversary, str) else options.adversary)
         self._set_adversary(adversary, options)
-        self._loss_weight = 1.0
-        self._in_last_pass = True
-        self._injectors: dict[int, Injector] = {}
-        self.skipped_ascents = 0
-        self.add_callback(CostCallback())
 
     def _set_adversary(self, adversary: Adversary | None, options: AdversaryOptions) -> None:
         self.adversary = adversary
         self.adversary_options = options
         if self.adversary is not None:
-            refuse_surroundings(self.args, self.accelerator)
+            refuse_surroundings(self.args, self.accelerator, self.adversary)
+            refuse_options(self.adversary, options)
+            if isinstance(self.adversary, InfoBERT):
+                refuse_critic(self.args, self.accelerator.unwrap_model(self.model))
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """One step under attack; see `Trainer.training_step` for the arguments and the result.
@@ -71,38 +97,64 @@ class AdversarialTrainer(Trainer):
         The returned loss is the sum of the passes' losses, each times its weight.
         """
         if self.adversary is not None:
+            # Before the first attacked step: a compiled model does not watch for hooks that come later.
             injector = self._injector()
         if not self.is_attacking:
             self.cost_callback.passes += 1
             return super().training_step(model, inputs, *args, **kwargs)
-        inputs = self._prepare_inputs(inputs)
-        perturbation = Perturbation(
-            self.adversary, lambda x: perturbation_mask(inputs, x), self.adversary_options.adversary_share_dropout
-        )
-        total: Tensor | float = 0.0
-        last = self.adversary.num_passes - 1
-        for k in range(last + 1):
-            weight = self.adversary.loss_weight(k)
-            perturbation.begin_pass(self.args.device)
-            with injector.armed(perturbation.add), self._defer_sync(model, k < last), self._pass(weight, k == last):
-                if weight == 0:
-                    perturbation.grad = self._delta_gradient(model, inputs, perturbation, *args, **kwargs)
-                else:
-                    total = total + super().training_step(model, dict(inputs), *args, **kwargs)
-            self.cost_callback.passes += 1
-            if k < last:
-                perturbation.ascend()
-        self.skipped_ascents = self.skipped_ascents + perturbation.skipped_ascents
-        return total
+        for callback in self.callback_handler.callbacks:
+            if hasattr(callback, "meet_adversary"):
+                callback.meet_adversary(self.adversary, injector)
+        args = (*args, *kwargs.values())  # num_items_in_batch, which the loop gives by position
+        attack = self._make_attack(self._prepare_inputs(inputs), injector)
+        try:
+            if isinstance(self.adversary, Regularizer):
+                loss = self._regularized_step(model, attack, *args)
+            else:
+                loss = self._virtual_batch_step(model, attack, self.adversary_options.adversary_clean_weight, *args)
+        finally:
+            if attack.first_layer is not None:
+                attack.first_layer.remove()
+        self._close(attack)
+        return loss
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As in `Trainer.compute_loss`; in training, times the weight of the present pass."""
-        result = super().compute_loss(model, inputs, *args, **kwargs)
-        if self._loss_weight == 1.0 or not model.training:
-            return result
-        if isinstance(result, tuple):
-            return (result[0] * self._loss_weight, *result[1:])
-        return result * self._loss_weight
+    def _make_attack(self, inputs: dict[str, Any], injector: Injector) -> Attack:
+        options, whole = self.adversary_options, self._bare_model()
+        adversary = self.adversary.scaled(strength(options, self.state))
+        memory = self.memories.setdefault(str(self._micro_batch) if adversary.remembers == "batch" else "run", {})
+        if getattr(adversary, "proximal_coefficient", 0.0) and self._micro_batch == 0:
+            bare = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+            self.weight_average.update(bare, adversary.momentum_at(self.state.global_step / self.state.max_steps))
+        layers = (
+            get_architecture(whole).layers(whole) if options.adversary_layer or isinstance(adversary, YOPO) else []
+        )
+        return Attack(
+            inputs,
+            Perturbation(adversary, inputs, options.adversary_share_dropout, memory),
+            injector,
+            LayerCache(layers[: options.adversary_layer]) if self._caches_layers else None,
+            FirstLayer(layers[options.adversary_layer]) if isinstance(adversary, YOPO) else None,
+            options.adversary_restarts,
+            self._critic,
+        )
+
+    def _close(self, attack: Attack) -> None:
+        adversary, perturbation = attack.adversary, attack.perturbation
+        perturbation.require_delta()
+        if adversary.remembers:
+            perturbation.remember()
+        self._micro_batch = 0 if self.accelerator.gradient_state.sync_gradients else self._micro_batch + 1
+        self.skipped_ascents = self.skipped_ascents + perturbation.skipped_ascents
+        regularizer = isinstance(adversary, Regularizer)
+        starts_clean = adversary.init_magnitude == 0 and not adversary.remembers
+        self.meter.note(
+            attack.readings[0],
+            attack.readings[-1],
+            clean=regularizer or starts_clean or self.adversary_options.adversary_clean_weight > 0,
+            penalty=regularizer,
+            delta_norm=perturbation.length(),
+            skipped=perturbation.skipped_ascents,
+        )
 
     def floating_point_ops(self, inputs: dict[str, Tensor | Any]) -> float:
         """Theoretical operations of a step, all of its passes counted."""
@@ -111,18 +163,30 @@ class AdversarialTrainer(Trainer):
 
     @property
     def step_cost(self) -> float:
-        """Cost of an attacked step in units of a plain one: a pass without weight gradients counts 2/3."""
-        if self.adversary is None:
-            return 1.0
-        weights = [self.adversary.loss_weight(k) for k in range(self.adversary.num_passes)]
-        return sum(1.0 if weight else _DELTA_PASS_COST for weight in weights)
+        """Theoretical cost of an attacked step in units of a plain one; see `step_cost.step_cost`."""
+        layers = 1
+        if self.adversary_options.adversary_layer or isinstance(self.adversary, YOPO):
+            whole = self.accelerator.unwrap_model(self.model)
+            layers = len(get_architecture(whole).layers(whole))
+        return step_cost(self.adversary, self.adversary_options, layers, self._caches_layers)
 
     @property
     def is_attacking(self) -> bool:
-        """Whether the present step is attacked: there is an adversary and its start has come."""
-        if self.adversary is None:
+        """Whether the present step is attacked: there is an adversary, it is its turn, and no callback pauses it."""
+        paused = any(getattr(callback, "pauses_attack", False) for callback in self.callback_handler.callbacks)
+        if self.adversary is None or paused:
             return False
-        return self.state.global_step >= first_step(self.adversary_options.adversary_start_step, self.state)
+        since = self.state.global_step - first_step(self.adversary_options.adversary_start_step, self.state)
+        return since >= 0 and int(since) % self.adversary_options.adversary_every == 0
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """As in `Trainer.log`; an entry on training also says what the attack did, the mean over all ranks."""
+        if "loss" in logs and self.meter.steps:
+            for name, value in self.meter.pop().items():
+                gathered = self.accelerator.gather(value.reshape(1))
+                total = gathered.sum() if name == "adversary_skipped_ascents" else gathered.mean()
+                logs[name] = total.item()
+        super().log(logs, *args, **kwargs)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """As in `Trainer.train`; `resume_from_checkpoint=True` takes the last checkpoint that is complete.
@@ -136,86 +200,104 @@ class AdversarialTrainer(Trainer):
                 raise CheckpointError(
                     f"no complete checkpoint in {self.args.output_dir}: train without resume_from_checkpoint"
                 )
+        self._forget_steps()
         try:
             return super().train(resume_from_checkpoint, *args, **kwargs)
         finally:
             for injector in self._injectors.values():
                 injector.remove()
             self._injectors = {}
+            if self._critic is not None:
+                self._critic.remove()
+                self._critic = None
 
-    @property
-    def cost_callback(self) -> CostCallback:
-        """The callback that measures the present phase (a new object after a checkpoint was resumed)."""
-        return next(c for c in self.callback_handler.callbacks if isinstance(c, CostCallback))
+    def card_facts(self, **options: Any) -> CardFacts:
+        """As in `PublishingTrainer.card_facts`, with the adversary and the cost."""
+        facts = super().card_facts(**options)
+        return replace(facts, **attack_facts(self)) if self.state.global_step else facts
+
+    def _update_auto_batch_size(self, *args: Any, **kwargs: Any) -> None:
+        # What an attempt with a batch that was too large has left behind.
+        self._forget_steps()
+        super()._update_auto_batch_size(*args, **kwargs)
+
+    def _forget_steps(self) -> None:
+        self.memories, self.weight_average.tensors, self._micro_batch = {}, {}, 0
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler | None:
+        sampler = super()._get_train_sampler(*args, **kwargs)
+        if self.adversary is None or self.adversary.replays == 1:
+            return sampler
+        if sampler is None:
+            raise ConfigurationError(
+                f"{self.adversary.name} replays batches of a data set with a length, got a stream"
+            )
+        if isinstance(sampler, RandomSampler):
+            # As accelerate does with the samplers it knows: the order is that of seed and epoch, on every rank.
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            sampler = SeedableRandomSampler(sampler.data_source, generator=torch.Generator(), data_seed=seed)
+        # Not args.train_batch_size, which auto_find_batch_size leaves as it was.
+        block = self._train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        return ReplaySampler(sampler, block, self.adversary.replays)
+
+    def _hp_search_setup(self, trial: Any) -> None:
+        # Every training comes here with its model made, and no checkpoint loaded yet.
+        super()._hp_search_setup(trial)
+        if trial is not None:
+            self._take_adversary()
+        if isinstance(self.adversary, InfoBERT):
+            self._critic = CriticHook(self.model)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        save_adversary_state(output_dir, self.args, self.memories, self.weight_average)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self.memories = load_adversary_state(checkpoint, self.args, self.weight_average)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with explain_failed_save(self.args.output_dir):
             super()._save_checkpoint(*args, **kwargs)
 
-    def _injector(self) -> Injector:
+    @property
+    def _caches_layers(self) -> bool:
+        several = self.adversary is not None and self.adversary.num_passes > 1
+        return self.adversary_options.adversary_layer > 0 and several and self._may_cache
+
+    @property
+    def _may_cache(self) -> bool:
+        # A compiled model does not see that layers were replaced; sharded weights are gathered by the layers' hooks.
+        return not (self.args.torch_compile or self.is_fsdp_enabled or self.is_deepspeed_enabled)
+
+    def _bare_model(self) -> nn.Module:
+        """The model of transformers inside all wrappers, PEFT's included: where the layers are."""
         model = self.accelerator.unwrap_model(self.model)
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+    def _injector(self) -> Injector | PixelInjector:
+        model = self._bare_model()
         layer = self.adversary_options.adversary_layer
+        if isinstance(self.adversary, PixelPGD):
+            if id(model) not in self._injectors:
+                box = self.adversary.with_processor(self.processing_class).box
+                self._injectors = {id(model): PixelInjector(model, box)}
+            return self._injectors[id(model)]
         module = model.get_input_embeddings() if layer == 0 else _layer_output(model, layer)
         if id(module) not in self._injectors:
             self._injectors = {id(module): Injector(module)}
         return self._injectors[id(module)]
-
-    def _delta_gradient(
-        self, model: nn.Module, inputs: dict[str, Any], perturbation: Perturbation, *args: Any, **kwargs: Any
-    ) -> Tensor:
-        """Gradient of the loss with respect to delta alone: nothing reaches the weights."""
-        model.train()
-        with self.compute_loss_context_manager(), self._pass(weight=1.0, last=False):
-            loss = self.compute_loss(model, dict(inputs), **_num_items(args, kwargs))
-        scaler = self.accelerator.scaler
-        return torch.autograd.grad(loss if scaler is None else scaler.scale(loss), perturbation.delta)[0]
-
-    @contextmanager
-    def _pass(self, weight: float, last: bool) -> Iterator[None]:
-        before = self._loss_weight, self._in_last_pass
-        self._loss_weight, self._in_last_pass = weight, last
-        try:
-            yield
-        finally:
-            self._loss_weight, self._in_last_pass = before
-
-    @contextmanager
-    def _defer_sync(self, model: nn.Module, defer: bool) -> Iterator[None]:
-        """Keeps gradients local during all passes but the last, so that ranks talk once per step."""
-        if not defer:
-            yield
-            return
-        gradient_state = self.accelerator.gradient_state
-        before = gradient_state.sync_gradients
-        gradient_state._set_sync_gradients(False)
-        try:
-            with self.accelerator.no_sync(model=model):
-                yield
-        finally:
-            gradient_state._set_sync_gradients(before)
 
 
 def _layer_output(model: nn.Module, layer: int) -> nn.Module:
     layers = get_architecture(model).layers(model)
     if layer > len(layers):
         raise ConfigurationError(f"adversary_layer must be at most {len(layers)}, the number of layers, got {layer}")
+    runs = getattr(model.config.get_text_config(), "num_hidden_layers", len(layers))
+    if runs != len(layers):
+        raise ConfigurationError(
+            f"adversary_layer={layer} is not one place in this model, whose {len(layers)} layers are run {runs} "
+            "times: use adversary_layer=0"
+        )
     return layers[layer - 1]
-
-
-def _num_items(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {"num_items_in_batch": args[0] if args else kwargs.get("num_items_in_batch")}
-
-
-def refuse_surroundings(args: TrainingArguments, accelerator: Any) -> None:
-    """Raises ConfigurationError where an adversary cannot be right."""
-    if args.n_gpu > 1:
-        raise ConfigurationError(
-            "an adversary and torch.nn.DataParallel do not go together, got "
-            f"{args.n_gpu} devices in one process: launch with `torchrun --nproc_per_node {args.n_gpu}`"
-        )
-    parallelism = getattr(accelerator, "parallelism_config", None)
-    if parallelism is not None and (parallelism.cp_enabled or parallelism.sp_enabled):
-        raise ConfigurationError(
-            "an adversary and context or sequence parallelism do not go together: a rank sees only a part of the "
-            "sentence that one perturbation belongs to; use data parallelism"
-        )

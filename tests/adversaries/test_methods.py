@@ -107,7 +107,7 @@ def test_every_method_ascends(name):
         ({"steps": 0}, "steps must be an integer of at least 1, got 0"),
         ({"step_size": -1.0}, "step_size must be finite"),
         ({"step_size": float("nan")}, "step_size must be finite"),
-        ({"norm": "l1"}, "norm must be one of l2, linf, got 'l1'"),
+        ({"norm": "l3"}, "norm must be one of l2, linf, l1, got 'l3'"),
         ({"scope": "word"}, "scope must be one of sentence, token, got 'word'"),
     ],
 )

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from hf_robust_tickets.cli.data import labels
-from hf_robust_tickets.cli.main import main
+from hf_robust_tickets.cli.main import VERBS, main
 from hf_robust_tickets.tickets import RobustTicket, is_pruned, load_pruned
 from tests.tiny import tiny_bert
 
@@ -184,7 +184,7 @@ def test_help_and_wrong_calls(capsys):
     assert "robust-tickets VERB" in capsys.readouterr().out
     assert main(["bake"]) == 2
     assert "unknown verb 'bake'" in capsys.readouterr().err
-    for verb in ("demo", "train", "search", "prune", "evaluate", "bench"):
+    for verb in VERBS:
         with pytest.raises(SystemExit) as stopped:
             main([verb, "--help"])
         assert stopped.value.code == 0

@@ -1,40 +1,23 @@
-"""One rank and two give the same training: real processes, gloo on the CPU."""
+"""Gates and the whole job on two ranks: real processes, gloo on the CPU."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
+from hf_robust_tickets import load_pruned
 from hf_robust_tickets.tickets import attach_gates
 from tests.tickets.models import tiny_inputs, tiny_model
+from tests.tiny import tiny_bert
+from tests.training.test_ticket_trainer import make_trainer
 
 ROOT = Path(__file__).resolve().parents[2]
-
-WORKER = """
-import sys
-sys.path.insert(0, {root!r})
-import torch
-from tests.tiny import tiny_bert, tiny_data
-from tests.training.test_trainer import KeepGradient
-from hf_robust_tickets import AdversarialTrainer, AdversarialTrainingArguments
-from hf_robust_tickets.adversaries import FreeLB, PGD
-
-for name, adversary in (("freelb", FreeLB(steps=3, init_magnitude=0.0)), ("pgd", PGD(steps=3)), ("none", None)):
-    keep = KeepGradient()
-    args = AdversarialTrainingArguments(
-        output_dir={folder!r}, per_device_train_batch_size={batch}, gradient_accumulation_steps={accumulation},
-        max_steps=1, max_grad_norm=0, save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True,
-        ddp_backend={backend!r})
-    trainer = AdversarialTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(), adversary=adversary,
-                                 callbacks=[keep])
-    trainer.train()
-    if trainer.is_world_process_zero():
-        torch.save(keep.gradient, {folder!r} + "/" + name + ".pt")
-"""
 
 GATES = """
 import sys
@@ -60,70 +43,92 @@ JOB = """
 import sys
 sys.path.insert(0, {root!r})
 import torch
+from tests.invariants.sharded_on_cpu import allow_sharding_on_cpu
+from tests.tiny import tiny_bert
 from tests.training.test_ticket_trainer import make_trainer
-trainer = make_trainer({folder!r}, use_cpu=True, ddp_backend="gloo", per_device_train_batch_size=4)
+allow_sharding_on_cpu()
+trainer = make_trainer(
+    {folder!r}, tiny_bert(), use_cpu=True, ddp_backend="gloo", per_device_train_batch_size=4, **{options!r}
+)
 trainer.train()
 trainer.save_model({folder!r} + "/small")
 print("TICKET", trainer.ticket.fingerprint(), trainer.state.global_step, trainer.search_log[-1]["step"], flush=True)
+print("KIND", type(trainer.model_wrapped).__name__, flush=True)
 """
+FSDP = {
+    "fsdp": True,
+    "fsdp_config": {
+        "version": 2,
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "transformer_layer_cls_to_wrap": ["BertLayer"],
+    },
+}
+# Nothing random, and an optimiser that does not blow up gradients near zero.
+EXACT = {"optim": "sgd", "learning_rate": 0.1, "adversary_init_magnitude": 0.0}
+SAVING = {"save_strategy": "steps", "save_steps": 3}
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+# With --cpu accelerate starts one process; --multi_gpu only says that there are several.
+ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
 
 
-def run(script: str, path: Path, ranks: int) -> str:
+def run(script: str, path: Path, launcher: list[str]) -> str:
     path.write_text(script)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, *(launcher if ranks > 1 else []), str(path)],
+        [sys.executable, "-m", *launcher, str(path)],
         capture_output=True,
         text=True,
-        timeout=300,
-        env=environment,
+        timeout=500,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
-def gradients(tmp_path: Path, ranks: int, batch: int, accumulation: int) -> dict[str, dict[str, torch.Tensor]]:
-    folder = tmp_path / f"{ranks}-{accumulation}"
-    folder.mkdir()
-    script = WORKER.format(
-        root=str(ROOT),
-        folder=str(folder),
-        batch=batch,
-        accumulation=accumulation,
-        backend="gloo" if ranks > 1 else None,
-    )
-    run(script, folder / "worker.py", ranks)
-    loaded = {path.stem: torch.load(path) for path in folder.glob("*.pt")}
-    # Under DDP the names carry the wrapper's prefix.
-    return {k: {name.removeprefix("module."): g for name, g in gradient.items()} for k, gradient in loaded.items()}
-
-
-def test_gradients_are_equal_on_one_and_two_ranks(tmp_path):
-    one = gradients(tmp_path, ranks=1, batch=8, accumulation=1)
-    for two in (
-        gradients(tmp_path, ranks=2, batch=4, accumulation=1),
-        gradients(tmp_path, ranks=2, batch=2, accumulation=2),
-    ):
-        assert one.keys() == two.keys() == {"freelb", "pgd", "none"}
-        for method, expected in one.items():
-            for name, gradient in expected.items():
-                torch.testing.assert_close(two[method][name], gradient, rtol=1e-4, atol=1e-6)
-
-
 def test_gates_get_the_gradient_of_the_whole_batch(tmp_path):
     model, inputs = tiny_model(), tiny_inputs(batch=4)
     gates = attach_gates(model)
     model(**inputs)[0].mean().backward()
-    run(GATES.format(root=str(ROOT), folder=str(tmp_path)), tmp_path / "gates.py", ranks=2)
+    run(GATES.format(root=str(ROOT), folder=str(tmp_path)), tmp_path / "gates.py", TORCHRUN)
     for gate, gradient in zip(gates.parameters(), torch.load(tmp_path / "gates.pt"), strict=True):
         assert gradient.abs().sum() > 0
         torch.testing.assert_close(gradient, gate.grad, rtol=1e-4, atol=1e-7)
 
 
-def test_whole_job_on_two_ranks(tmp_path):
-    output = run(JOB.format(root=str(ROOT), folder=str(tmp_path)), tmp_path / "job.py", ranks=2)
+@pytest.mark.parametrize(
+    ("launcher", "options", "kind"),
+    [
+        (TORCHRUN, {}, "DistributedDataParallel"),
+        pytest.param(ACCELERATE, {}, "DistributedDataParallel", marks=pytest.mark.slow),
+        pytest.param(ACCELERATE, FSDP, "FSDPBertForSequenceClassification", marks=pytest.mark.slow),
+        pytest.param(TORCHRUN, {**FSDP, "rewind": False, **SAVING}, "FSDPBert", marks=pytest.mark.slow),
+    ],
+    ids=["torchrun", "accelerate", "accelerate-fsdp2", "torchrun-fsdp2-no-rewind"],
+)
+def test_whole_job_on_two_ranks(launcher, options, kind, tmp_path):
+    """Both ranks draw the same ticket; one rank with the whole batch draws it too."""
+    folder, options = tmp_path / "two", {**EXACT, **options}
+    output = run(JOB.format(root=str(ROOT), folder=str(folder), options=options), tmp_path / "job.py", launcher)
     said = {line for line in output.splitlines() if line.startswith("TICKET")}
     assert output.count("TICKET") == 2 and len(said) == 1, output
-    assert (tmp_path / "small" / "model.safetensors").exists()
+    assert f"KIND {kind}" in output
+    options = {key: value for key, value in options.items() if key not in FSDP}
+    alone = make_trainer(tmp_path / "one", tiny_bert(), use_cpu=True, **options)
+    alone.train()
+    assert f"TICKET {alone.ticket.fingerprint()} {alone.state.global_step}" in output
+    small = load_pruned(folder / "small")
+    for (name, weight), expected in zip(small.named_parameters(), alone.model.parameters(), strict=True):
+        torch.testing.assert_close(weight, expected.cpu(), rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.slow
+def test_search_under_fsdp2_resumes_in_either_phase(tmp_path):
+    """A job of two ranks, resumed from a checkpoint of the fine-tuning, ends with the weights it had."""
+    options = {**FSDP, **SAVING, **EXACT}
+    run(JOB.format(root=str(ROOT), folder=str(tmp_path), options=options), tmp_path / "job.py", TORCHRUN)
+    weights = (tmp_path / "small" / "model.safetensors").read_bytes()
+    for folder in sorted(tmp_path.glob("checkpoint-*"))[1:]:
+        shutil.rmtree(folder)
+    resumed = JOB.replace(".train()", ".train(resume_from_checkpoint=True)")
+    run(resumed.format(root=str(ROOT), folder=str(tmp_path), options=options), tmp_path / "resumed.py", TORCHRUN)
+    assert (tmp_path / "small" / "model.safetensors").read_bytes() == weights

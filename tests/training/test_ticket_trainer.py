@@ -483,7 +483,7 @@ def test_budget_too_short_for_a_ticket(tmp_path):
         ({"neuron_sparsity": -0.1}, "neuron_sparsity must be in"),
         ({"head_scope": "model"}, "head_scope must be one of global, layer"),
         ({"ticket_patience": 0}, "ticket_patience must be at least 1"),
-        ({"adversary_norm": "l1"}, "norm must be one of l2, linf"),
+        ({"adversary_norm": "l3"}, "norm must be one of l2, linf, l1"),
         ({"finetune_adversary_steps": 4}, "finetune_adversary_steps needs finetune_adversary"),
         ({"finetune_adversary": "fgm", "finetune_adversary_steps": 4}, "FGM has exactly 2 passes"),
     ],

@@ -28,7 +28,7 @@ def first_gradient(
 ):
     keep = KeepGradient()
     options = options or {}
-    kind = AdversarialTrainingArguments if trainer_class is AdversarialTrainer else TrainingArguments
+    kind = AdversarialTrainingArguments if issubclass(trainer_class, AdversarialTrainer) else TrainingArguments
     args = kind(
         output_dir=str(tmp_path),
         per_device_train_batch_size=batch,
@@ -40,9 +40,8 @@ def first_gradient(
         report_to="none",
         **options,
     )
-    trainer = trainer_class(
-        model=model or tiny_bert(), args=args, train_dataset=tiny_data(), callbacks=[keep], **kwargs
-    )
+    data = kwargs.pop("train_dataset", None) or tiny_data()
+    trainer = trainer_class(model=model or tiny_bert(), args=args, train_dataset=data, callbacks=[keep], **kwargs)
     trainer.train()
     return keep.gradient
 

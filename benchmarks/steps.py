@@ -1,0 +1,105 @@
+"""What sections of `bench.py` share: models, data, steps with their seconds, and ratios of two sides in turn."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    ResNetConfig,
+    ResNetForImageClassification,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from hf_robust_tickets import AdversarialTrainingArguments
+
+SMALL = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+BASE: dict[str, int] = {}
+
+
+class Clock(TrainerCallback):
+    """Seconds of each step."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        self._began = time.perf_counter()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.steps.append(time.perf_counter() - self._began)
+
+
+def bert(shape: dict[str, int]) -> BertForSequenceClassification:
+    torch.manual_seed(0)
+    return BertForSequenceClassification(BertConfig(**shape))
+
+
+def sentences(batch: int, length: int, steps: int) -> Dataset:
+    ids = torch.randint(1000, 30000, (batch * steps, length), generator=torch.Generator().manual_seed(0))
+    return Dataset.from_dict({"input_ids": ids.tolist(), "labels": [i % 2 for i in range(batch * steps)]})
+
+
+def resnet_18() -> ResNetForImageClassification:
+    torch.manual_seed(0)
+    return ResNetForImageClassification(
+        ResNetConfig(depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic", num_labels=10)
+    )
+
+
+def images(batch: int, size: int, steps: int) -> Dataset:
+    pixels = torch.randn(batch * steps, 3, size, size, generator=torch.Generator().manual_seed(0))
+    data = Dataset.from_dict({"pixel_values": pixels.numpy(), "labels": [i % 10 for i in range(batch * steps)]})
+    return data.with_format("torch")
+
+
+def stepper(kind: type[Trainer], model: Any, *, batch: int = 32, length: int = 32, **options: Any) -> Callable:
+    """A function that trains for a few steps and gives the seconds of each."""
+    arguments = TrainingArguments if kind is Trainer else AdversarialTrainingArguments
+    callbacks, more = options.pop("callbacks", []), options.pop("options", {})
+    make_data = options.pop("make_data", sentences)
+
+    def run(steps: int) -> list[float]:
+        clock = Clock()
+        args = arguments(
+            output_dir=tempfile.gettempdir(),
+            max_steps=steps,
+            per_device_train_batch_size=batch,
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            report_to="none",
+            **more,
+        )
+        data = make_data(batch, length, steps)
+        trainer = kind(model=model, args=args, train_dataset=data, callbacks=[*callbacks, clock], **options)
+        trainer.train()
+        return clock.steps[1:]
+
+    return run
+
+
+def ratio(
+    first: Callable, second: Callable, rounds: int, steps: int = 3, centre: Callable = statistics.median
+) -> float:
+    """Median (or another centre) of the first's steps over that of the second's, the two taken in turn."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for i in range(rounds):
+        order = (0, 1) if i % 2 == 0 else (1, 0)
+        for side in order:
+            times[side].extend((first, second)[side](steps + 1))
+    return centre(times[0]) / centre(times[1])
+
+
+def row(what: str, value: float, limit: float, digits: int = 3) -> dict[str, Any]:
+    missed = "" if value <= limit else "missed"
+    return {"what": what, "ratio": f"{value:.{digits}f}", "at most": f"{limit:.{digits}f}", "": missed}

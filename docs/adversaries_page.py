@@ -1,0 +1,94 @@
+"""The page on adversaries: what each is, from its docstring, and what it was tested under, from docs/features.json."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from hf_robust_tickets.adversaries import Adversary, get_adversary, list_adversaries
+from hf_robust_tickets.reporting.tables import markdown_table
+
+RECORD = Path(__file__).resolve().parent / "features.json"
+
+INTRODUCTION = """# Adversaries
+
+How the input is attacked while a model trains. Made from the docstrings and from the tests by
+`python docs/generate.py`; do not edit.
+
+Pass a name (`adversary="freelb"`, with the `adversary_*` options of `AdversarialTrainingArguments`) or an object
+(`AdversarialTrainer(..., adversary=FreeLB(steps=3))`). Every default below can be changed in either way.
+
+"""
+
+TABLE = """## What each was tested under
+
+"yes": a test of this method under this feature exists and passed when the table was made (`make features`); its name
+is in [features.json](features.json). "refused": a test shows that it raises an error that says why. An empty cell: no
+such test, mostly because the feature does not concern the method.
+
+"""
+
+# What the tests compare, in the order of the table.
+FEATURES = {
+    "gradient accumulation": "one batch and its two halves give equal gradients",
+    "DDP": "two ranks, gloo: first gradient and weights after two steps equal those of one rank",
+    "DDP with accumulation": "the same with two micro-batches per rank",
+    "DDP, hidden layer": "the same with `adversary_layer=1` and its cache",
+    "DDP without the search for unused parameters": "`ddp_find_unused_parameters=False`; the others have it on",
+    "DDP: one all-reduce per step": "a communication hook counts as many buckets and bytes as plain training has",
+    "FSDP2": "two ranks, gloo: as for DDP",
+    "FSDP2 with accumulation": "as for DDP",
+    "DeepSpeed ZeRO-2": "two ranks, gloo: weights after two steps equal those of one rank",
+    "DeepSpeed ZeRO-3": "the same",
+    "hidden layer: cached = uncached": "equal gradients, with activation checkpointing and without",
+    "bf16": "autocast: cosine of the gradients above 0.99, lengths within 5 %",
+    "fp16 with a loss scaler": "autocast and `torch.amp.GradScaler`: the same bounds",
+    "non-finite gradient: the ascent is skipped and counted": "one spoiled gradient, in the log and in the count",
+    "torch.compile": "`aot_eager`: equal gradients",
+    "activation checkpointing": "equal gradients",
+    "label smoothing": "one batch and its two halves give equal gradients",
+    "compute_loss_func": "the same, and equal to the model's own loss",
+    "group_by_length": "the padded batch alone gives the same gradient",
+    "LoRA (PEFT)": "gradients of the factors follow from the dense model's by the chain rule",
+    "auto_find_batch_size": "out of memory within a step: weights bit-equal to a run with the size that fits",
+    "NEFTune": "equal to the same noise put into the embedding by hand",
+    "torch.nn.DataParallel": "replicas see slices of the batch that one perturbation belongs to",
+}
+
+
+def adversaries_page() -> str:
+    """The content of docs/adversaries.md."""
+    sections = [_section(name, get_adversary(name)) for name in list_adversaries()]
+    return INTRODUCTION + "\n".join(sections) + "\n" + TABLE + _table() + "\n" + _legend()
+
+
+def _section(name: str, adversary: Adversary) -> str:
+    text = re.split(r"^(?:Attributes|Args|Example|Raises):$", inspect.getdoc(type(adversary)), flags=re.MULTILINE)[0]
+    defaults = ", ".join(f"{f.name}={_short(getattr(adversary, f.name))}" for f in fields(adversary))
+    return f"## `{name}`: {type(adversary).__name__}\n\n{text.strip()}\n\nDefaults: `{defaults}`.\n"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else repr(value)
+
+
+def _table() -> str:
+    record = json.loads(RECORD.read_text())
+    unknown = sorted(set(record) - set(FEATURES))
+    if unknown:
+        raise ValueError(
+            f"expected features that docs/adversaries_page.py explains, got {', '.join(unknown)}: add them"
+        )
+    rows = [
+        {"": title} | {name: record[title].get(name, {}).get("says", "") for name in list_adversaries()}
+        for title in FEATURES
+        if title in record
+    ]
+    return markdown_table(rows) + "\n"
+
+
+def _legend() -> str:
+    return "What is compared:\n\n" + "".join(f"- {title}: {what}.\n" for title, what in FEATURES.items())

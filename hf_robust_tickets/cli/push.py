@@ -1,0 +1,179 @@
+"""`robust-tickets push`: checks a checkpoint, writes its card, and uploads it to the Hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import transformers
+from huggingface_hub import HfApi, ModelCard
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import filter_repo_objects, validate_repo_id
+from transformers import AutoConfig, PreTrainedModel
+
+from ..errors import CheckpointError, ConfigurationError, HubError
+from ..reporting.model_card import CARD_FILE
+from ..tickets import load_pruned
+from ..training.model_card import facts_of_folder, write_model_card
+from ..training.publishing import explain_failed_push
+from .options import parse
+
+# What only this machine needs; pickles, which may hold a token; and texts of the data that were attacked.
+LEFT_OUT = (
+    *("_*", "checkpoint-*", "training_args.bin", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*"),
+    *("trainer_state.json", "*robustness*", ".git*", ".cache*", "*.tmp", "*.part"),
+)
+# The Hub's limit for one file.
+_LARGEST_FILE = 50_000_000_000
+_CODE = "modeling_robust_ticket.py"
+
+
+@dataclass
+class PushOptions:
+    """What to upload, and where to."""
+
+    folder: str = field(metadata={"help": "Folder of a pruned or dense checkpoint; the first argument needs no name."})
+    repo_id: str = field(metadata={"help": "OWNER/NAME on the Hub; the second argument needs no name."})
+    private: bool = field(default=False, metadata={"help": "A private repository, if it is made now."})
+    revision: str | None = field(default=None, metadata={"help": "Branch to push to; made if there is none."})
+    commit_message: str = field(default="Upload a robust ticket", metadata={"help": "Message of the commit."})
+    token: str | None = field(
+        default=None, metadata={"help": "Token that may write; better: HF_TOKEN, hf auth login."}
+    )
+    exist_ok: bool = field(default=False, metadata={"help": "Push to a repository that holds files already."})
+    reports: list[str] | None = field(
+        default=None, metadata={"help": "Robustness reports for the card; default: those in the folder."}
+    )
+
+
+def run(argv: list[str]) -> None:
+    """Uploads in one commit, after all checks that need no Hub, and prints the address."""
+    (options,) = parse("push", (PushOptions,), _named(argv))
+    folder = Path(options.folder)
+    _check_name(options.repo_id)
+    model = open_checkpoint(folder)
+    _files(folder)
+    api = HfApi(token=options.token, library_name="hf_robust_tickets")
+    with explain_failed_push(options.repo_id, options.revision):
+        user = api.whoami()["name"]
+        repository = options.repo_id if "/" in options.repo_id else f"{user}/{options.repo_id}"
+        if not options.exist_ok:
+            _refuse_taken(api, repository, options.revision or "main")
+    facts = facts_of_folder(folder, model, repository.split("/")[-1])
+    reports = None if options.reports is None else [Path(report) for report in options.reports]
+    written = write_model_card(folder, model, facts, repository, reports)
+    with explain_failed_push(repository, options.revision):
+        _check_card(folder)
+        api.create_repo(repository, private=options.private or None, exist_ok=True)
+        if options.revision is not None:
+            api.create_branch(repository, branch=options.revision, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            commit_message=options.commit_message,
+            revision=options.revision,
+            ignore_patterns=list(LEFT_OUT),
+        )
+    files = _files(folder)
+    size = sum((folder / name).stat().st_size for name in files)
+    print(f"{len(files)} files, {size / 1e6:.1f} MB; the card was {'written' if written else 'there and is kept'}")
+    branch = "" if options.revision is None else f"/tree/{options.revision}"
+    print(f"{api.endpoint}/{repository}{branch} (commit {commit.oid[:12]})")
+
+
+def open_checkpoint(folder: Path) -> PreTrainedModel:
+    """Loads a checkpoint to see that it is whole.
+
+    Raises:
+        CheckpointError: If it is not: weights are missing, truncated or of other shapes than the configuration says,
+            the ticket is another one, or the code that opens it elsewhere is missing.
+    """
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"expected a checkpoint in {folder}, got no config.json there: give a model's folder")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"expected a configuration in {folder}, got a damaged one ({reason}): save it again"
+        ) from error
+    if getattr(config, "robust_ticket", None) is None:
+        return _open_dense(folder, config)
+    if not (folder / _CODE).is_file():
+        raise CheckpointError(
+            f"expected {_CODE} in {folder}, which opens the checkpoint without this package, got none: save the model "
+            "again with save_pruned(load_pruned(folder), folder)"
+        )
+    return load_pruned(folder)
+
+
+def _open_dense(folder: Path, config: transformers.PretrainedConfig) -> PreTrainedModel:
+    name = next(iter(config.architectures or ()), None)
+    stock = getattr(transformers, name or "", None)
+    if stock is None:
+        raise CheckpointError(
+            f"expected a class of transformers as the architecture in {folder}/config.json, got {name!r}: upload a "
+            "model of your own code with `hf upload`"
+        )
+    try:
+        model, found = stock.from_pretrained(folder, output_loading_info=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"expected a whole checkpoint in {folder}, got: {reason}; save it again") from error
+    if found["missing_keys"]:
+        first = sorted(found["missing_keys"])[0]
+        raise CheckpointError(f"expected all weights in {folder}, got none for {first}: save the model again")
+    return model
+
+
+def _files(folder: Path) -> list[str]:
+    """What will be uploaded, by path in the repository."""
+    present = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    found = list(filter_repo_objects(present, ignore_patterns=list(LEFT_OUT)))
+    for name in found:
+        size = (folder / name).stat().st_size
+        if size > _LARGEST_FILE:
+            raise CheckpointError(
+                f"expected files of at most {_LARGEST_FILE / 1e9:.0f} GB, got {name} with {size / 1e9:.1f} GB: save "
+                "the model with max_shard_size='5GB'"
+            )
+    return found
+
+
+def _check_name(repo_id: str) -> None:
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"expected OWNER/NAME, got {repo_id!r} ({reason}): choose another name") from error
+
+
+def _refuse_taken(api: HfApi, repository: str, revision: str) -> None:
+    """A repository that an interrupted push has left behind is empty, and may be filled."""
+    try:
+        siblings = api.model_info(repository, revision=revision).siblings or []
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        return
+    files = [file.rfilename for file in siblings if file.rfilename != ".gitattributes"]
+    if files:
+        raise HubError(
+            f"expected a new or empty repository, got {repository}, which holds {len(files)} files at {revision} "
+            f"({', '.join(files[:3])}, ...): pass --exist_ok True to push over them, or take another name"
+        )
+
+
+def _check_card(folder: Path) -> None:
+    """Before the weights go out: the Hub would refuse the commit at its end."""
+    card = folder / CARD_FILE
+    try:
+        ModelCard.load(card).validate()
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise HubError(f"expected metadata that the Hub accepts in {card}, got: {reason}; correct them") from error
+
+
+def _named(argv: list[str]) -> list[str]:
+    """`FOLDER REPO_ID --x y` as `--folder FOLDER --repo_id REPO_ID --x y`."""
+    if len(argv) < 2 or argv[0].startswith("-") or argv[1].startswith("-"):
+        return argv
+    return ["--folder", argv[0], "--repo_id", argv[1], *argv[2:]]

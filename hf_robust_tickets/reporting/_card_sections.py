@@ -1,0 +1,291 @@
+"""The parts of a model card, each from plain data to Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .formatting import format_percent, format_seconds, format_value
+from .tables import markdown_table
+
+if TYPE_CHECKING:
+    from .model_card import CardFacts
+
+CITATIONS = """```bibtex
+@inproceedings{xi-etal-2022-efficient,
+  title     = {Efficient Adversarial Training with Robust Early-Bird Tickets},
+  author    = {Xi, Zhiheng and Zheng, Rui and Gui, Tao and Zhang, Qi and Huang, Xuanjing},
+  booktitle = {Proceedings of the 2022 Conference on Empirical Methods in Natural Language Processing},
+  year      = {2022}
+}
+
+@inproceedings{chen2022sparsity,
+  title     = {Sparsity Winning Twice: Better Robust Generalization from More Efficient Training},
+  author    = {Chen, Tianlong and Zhang, Zhenyu and Wang, Pengjun and Balachandra, Santosh and Ma, Haoyu and
+               Wang, Zehao and Wang, Zhangyang},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2022}
+}
+```"""
+_PHASES = {"search": "search", "finetune": "fine-tuning", "train": "training"}
+
+
+def lead(facts: CardFacts) -> str:
+    """What this model is, in a few sentences."""
+    origin = f"[{facts.base_model}](https://huggingface.co/{facts.base_model})" if facts.base_model else None
+    data = data_name(facts.data)
+    made = [f"from {origin}" if origin else "", f"on {data}" if data else ""]
+    sentences = [f"It was {'fine-tuned' if facts.training else 'made'} {' '.join(filter(None, made))}."] * any(made)
+    if facts.ticket is not None:
+        heads, neurons = _kept(facts.ticket, "head"), _kept(facts.ticket, "neuron")
+        of = f" of {_millions(facts.dense_parameters)}" if facts.dense_parameters else ""
+        sentences.insert(
+            0,
+            f"A `{facts.model_class}` that keeps {heads[0]:,} of {heads[1]:,} attention heads and {neurons[0]:,} of "
+            f"{neurons[1]:,} feed-forward neurons: {_millions(facts.parameters)}{of} parameters. The others were cut "
+            "out of the weights, so the model is smaller and faster, not only masked.",
+        )
+    else:
+        sentences.insert(
+            0, f"A dense `{facts.model_class}` with {_millions(facts.parameters)} parameters; nothing was pruned."
+        )
+    return " ".join(sentences)
+
+
+def pruned(facts: CardFacts, picture: str | None, without_picture: str) -> str:
+    """Which heads and neurons were cut, in figures, as a picture and layer by layer."""
+    ticket = facts.ticket
+    if ticket is None:
+        return ""
+    heads, neurons = _kept(ticket, "head"), _kept(ticket, "neuron")
+    rows = [
+        {"what": "attention heads", "before": heads[1], "after": heads[0], "cut": _cut(*heads)},
+        {"what": "feed-forward neurons", "before": neurons[1], "after": neurons[0], "cut": _cut(*neurons)},
+        {
+            "what": "parameters",
+            "before": facts.dense_parameters,
+            "after": facts.parameters,
+            "cut": _cut(facts.parameters, facts.dense_parameters) if facts.dense_parameters else None,
+        },
+    ]
+    shown = f"![Heads and neurons that each layer keeps]({picture})" if picture else f"_{without_picture}_"
+    cut = ticket.get("heads_cut")
+    layers = [
+        {
+            "layer": i + 1,
+            "heads kept": f"{ticket['head_counts'][i]} of {ticket['dense_heads'][i]}",
+            "heads cut": None if cut is None else ", ".join(str(head + 1) for head in cut[i]) or "none",
+            "neurons kept": f"{ticket['neuron_counts'][i]:,} of {ticket['dense_neurons'][i]:,}",
+        }
+        for i in range(len(ticket["head_counts"]))
+    ]
+    unknown = "" if cut is not None else " Which heads these are is not known: the checkpoint came without its ticket."
+    return "\n\n".join(
+        [
+            "## What was pruned",
+            markdown_table(rows),
+            shown,
+            f"Layer by layer, counted from 1.{unknown}",
+            markdown_table(layers),
+            f"The ticket is {ticket.get('origin') or 'of unknown origin'}; its fingerprint is "
+            f"`{ticket['fingerprint']}`.",
+        ]
+    )
+
+
+def training(facts: CardFacts) -> str:
+    """Data, adversaries, search and fine-tuning."""
+    parts = [_data(facts.data), _adversaries(facts.adversaries), _search(facts.search)]
+    if facts.training:
+        parts.append("### Hyper-parameters\n\n" + markdown_table(_pairs(facts.training)))
+    found = [part for part in parts if part]
+    return "\n\n".join(["## How it was made", *found]) if found else ""
+
+
+def evaluation(facts: CardFacts, reports: Mapping[str, Mapping[str, Any]], left_out: Sequence[str]) -> str:
+    """Metrics without an attack, then what was left of them under attack."""
+    parts = []
+    if facts.metrics:
+        where = f"On the evaluation data of the training ({_rows(facts.data.get('eval_rows'))}), without an attack:"
+        parts.append(f"{where}\n\n{markdown_table(_pairs(facts.metrics))}")
+    parts += [_robustness(name, report) for name, report in reports.items()]
+    parts += [f"_{remark}_" for remark in left_out]
+    if not reports:
+        parts.append(
+            "Robustness: not evaluated yet, or no report lay beside the model. Nothing here says that this model "
+            "withstands an attack."
+        )
+    return "\n\n".join(["## Results", *parts])
+
+
+def cost(facts: CardFacts) -> str:
+    """What each phase cost."""
+    rows = [
+        {
+            "phase": _PHASES.get(phase, phase),
+            "time": format_seconds(values["seconds"]),
+            "steps": values["steps"],
+            "forward and backward passes": values["passes"],
+            "theoretical FLOPs": f"{values['theoretical_flops']:.2e}",
+            "peak memory": f"{values['peak_memory_bytes'] / 2**20:,.0f} MiB",
+        }
+        for phase, values in facts.cost.items()
+    ]
+    if not rows:
+        return ""
+    note = (
+        "Time and memory were measured on the machine that trained it. FLOPs are the Trainer's estimate, all passes "
+        "of the adversary counted."
+    )
+    return f"## Cost\n\n{markdown_table(rows)}\n\n{note}"
+
+
+def loading(facts: CardFacts, repository: str) -> str:
+    """The ways to open it."""
+    auto = facts.auto_class or "AutoModel"
+    if facts.ticket is None:
+        code = f'from transformers import {auto}\n\nmodel = {auto}.from_pretrained("{repository}")'
+        return f"## How to load it\n\n```python\n{code}\n```"
+    pipeline = facts.task not in (None, "multiple-choice")
+    stock = [
+        f"from transformers import {auto}{', pipeline' if pipeline else ''}",
+        "",
+        f'model = {auto}.from_pretrained("{repository}", trust_remote_code=True)',
+    ]
+    if pipeline:
+        stock.append(f'pipe = pipeline("{facts.task}", model="{repository}", trust_remote_code=True)')
+    stock_code = "\n".join(stock)
+    return f"""## How to load it
+
+All three ways give the same logits. A plain `from_pretrained` fails on the sizes of the weights.
+
+1. With `hf_robust_tickets`; no code of the repository is run:
+
+```python
+from hf_robust_tickets import load_pruned
+
+model = load_pruned("{repository}")
+```
+
+2. With transformers alone. `trust_remote_code=True` runs `modeling_robust_ticket.py` of the repository, which builds
+   the stock model and shrinks it; read it, and pin `revision=` to a commit:
+
+```python
+{stock_code}
+```
+
+3. At full size, zeros in the place of what was cut, for a plain `from_pretrained` anywhere; the speed is then that of
+   the dense model:
+
+```python
+from hf_robust_tickets import export_dense, load_pruned
+
+export_dense(load_pruned("{repository}"), "dense")
+```"""
+
+
+def citation() -> str:
+    """Both papers."""
+    return f"## Citation\n\n{CITATIONS}"
+
+
+def made_with(facts: CardFacts) -> str:
+    """Versions."""
+    if not facts.versions:
+        return ""
+    return "## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+
+
+def data_name(data: Mapping[str, Any]) -> str | None:
+    """The data set as a reader knows it: `nyu-mll/glue (sst2)`."""
+    name = data.get("name") or data.get("repository")
+    config = data.get("config")
+    return f"{name} ({config})" if name and config and config != "default" else name
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    if not data:
+        return ""
+    sizes = f"{_rows(data.get('train_rows'))} to train on, {_rows(data.get('eval_rows'))} to evaluate on"
+    name = data_name(data) or "a data set that is not named (it came from files or from memory)"
+    revision = f", at revision `{data['revision']}`" if data.get("revision") else ""
+    return f"### Data\n\nThe data are {name}{revision}: {sizes}."
+
+
+def _adversaries(adversaries: Mapping[str, Mapping[str, Any] | None]) -> str:
+    if not adversaries:
+        return ""
+    keys = list(dict.fromkeys(key for values in adversaries.values() for key in values or {}))
+    rows = []
+    for key in keys:
+        row = {"hyper-parameter": "method" if key == "name" else key.replace("_", " ")}
+        rows.append(
+            row | {_PHASES.get(phase, phase): (values or {}).get(key) for phase, values in adversaries.items()}
+        )
+    plain = [_PHASES.get(phase, phase) for phase, values in adversaries.items() if not values]
+    text = "" if not plain else f"No adversary in the {' and the '.join(plain)}: plain training."
+    return "\n\n".join(part for part in ["### Adversary", markdown_table(rows) if rows else "", text] if part)
+
+
+def _search(search: Mapping[str, Any] | None) -> str:
+    if not search:
+        return ""
+    end = "stopped by itself" if search["converged"] else "did not settle and used up its budget"
+    text = (
+        f"The search {end}, at epoch {search['epoch']:.2f} (step {search['step']:,}), after {search['tickets']} "
+        "tickets."
+    )
+    rest = {key: value for key, value in search.items() if key not in ("converged", "epoch", "step", "tickets")}
+    return f"### Search\n\n{text}" + (f"\n\n{markdown_table(_pairs(rest))}" if rest else "")
+
+
+def _robustness(name: str, report: Mapping[str, Any]) -> str:
+    rows, notes = [], []
+    interval = report.get("clean_confidence_interval") or (None, None)
+    for recipe, result in report["recipes"].items():
+        rows.append(
+            {
+                "attack": recipe,
+                "clean accuracy": _percent(report["clean_accuracy"], *interval),
+                "accuracy under attack": _percent(result["accuracy_under_attack"], *result["confidence_interval"]),
+                "attack success rate": _percent(result["attack_success_rate"]),
+                "mean queries": result["mean_queries"],
+            }
+        )
+        resources = ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in result["resources"].items())
+        note = f"- {recipe}: {resources or 'neither a sentence encoder nor word vectors'}."
+        if result["not_comparable"]:
+            note += f" **Not comparable with published numbers**: {'; '.join(result['not_comparable'])}."
+        notes.append(note)
+    notes += [f"- {recipe} did not run: {reason}" for recipe, reason in report["failures"].items()]
+    notes += [f"- Warning: {warning}" for warning in report["warnings"]]
+    data = data_name(report["settings"].get("data") or {})
+    intro = (
+        f"Under attack, on a stratified sample of {_rows(report['num_examples'])}{f' of {data}' if data else ''} "
+        f"(seed {report['seed']}), with 95 % intervals over the sample; from `{name}`:"
+    )
+    return "\n\n".join([f"### Robustness\n\n{intro}", markdown_table(rows), "Resources used:\n\n" + "\n".join(notes)])
+
+
+def _kept(ticket: Mapping[str, Any], kind: str) -> tuple[int, int]:
+    return sum(ticket[f"{kind}_counts"]), sum(ticket[f"dense_{kind}s"])
+
+
+def _cut(after: int, before: int) -> str:
+    return format_percent(1 - after / before)
+
+
+def _millions(number: int) -> str:
+    return f"{number / 1e6:.1f} M" if number >= 1_000_000 else f"{number:,}"
+
+
+def _percent(value: float | None, *interval: float | None) -> str | None:
+    return None if value is None else format_percent(value, *interval)
+
+
+def _rows(number: int | None) -> str:
+    return "an unknown number of examples" if number is None else f"{number:,} examples"
+
+
+def _pairs(values: Mapping[str, Any]) -> list[dict[str, str]]:
+    return [{"what": key.replace("_", " "), "value": format_value(value)} for key, value in values.items()]

@@ -1,0 +1,146 @@
+"""A robustness report as a web page: the figures, and every attacked text beside what became of it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from .formatting import format_percent
+from .html import Facts, Note, Section, Table, write_summary
+
+_WORDS = re.compile(r"\s+|\w+|[^\w\s]")
+_OUTCOMES = {"succeeded": "fooled", "failed": "withstood", "skipped": "wrong before the attack"}
+
+
+@dataclass(frozen=True)
+class TextPairs:
+    """Texts before and after an attack, side by side, with the changed words marked.
+
+    Args:
+        outcomes: As `outcomes` of a recipe in the JSON of a report.
+        labels: Names of the classes; numbers where there are none.
+    """
+
+    outcomes: Sequence[Mapping[str, Any]]
+    labels: Mapping[int, str] | None = None
+
+    def html(self) -> str:
+        """The pairs as a table."""
+        head = "".join(f'<th scope="col">{name}</th>' for name in ("Row", "Before", "After", "Outcome"))
+        rows = "\n".join(self._row(outcome) for outcome in self.outcomes)
+        return f'<div class="table"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>'
+
+    def _row(self, outcome: Mapping[str, Any]) -> str:
+        before, after = mark_changes(_joined(outcome["original"]), _joined(outcome["perturbed"]))
+        became = _OUTCOMES[outcome["outcome"]]
+        if outcome["outcome"] == "succeeded":
+            became += f": {self._name(outcome['original_prediction'])} → {self._name(outcome['perturbed_prediction'])}"
+        cells = [str(outcome["index"]), before, after, f"{escape(became)}, {outcome['queries']} queries"]
+        classes = (' class="number"', "", "", "")
+        return "<tr>" + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(classes, cells)) + "</tr>"
+
+    def _name(self, label: int) -> str:
+        return (self.labels or {}).get(label, str(label))
+
+
+def mark_changes(before: str, after: str) -> tuple[str, str]:
+    """Both texts as HTML, with the words that differ inside `<mark>`."""
+    words = [_WORDS.findall(text) for text in (before, after)]
+    matcher = difflib.SequenceMatcher(None, *words, autojunk=False)
+    parts: tuple[list[str], list[str]] = ([], [])
+    for kind, a_from, a_to, b_from, b_to in matcher.get_opcodes():
+        for side, (start, end) in enumerate(((a_from, a_to), (b_from, b_to))):
+            text = escape("".join(words[side][start:end]))
+            parts[side].append(text if kind == "equal" or not text else f"<mark>{text}</mark>")
+    return "".join(parts[0]), "".join(parts[1])
+
+
+def write_attack_page(
+    path: str | os.PathLike[str],
+    reports: Mapping[str, Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]] = (),
+    max_examples: int = 200,
+) -> Path:
+    """Writes one page about one or several reports.
+
+    Args:
+        path: The file to write.
+        reports: Name of the model -> JSON of its report (`RobustnessReport.to_dict()`).
+        comparisons: Rows of paired comparisons, for a table of their own.
+        max_examples: Texts shown per model and recipe, the successful attacks first; the page says when it cuts.
+
+    Returns:
+        The path.
+    """
+    sections = [Section("Figures", [Table([row for name, report in reports.items() for row in _rows(name, report)])])]
+    if comparisons:
+        sections[0].blocks.append(Table(comparisons, caption="Paired on the same examples."))
+    # What all models share is said once.
+    warnings = dict.fromkeys(warning for name, report in reports.items() for warning in _warnings(name, report))
+    sections[0].blocks.extend(Note(warning, "warning") for warning in warnings)
+    for name, report in reports.items():
+        for recipe, result in report["recipes"].items():
+            sections.append(
+                _examples(f"{name}: {recipe}" if len(reports) > 1 else recipe, report, result, max_examples)
+            )
+    first = next(iter(reports.values()))
+    versions = ", ".join(f"{package} {version}" for package, version in first["versions"].items())
+    return write_summary(
+        path,
+        title="Robustness under attack",
+        lead=f"{', '.join(reports)}: {first['num_examples']} examples, attacked by {', '.join(first['recipes'])}.",
+        sections=sections,
+        footer=f"seed {first['seed']} · {versions}",
+    )
+
+
+def _rows(name: str, report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for recipe, result in report["recipes"].items():
+        lower, upper = result["confidence_interval"]
+        rows.append(
+            {
+                "model": name,
+                "attack": recipe,
+                "clean": format_percent(report["clean_accuracy"]),
+                "under attack": format_percent(result["accuracy_under_attack"]),
+                "95 % interval": f"{100 * lower:.1f}–{100 * upper:.1f}",
+                "queries": "–" if result["mean_queries"] is None else f"{result['mean_queries']:.1f}",
+                "comparable": "no" if result["not_comparable"] else "yes",
+            }
+        )
+    failed = [
+        {"model": name, "attack": recipe, "under attack": f"did not run: {why}"}
+        for recipe, why in report["failures"].items()
+    ]
+    return rows + failed
+
+
+def _warnings(name: str, report: Mapping[str, Any]) -> list[str]:
+    stand_ins = [
+        f"{recipe}: not comparable with published numbers, because {'; '.join(result['not_comparable'])}"
+        for recipe, result in report["recipes"].items()
+        if result["not_comparable"]
+    ]
+    return stand_ins + [f"{name}: {warning}" for warning in report["warnings"]]
+
+
+def _examples(title: str, report: Mapping[str, Any], result: Mapping[str, Any], most: int) -> Section:
+    order = {"succeeded": 0, "failed": 1, "skipped": 2}
+    outcomes = sorted(result["outcomes"], key=lambda outcome: order[outcome["outcome"]])
+    names = {int(key): value for key, value in (report["model"].get("id2label") or {}).items()}
+    counts = {name: result[key] for key, name in _OUTCOMES.items()}
+    blocks: list[Any] = [Facts(counts)]
+    if len(outcomes) > most:
+        blocks.append(Note(f"{most} of {len(outcomes)} texts are shown; the report's JSON holds all."))
+    return Section(title, [*blocks, TextPairs(outcomes[:most], names)])
+
+
+def _joined(text: str | Mapping[str, str]) -> str:
+    return text if isinstance(text, str) else "\n".join(f"{column}: {part}" for column, part in text.items())

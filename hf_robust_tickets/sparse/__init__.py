@@ -1,0 +1,44 @@
+"""What is kept, weight by weight: densities, masks, and the methods that choose and move them."""
+
+from __future__ import annotations
+
+from .base import Decision, LayerUpdate, SparseMethod, get_sparse_method, list_sparse_methods, register_sparse_method
+from .density import DISTRIBUTIONS, kept_per_layer
+from .flops import ModelFlops, count_flops, training_flops
+from .flying_bird import FlyingBird, RigL
+from .flying_bird_plus import FlyingBirdPlus, RobustRecord
+from .mask import MaskedWeights, check_masks, load_masks, mask_difference, save_masks
+from .robust_bird import MaskQueue, RobustBird
+from .selection import select_weights
+from .static import SNIP, Dense, FixedMasks, OneShotMagnitude, RandomMask
+
+__all__ = [
+    "DISTRIBUTIONS",
+    "SNIP",
+    "Decision",
+    "Dense",
+    "FixedMasks",
+    "FlyingBird",
+    "FlyingBirdPlus",
+    "LayerUpdate",
+    "MaskQueue",
+    "MaskedWeights",
+    "ModelFlops",
+    "OneShotMagnitude",
+    "RandomMask",
+    "RigL",
+    "RobustBird",
+    "RobustRecord",
+    "SparseMethod",
+    "check_masks",
+    "count_flops",
+    "get_sparse_method",
+    "kept_per_layer",
+    "list_sparse_methods",
+    "load_masks",
+    "mask_difference",
+    "register_sparse_method",
+    "save_masks",
+    "select_weights",
+    "training_flops",
+]

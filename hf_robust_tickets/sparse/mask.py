@@ -1,0 +1,220 @@
+"""Masks on the weights of a model: what holds masked weights, their gradients and optimiser states at zero."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..errors import CheckpointError, ConfigurationError, TicketError
+
+Masks = dict[str, Tensor]
+
+
+class MaskedWeights:
+    """Weights and a mask for each, kept in step.
+
+    Args:
+        weights: Parameter name -> parameter; see `select_weights`.
+
+    Attributes:
+        weights: The same.
+        masks: Parameter name -> BoolTensor of its shape, on its device, True = kept; at first all True.
+        lets_dense_gradients: While true, the gradient of masked weights is kept, for a method that looks at it.
+    """
+
+    def __init__(self, weights: Mapping[str, nn.Parameter]) -> None:
+        self.weights = dict(weights)
+        self.masks: Masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in self.weights.items()}
+        self.lets_dense_gradients = False
+        self._handles: list[Any] = []
+
+    def set_masks(self, masks: Mapping[str, Tensor]) -> None:
+        """Puts other masks in place; weights are left as they are.
+
+        Raises:
+            TicketError: If the masks are for another model.
+        """
+        check_masks(masks, self.weights)
+        # In place: the gradient hooks look at these tensors.
+        for name, mask in masks.items():
+            self.masks[name].copy_(mask)
+
+    @torch.no_grad()
+    def zero_weights(self) -> None:
+        """Sets masked weights to zero."""
+        for name, weight in self.weights.items():
+            weight.mul_(_as_factor(self.masks[name]))
+
+    @torch.no_grad()
+    def zero_state(self, optimizer: torch.optim.Optimizer) -> None:
+        """Sets the optimiser's state of masked weights to zero: momentum, both moments, whatever it has."""
+        for name, weight in self.weights.items():
+            if weight not in optimizer.state:
+                continue
+            for value in optimizer.state[weight].values():
+                if isinstance(value, Tensor) and value.shape == weight.shape and value.is_floating_point():
+                    value.mul_(_as_factor(self.masks[name]))
+
+    @torch.no_grad()
+    def zero_gradients(self) -> None:
+        """Sets the gradient of masked weights to zero."""
+        for name, weight in self.weights.items():
+            if weight.grad is not None:
+                weight.grad.mul_(_as_factor(self.masks[name]))
+
+    def hold_gradients(self) -> None:
+        """From now on the gradient of masked weights is zeroed as soon as a backward pass has accumulated it.
+
+        So neither clipping nor the exchange between ranks sees it, and an optimiser that works weight by weight never
+        moves a masked weight or its state: one pass over the gradient instead of one over the weight and each state.
+        """
+        if not self._handles:
+            for name, weight in self.weights.items():
+                self._handles.append(weight.register_post_accumulate_grad_hook(self._hook(self.masks[name])))
+
+    def release_gradients(self) -> None:
+        """Takes the hooks of `hold_gradients` away."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _hook(self, mask: Tensor) -> Any:
+        factor = _as_factor(mask)
+
+        def zero(weight: Tensor) -> None:
+            if not self.lets_dense_gradients:
+                weight.grad.mul_(factor)
+
+        return zero
+
+    @property
+    def density(self) -> float:
+        """Fraction of all weights that is kept."""
+        kept = sum(self.kept.values())
+        return kept / sum(weight.numel() for weight in self.weights.values())
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """Layer -> number of weights that are kept."""
+        return {name: int(mask.sum()) for name, mask in self.masks.items()}
+
+    @property
+    def layer_density(self) -> dict[str, float]:
+        """Layer -> fraction of its weights that is kept."""
+        return {name: kept / self.masks[name].numel() for name, kept in self.kept.items()}
+
+
+def _as_factor(mask: Tensor) -> Tensor:
+    # The same bytes; products with uint8 are about twice as fast as with bool on a CPU.
+    return mask.view(torch.uint8)
+
+
+def check_masks(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Checks that there is a mask for each weight and no other.
+
+    Raises:
+        TicketError: If names, shapes or types differ.
+    """
+    missing, unknown = weights.keys() - masks.keys(), masks.keys() - weights.keys()
+    if missing or unknown:
+        raise TicketError(
+            f"the masks are for another model or other patterns: expected {len(weights)} of them, got {len(masks)}; "
+            f"missing {_some(missing)}, unknown {_some(unknown)}"
+        )
+    for name, weight in weights.items():
+        if masks[name].shape != weight.shape or masks[name].dtype != torch.bool:
+            raise TicketError(
+                f"the mask of {name} is for another model: expected a BoolTensor of shape {tuple(weight.shape)}, got "
+                f"{masks[name].dtype} of shape {tuple(masks[name].shape)}"
+            )
+
+
+def _some(names: set[str]) -> str:
+    return f"{sorted(names)[0]!r} and {len(names) - 1} more" if len(names) > 1 else f"{sorted(names) or 'none'}"
+
+
+def mask_difference(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
+    """Normalised Hamming distance of two sets of masks: the fraction of all entries that differ."""
+    differing = sum(int((mask != second[name]).sum()) for name, mask in first.items())
+    return differing / sum(mask.numel() for mask in first.values())
+
+
+def pack_bits(mask: Tensor) -> np.ndarray:
+    """A mask as bits, eight to a byte: 1/32 of the size of float32 weights."""
+    return np.packbits(mask.detach().reshape(-1).to("cpu", torch.uint8).numpy())
+
+
+def unpack_bits(packed: np.ndarray, shape: tuple[int, ...] | list[int]) -> Tensor:
+    """The mask that `pack_bits` was given, on the CPU.
+
+    Raises:
+        ValueError: If the number of bytes does not fit the shape.
+    """
+    count = int(np.prod(shape))
+    if len(packed) != (count + 7) // 8:
+        raise ValueError(f"expected {(count + 7) // 8} bytes for a mask of shape {list(shape)}, got {len(packed)}")
+    return torch.from_numpy(np.unpackbits(packed, count=count)).bool().reshape(tuple(shape))
+
+
+def masks_to_json(masks: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Masks as plain JSON data: packed bits, compressed, as base64; below a bit per weight up to a density of 0.2."""
+    return {name: {"shape": list(mask.shape), "bits": _to_text(pack_bits(mask))} for name, mask in masks.items()}
+
+
+def masks_from_json(content: Mapping[str, Any]) -> Masks:
+    """The masks that `masks_to_json` was given.
+
+    Raises:
+        CheckpointError: If they are damaged.
+    """
+    try:
+        return {name: unpack_bits(_from_text(item["bits"]), item["shape"]) for name, item in content.items()}
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise CheckpointError(f"expected packed masks, got damaged ones ({error}): resume an older one") from error
+
+
+def _to_text(packed: np.ndarray) -> str:
+    # Repeated strings are rare in masks; byte frequencies are what there is to gain.
+    compressor = zlib.compressobj(level=1, strategy=zlib.Z_HUFFMAN_ONLY)
+    return base64.b64encode(compressor.compress(packed.tobytes()) + compressor.flush()).decode("ascii")
+
+
+def _from_text(text: str) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), dtype=np.uint8)
+
+
+def save_masks(masks: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """Writes masks as bits, as a whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    shapes = json.dumps({name: list(mask.shape) for name, mask in masks.items()})
+    save_file({name: torch.from_numpy(pack_bits(mask)) for name, mask in masks.items()}, part, {"shapes": shapes})
+    part.replace(path)
+
+
+def load_masks(path: str | os.PathLike[str]) -> Masks:
+    """Masks that `save_masks` wrote.
+
+    Raises:
+        CheckpointError: If the file is no such file, or damaged.
+    """
+    if not Path(path).is_file():
+        raise ConfigurationError(f"expected a file of masks, got {path}, which is not there: write it with save_masks")
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = json.loads((file.metadata() or {})["shapes"])
+            return {name: unpack_bits(file.get_tensor(name).numpy(), shape) for name, shape in shapes.items()}
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"expected a file written by save_masks, got {path} ({error}): save it anew") from error

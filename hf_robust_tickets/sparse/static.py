@@ -1,0 +1,133 @@
+"""Controls: masks that are chosen once, at the start, and never change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigurationError
+from .base import SparseMethod, global_masks, random_masks, register_sparse_method
+from .density import DISTRIBUTIONS
+from .mask import Masks, check_masks, masks_from_json, masks_to_json
+
+
+def check_distribution(distribution: str, title: str) -> None:
+    """Refuses an unknown distribution of densities with a ConfigurationError."""
+    if distribution not in DISTRIBUTIONS:
+        raise ConfigurationError(f"{title} must be one of {', '.join(DISTRIBUTIONS)}, got {distribution!r}")
+
+
+@dataclass(frozen=True)
+class Dense(SparseMethod):
+    """Keeps every weight: the dense control, with the same records as the others."""
+
+    density: float = 1.0
+
+    name: ClassVar[str] = "dense"
+
+    def __post_init__(self) -> None:
+        if self.density != 1:
+            raise ConfigurationError(f"Dense keeps all weights, got density={self.density}: use RandomMask")
+
+    def initial_masks(self, weights: Mapping[str, Tensor], seed: int) -> Masks:
+        """All True."""
+        return {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+
+
+@dataclass(frozen=True)
+class RandomMask(SparseMethod):
+    """Static random masks (Liu et al., "The Unreasonable Effectiveness of Random Pruning", ICLR 2022).
+
+    Attributes:
+        init: Distribution of the density over layers; see `kept_per_layer`.
+    """
+
+    init: str = "erk"
+
+    name: ClassVar[str] = "random"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_distribution(self.init, "RandomMask: init")
+
+    def initial_masks(self, weights: Mapping[str, Tensor], seed: int) -> Masks:
+        """Random positions, exact counts."""
+        return random_masks(weights, self.density, self.init, seed)
+
+
+@dataclass(frozen=True)
+class OneShotMagnitude(SparseMethod):
+    """Keeps the weights of largest magnitude of all layers together, as they are at the start.
+
+    For a pretrained model: of random weights it knows nothing but the scale of their layer.
+    """
+
+    name: ClassVar[str] = "magnitude"
+
+    def initial_masks(self, weights: Mapping[str, Tensor], seed: int) -> Masks:
+        """The largest magnitudes."""
+        return global_masks({name: weight.detach().abs() for name, weight in weights.items()}, self.density)
+
+
+@dataclass(frozen=True)
+class SNIP(SparseMethod):
+    """Keeps the weights whose removal would change the loss most: `|w * g|` (Lee et al., SNIP, ICLR 2019).
+
+    `g` is the gradient of the training loss in the first step, before the optimiser moves anything: of the adversarial
+    loss where training is adversarial.
+    """
+
+    name: ClassVar[str] = "snip"
+    scores_first_gradient: ClassVar[bool] = True
+
+    def initial_masks(self, weights: Mapping[str, Tensor], seed: int) -> None:
+        """None: the first gradient is not there yet."""
+
+    def masks_from_gradient(self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Masks:
+        """The highest `|w * g|` of all layers together."""
+        return global_masks({name: (w.detach() * gradients[name]).abs() for name, w in weights.items()}, self.density)
+
+
+@dataclass(frozen=True, eq=False)
+class FixedMasks(SparseMethod):
+    """Masks from elsewhere: drawn before, loaded with `load_masks`, or those of another training.
+
+    Attributes:
+        masks: Parameter name -> BoolTensor of its shape (or what `masks_to_json` makes of it).
+    """
+
+    density: float = field(default=1.0, init=False)
+    masks: Mapping[str, Any] = field(default_factory=dict)
+
+    name: ClassVar[str] = "fixed"
+
+    def __post_init__(self) -> None:
+        masks = dict(self.masks)
+        if not masks:
+            raise ConfigurationError("FixedMasks needs masks, got none: pass callback.masks, or load_masks(path)")
+        if not all(isinstance(mask, Tensor) for mask in masks.values()):
+            masks = masks_from_json(masks)
+        object.__setattr__(self, "masks", masks)
+        kept = sum(int(mask.sum()) for mask in masks.values())
+        object.__setattr__(self, "density", kept / sum(mask.numel() for mask in masks.values()))
+
+    def initial_masks(self, weights: Mapping[str, Tensor], seed: int) -> Masks:
+        """The given masks.
+
+        Raises:
+            TicketError: If they are for another model.
+        """
+        check_masks(self.masks, weights)
+        return {name: self.masks[name].to(weight.device) for name, weight in weights.items()}
+
+    def describe(self) -> dict[str, Any]:
+        """Name and packed masks, as JSON."""
+        return {"name": self.name, "masks": masks_to_json(self.masks)}
+
+
+for _method in (Dense, RandomMask, OneShotMagnitude, SNIP, FixedMasks):
+    register_sparse_method(_method.name, _method)

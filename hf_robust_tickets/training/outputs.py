@@ -1,0 +1,75 @@
+"""What a model puts out, whatever its task: logits, the rows of them that count, losses per example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import ConfigurationError
+
+_IGNORED = -100
+
+
+def find_logits(outputs: Any) -> list[Tensor]:
+    """The logits, one tensor per head of the task (two for question answering); none where the model gives none."""
+    for names in (("logits",), ("start_logits", "end_logits")):
+        if isinstance(outputs, Mapping) and all(outputs.get(name) is not None for name in names):
+            return [outputs[name] for name in names]
+    if isinstance(outputs, tuple) and len(outputs) > 1 and torch.is_tensor(outputs[1]):
+        return [outputs[1]]
+    return []
+
+
+def logits_of(outputs: Any) -> list[Tensor]:
+    """As `find_logits`.
+
+    Raises:
+        ConfigurationError: If the model gives none.
+    """
+    logits = find_logits(outputs)
+    if not logits:
+        raise ConfigurationError("this adversary compares logits, and the model gives none: use FreeLB or PGD")
+    return logits
+
+
+def valid_rows(logits: Tensor, inputs: Mapping[str, Any]) -> Tensor | None:
+    """Which rows of `(batch, tokens, classes)` stand for real tokens; `None` where a row is an example."""
+    mask = inputs.get("attention_mask")
+    if logits.dim() < 3 or mask is None or mask.shape != logits.shape[:-1]:
+        return None
+    return mask
+
+
+def without_labels(inputs: Mapping[str, Any], label_names: Iterable[str]) -> dict[str, Any]:
+    """The batch without what only the loss needs."""
+    return {key: value for key, value in inputs.items() if key not in set(label_names)}
+
+
+def example_losses(logits: Tensor, labels: Tensor, next_token: bool = False) -> Tensor:
+    """The task's loss of every example, `(batch,)`, without gradient of its own: to compare examples, not to train.
+
+    Cross entropy, summed over the tokens of a sentence; the squared error where there is one class; binary cross
+    entropy where the labels are as many as the classes.
+
+    Args:
+        logits: `(batch, classes)` or `(batch, tokens, classes)`.
+        labels: `(batch,)`, `(batch, tokens)`, or of the shape of the logits. -100 and positions beyond the last class
+            do not count.
+        next_token: Whether the label of a token is the next one's (causal language models).
+    """
+    logits, count = logits.float(), len(labels)
+    if logits.shape[-1] == 1:
+        return (logits.reshape(count, -1) - labels.float().reshape(count, -1)).square().sum(1)
+    if labels.shape == logits.shape and labels.is_floating_point():
+        return F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="none").reshape(count, -1).sum(1)
+    if next_token:
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    labels = labels.masked_fill(labels >= logits.shape[-1], _IGNORED)
+    losses = F.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none", ignore_index=_IGNORED
+    )
+    return losses.reshape(count, -1).sum(1)

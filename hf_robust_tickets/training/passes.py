@@ -1,0 +1,314 @@
+"""The adversarial step: calls of the step that `transformers.Trainer` has already, each with its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..adversaries import Adversary, Injector, Regularizer
+from ..adversaries.infobert import anchored_information, anchored_tokens, bottleneck
+from .cost import CostCallback
+from .critic import CriticHook, hidden_states
+from .first_layer import FirstLayer
+from .layer_cache import LayerCache
+from .meters import AttackMeter, Reading
+from .outputs import find_logits, logits_of, valid_rows, without_labels
+from .perturbation import Perturbation
+from .restarts import WorstEnd, losses_by_example
+from .sound import SoundTrainer
+from .weight_average import WeightAverage
+
+
+class Attack:
+    """Everything that one attacked micro-batch needs.
+
+    Attributes:
+        inputs: The batch, on its device.
+        perturbation: Delta.
+        injector: Adds it.
+        cache: The layers below it, or `None`.
+        first_layer: f0 of YOPO, or `None`.
+        restarts: Random starts of the ascent.
+        critic: For InfoBERT, or `None`.
+        perturbed: Whether the present pass is.
+        readings: Loss and logits of the passes that reached the weights or began an ascent.
+    """
+
+    def __init__(
+        self,
+        inputs: dict[str, Any],
+        perturbation: Perturbation,
+        injector: Injector,
+        cache: LayerCache | None,
+        first_layer: FirstLayer | None,
+        restarts: int = 1,
+        critic: CriticHook | None = None,
+    ) -> None:
+        self.inputs = inputs
+        self.perturbation = perturbation
+        self.adversary: Adversary = perturbation.adversary
+        self.injector = injector
+        self.cache = cache
+        self.first_layer = first_layer
+        self.restarts = restarts
+        self.critic = critic
+        self.perturbed = False
+        self.readings: list[Reading] = []
+
+    @contextmanager
+    def one_pass(self, device: torch.device, perturbed: bool = True, attached: bool = True) -> Iterator[None]:
+        """While it lasts, a forward pass is perturbed, or only goes through the cache."""
+        self.perturbed = perturbed
+        self.perturbation.begin_pass(device)
+        with ExitStack() as stack:
+            if self.cache is not None:
+                stack.enter_context(self.cache.one_pass(attached))
+            source = self.perturbation.add if perturbed else None
+            stack.enter_context(self.injector.armed(source, None if self.cache is None else self.cache.joint))
+            yield
+
+
+class PassesTrainer(SoundTrainer):
+    """`Trainer` that can take a step in several weighted passes; what it attacks with is its heirs' business.
+
+    In each pass, `compute_loss` of this object stands behind a wrapper: a subclass may override it as in any Trainer.
+
+    Attributes:
+        meter: What the log says of the attack.
+        weight_average: For the proximal term of SMART.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._loss_weight = 1.0
+        self._in_last_pass = True
+        self.meter = AttackMeter()
+        self.weight_average = WeightAverage()
+        super().__init__(*args, **kwargs)
+        self.add_callback(CostCallback())
+
+    @property
+    def cost_callback(self) -> CostCallback:
+        """The callback that measures the present phase (a new object after a checkpoint was resumed)."""
+        return next(c for c in self.callback_handler.callbacks if isinstance(c, CostCallback))
+
+    def _virtual_batch_step(self, model: nn.Module, attack: Attack, clean_weight: float, *args: Any) -> Tensor:
+        """K passes over the batch, each its own call of `Trainer.training_step` (FreeLB, PGD and their kin).
+
+        Args:
+            clean_weight: Share of an additional clean pass in the loss; 0 leaves it out.
+            *args: The rest of the arguments of `Trainer.training_step`.
+        """
+        adversary, total = attack.adversary, torch.zeros((), device=self.args.device)
+        last = adversary.num_passes - 1
+        if clean_weight:
+            with attack.one_pass(self.args.device, perturbed=False, attached=False), self._defer_sync(model, True):
+                total = total + self._pass(model, attack, clean_weight, False, *args)
+        restarts = attack.restarts
+        if restarts > 1:
+            self._climb_from_many_starts(model, attack, *args)
+        for k in range(last if restarts > 1 else 0, last + 1):
+            weight = adversary.loss_weight(k) * (1 - clean_weight)
+            with attack.one_pass(self.args.device, attached=k == last), self._defer_sync(model, k < last):
+                if weight == 0:
+                    attack.perturbation.grad = self._delta_gradient(model, attack, *args)
+                else:
+                    total = total + self._pass(model, attack, weight, k == last, *args)
+            if k < last or adversary.remembers:
+                self._climb(attack, k < last)
+        return total
+
+    def _regularized_step(self, model: nn.Module, attack: Attack, *args: Any) -> Tensor:
+        """One call of `Trainer.training_step`, whose loss holds the clean pass, the ascents and the penalty."""
+        return self._pass(model, attack, 1.0, True, *args)
+
+    def _pass(self, model: nn.Module, attack: Attack, weight: float, last: bool, *args: Any) -> Tensor:
+        self._loss_weight, self._in_last_pass = weight, last
+        # An attribute of the object, in front of the method: overrides of compute_loss stay in force.
+        self.compute_loss = partial(self._objective, attack)
+        try:
+            with self._watching_first_layer(attack):
+                return super().training_step(model, dict(attack.inputs), *args)
+        finally:
+            del self.compute_loss
+            self._loss_weight, self._in_last_pass = 1.0, True
+
+    def _objective(
+        self, attack: Attack, model: nn.Module, inputs: dict[str, Any], *, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """What the present pass minimises."""
+        if isinstance(attack.adversary, Regularizer):
+            return self._regularized_loss(attack, model, inputs, num_items_in_batch)
+        if attack.critic is not None and attack.perturbed:
+            return self._informed_loss(attack, model, inputs, num_items_in_batch) * self._loss_weight
+        return self._task_loss(attack, model, inputs, num_items_in_batch)[0] * self._loss_weight
+
+    def _informed_loss(
+        self, attack: Attack, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
+    ) -> Tensor:
+        """InfoBERT: the task's loss, the information bottleneck and the anchored features."""
+        adversary, perturbation = attack.adversary, attack.perturbation
+        with attack.critic.armed():
+            loss, outputs = self._task_loss(
+                attack, model, {**inputs, "output_hidden_states": True}, num_items_in_batch
+            )
+        perturbation.require_delta()
+        embeddings, *_, scores = hidden_states(outputs)
+        spread = adversary.bottleneck_coefficient * bottleneck(embeddings, perturbation.mask)
+        loss = loss + self._per_step(spread, num_items_in_batch)
+        perturbation.grad = self._gradient(loss, perturbation.delta, retain_graph=True)
+        anchors = anchored_tokens(perturbation.grad, perturbation.mask, adversary.lowest, adversary.highest)
+        information = anchored_information(scores, anchors)
+        return loss - self._per_step(adversary.anchor_coefficient * information, num_items_in_batch)
+
+    def _task_loss(
+        self, attack: Attack, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
+    ) -> tuple[Tensor, Any]:
+        loss, outputs = type(self).compute_loss(
+            self, model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
+        )
+        self.cost_callback.passes += 1
+        attack.readings.append(Reading(loss.detach(), [logits.detach() for logits in find_logits(outputs)]))
+        return loss, outputs
+
+    def _delta_gradient(self, model: nn.Module, attack: Attack, num_items_in_batch: Any = None) -> Tensor:
+        """Gradient of the loss with respect to delta alone: nothing reaches the weights."""
+        model = self._inside_engine(model)
+        model.train()
+        self._in_last_pass = False
+        try:
+            with self.compute_loss_context_manager():
+                loss, _ = self._task_loss(attack, model, dict(attack.inputs), num_items_in_batch)
+        finally:
+            self._in_last_pass = True
+        attack.perturbation.require_delta()
+        return self._gradient(loss, attack.perturbation.delta)
+
+    def _climb(self, attack: Attack, inner: bool) -> None:
+        """The ascent after a pass; with YOPO, more of them through the first layer."""
+        attack.perturbation.ascend()
+        if not inner or attack.first_layer is None:
+            return
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        inputs = without_labels(attack.inputs, self.label_names)
+        co_state = attack.first_layer.co_state()
+        for _ in range(attack.adversary.inner_steps - 1):
+            with attack.one_pass(self.args.device, attached=False), self.compute_loss_context_manager():
+                reached = attack.first_layer.run(model, inputs)
+            attack.perturbation.grad = torch.autograd.grad((reached * co_state).sum(), attack.perturbation.delta)[0]
+            attack.perturbation.ascend()
+
+    def _climb_from_many_starts(self, model: nn.Module, attack: Attack, *args: Any) -> None:
+        """All ascents from every random start, and a forward pass at each end to find each sentence's worst."""
+        worst, bare = WorstEnd(), without_labels(attack.inputs, self.label_names)
+        labels = [attack.inputs[name] for name in self.label_names if name in attack.inputs]
+        for _ in range(attack.restarts):
+            attack.perturbation.forget()
+            for _ in range(attack.adversary.num_passes - 1):
+                with attack.one_pass(self.args.device, attached=False), self._defer_sync(model, True):
+                    attack.perturbation.grad = self._delta_gradient(model, attack, *args)
+                attack.perturbation.ascend()
+            with attack.one_pass(self.args.device, attached=False), torch.no_grad():
+                outputs = self._bare_pass(model, bare)
+            losses = losses_by_example(logits_of(outputs), labels, self.accelerator.unwrap_model(model))
+            worst.offer(attack.perturbation.delta.detach(), losses)
+        attack.perturbation.delta = worst.delta.requires_grad_()
+
+    def _regularized_loss(
+        self, attack: Attack, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
+    ) -> Tensor:
+        adversary, device = attack.adversary, self.args.device
+        bare = without_labels(inputs, self.label_names)
+        averaged = self._averaged_logits(adversary, bare)
+        with attack.one_pass(device, perturbed=False):
+            loss, outputs = self._task_loss(attack, self._inside_engine(model), dict(inputs), num_items_in_batch)
+        clean = logits_of(outputs)
+        constant = [logits.detach() for logits in clean]
+        for _ in range(adversary.steps):
+            self._virtual_ascent(attack, model, bare, constant)
+        with attack.one_pass(device):
+            if adversary.perturbed_loss_weight:
+                second, outputs = self._task_loss(attack, model, dict(inputs), num_items_in_batch)
+                loss = loss + adversary.perturbed_loss_weight * second
+            else:
+                outputs = self._bare_pass(model, bare)
+        target, perturbed = constant if adversary.detach_clean else clean, logits_of(outputs)
+        penalty = self._divergence(adversary, target, perturbed, bare)
+        attack.readings.append(Reading(penalty.detach(), [logits.detach() for logits in perturbed]))
+        penalty = adversary.coefficient * penalty
+        if averaged:
+            penalty = penalty + adversary.proximal_coefficient * self._divergence(adversary, averaged, clean, bare)
+        return loss + self._per_step(penalty, num_items_in_batch)
+
+    def _virtual_ascent(self, attack: Attack, model: nn.Module, inputs: dict[str, Any], clean: list[Tensor]) -> None:
+        with attack.one_pass(self.args.device, attached=False), self._defer_sync(model, True):
+            perturbed = logits_of(self._bare_pass(self._inside_engine(model), inputs))
+        attack.perturbation.require_delta()
+        divergence = self._divergence(attack.adversary, clean, perturbed, inputs)
+        attack.perturbation.grad = self._gradient(divergence, attack.perturbation.delta)
+        attack.perturbation.ascend()
+
+    def _inside_engine(self, model: nn.Module) -> nn.Module:
+        """What runs a pass that a step does not end with.
+
+        DeepSpeed's engine takes every gradient through an output of its own for the backward pass of a step, and
+        reduces: such passes run on the module inside it, whose hooks gather the weights of ZeRO-3 as well.
+        """
+        return self.accelerator.unwrap_model(model) if self.is_deepspeed_enabled else model
+
+    def _bare_pass(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
+        self.cost_callback.passes += 1
+        return model(**inputs)
+
+    def _averaged_logits(self, adversary: Regularizer, inputs: dict[str, Any]) -> list[Tensor]:
+        """For SMART's pull towards the moving average of the weights, the output with these; nothing for others."""
+        if not getattr(adversary, "proximal_coefficient", 0.0):
+            return []
+        whole = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        return logits_of(self.weight_average.outputs(whole, inputs))
+
+    @staticmethod
+    def _divergence(adversary: Regularizer, clean: list[Tensor], other: list[Tensor], inputs: Any) -> Tensor:
+        heads = [adversary.divergence(a, b, valid_rows(a, inputs)) for a, b in zip(clean, other, strict=True)]
+        return torch.stack(heads).sum()
+
+    def _per_step(self, mean: Tensor, num_items_in_batch: Any) -> Tensor:
+        """A mean over the micro-batch, such that the accumulated step has the mean of these means.
+
+        Where the loss is normalised over the whole accumulated batch already, the Trainer does not divide it again.
+        """
+        scaled = self.loss_is_scaled_for_ga
+        if scaled is None:
+            scaled = (self.model_accepts_loss_kwargs and num_items_in_batch is not None) or self.compute_loss_func
+        return mean / self.current_gradient_accumulation_steps if scaled else mean
+
+    def _gradient(self, loss: Tensor, delta: Tensor, retain_graph: bool = False) -> Tensor:
+        scaler = self.accelerator.scaler
+        return torch.autograd.grad(loss if scaler is None else scaler.scale(loss), delta, retain_graph=retain_graph)[0]
+
+    @contextmanager
+    def _watching_first_layer(self, attack: Attack) -> Iterator[None]:
+        if attack.first_layer is None:
+            yield
+        else:
+            with attack.first_layer.watched():
+                yield
+
+    @contextmanager
+    def _defer_sync(self, model: nn.Module, defer: bool) -> Iterator[None]:
+        """Keeps gradients local during all passes but the last, so that ranks talk once per step."""
+        if not defer:
+            yield
+            return
+        gradient_state = self.accelerator.gradient_state
+        before = gradient_state.sync_gradients
+        gradient_state._set_sync_gradients(False)
+        try:
+            with self.accelerator.no_sync(model=model):
+                yield
+        finally:
+            gradient_state._set_sync_gradients(before)

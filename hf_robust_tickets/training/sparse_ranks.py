@@ -1,0 +1,52 @@
+"""What masks need of several processes, and the surroundings in which they cannot be right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from transformers import TrainingArguments
+
+from ..errors import ConfigurationError
+
+# These step inside the backward pass, or on a projection of the gradient.
+_OPTIMISERS_WITHOUT_GRADIENT = ("lomo", "galore", "apollo")
+
+
+def as_of_first_rank(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The masks of rank 0 on every rank: equal weights and gradients may still rank ties in another order."""
+    masks = dict(masks)
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return masks
+    flat = torch.cat([mask.reshape(-1) for mask in masks.values()]).to(torch.uint8)
+    dist.broadcast(flat, src=0)
+    parts = flat.bool().split([mask.numel() for mask in masks.values()])
+    return {name: part.reshape(mask.shape) for (name, mask), part in zip(masks.items(), parts, strict=True)}
+
+
+def sum_over_ranks(values: Sequence[float], device: torch.device) -> list[float]:
+    """Sums over all ranks, equal on each of them."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [float(value) for value in values]
+    total = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    return total.tolist()
+
+
+def refuse_surroundings_of_masks(args: TrainingArguments, model: Any) -> None:
+    """Raises ConfigurationError where masks cannot be kept."""
+    sharded = type(model).__name__ == "FullyShardedDataParallel" or any(
+        type(parameter).__name__ == "DTensor" for parameter in model.parameters()
+    )
+    if sharded or args.deepspeed or args.fsdp:
+        raise ConfigurationError(
+            "masks lie on whole weights, got FSDP, tensor parallelism or DeepSpeed: use data parallelism (torchrun)"
+        )
+    name = str(getattr(args.optim, "value", args.optim)).lower()
+    if any(word in name for word in _OPTIMISERS_WITHOUT_GRADIENT):
+        raise ConfigurationError(
+            f"the optimiser {name} does not move weights by their whole gradient, which masks need: use adamw or sgd"
+        )

@@ -1,0 +1,92 @@
+"""The page of an attack: what changed is marked, everything is escaped."""
+
+from __future__ import annotations
+
+from hf_robust_tickets.reporting.attack_page import TextPairs, mark_changes, write_attack_page
+
+
+def outcome(kind: str = "succeeded", before="a good <film>", after="a fine <film>", index=3):
+    return {
+        "index": index,
+        "label": 1,
+        "original": before,
+        "perturbed": after,
+        "outcome": kind,
+        "queries": 12,
+        "original_prediction": 1,
+        "perturbed_prediction": 0,
+        "margin": 1.0,
+    }
+
+
+def result(*outcomes):
+    kinds = [o["outcome"] for o in outcomes]
+    return {
+        "accuracy_under_attack": 0.5,
+        "confidence_interval": [0.1, 0.9],
+        "mean_queries": None,
+        "not_comparable": ["the vectors are stand-ins"],
+        **{kind: kinds.count(kind) for kind in ("succeeded", "failed", "skipped")},
+        "outcomes": list(outcomes),
+    }
+
+
+def report(*outcomes):
+    return {
+        "clean_accuracy": 0.75,
+        "num_examples": len(outcomes),
+        "seed": 7,
+        "model": {"id2label": {"0": "negative", "1": "positive"}},
+        "versions": {"torch": "2"},
+        "warnings": ["the model <was> loud"],
+        "failures": {"bae": "no masked model"},
+        "recipes": {"pwws": result(*outcomes)},
+    }
+
+
+def test_changed_words_are_marked_on_both_sides():
+    before, after = mark_changes("a good, quiet film", "a fine, quiet movie indeed")
+    assert before == "a <mark>good</mark>, quiet <mark>film</mark>"
+    assert after == "a <mark>fine</mark>, quiet <mark>movie indeed</mark>"
+    assert mark_changes("same", "same") == ("same", "same")
+    assert mark_changes("one", "one two") == ("one", "one<mark> two</mark>")
+
+
+def test_text_is_escaped():
+    html = TextPairs([outcome()], {0: "negative", 1: "positive"}).html()
+    assert "a <mark>good</mark> &lt;film&gt;" in html and "<film>" not in html
+    assert "fooled: positive → negative, 12 queries" in html
+
+
+def test_pairs_of_texts_are_named():
+    pair = outcome(
+        before={"premise": "it rains", "hypothesis": "wet"}, after={"premise": "it rains", "hypothesis": "dry"}
+    )
+    html = TextPairs([pair]).html()
+    assert "premise: it rains" in html and "hypothesis: <mark>dry</mark>" in html
+
+
+def test_page_shows_figures_warnings_and_the_fooled_first(tmp_path):
+    values = report(outcome("skipped", index=1), outcome("failed", index=2), outcome("succeeded", index=3))
+    page = write_attack_page(
+        tmp_path / "page.html", {"small": values}, [{"attack": "pwws", "difference": "+1"}]
+    ).read_text()
+    for text in (
+        "75",
+        "10",
+        "did not run: no masked model",
+        "the model &lt;was&gt; loud",
+        "stand-ins",
+        "seed 7",
+        "+1",
+    ):
+        assert text in page
+    rows = [page.index(f'<td class="number">{index}</td>') for index in (3, 2, 1)]
+    assert rows == sorted(rows)
+
+
+def test_page_says_when_it_cuts(tmp_path):
+    values = report(*(outcome(index=i) for i in range(5)))
+    page = write_attack_page(tmp_path / "page.html", {"small": values}, max_examples=2).read_text()
+    assert "2 of 5 texts are shown" in page
+    assert page.count("<mark>") == 4

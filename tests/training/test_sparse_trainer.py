@@ -1,0 +1,120 @@
+"""Sparse adversarial training in one call, and what happens when it is cut off."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import TrainerCallback, TrainingArguments
+
+from hf_robust_tickets import FlyingBird, RobustBird
+from hf_robust_tickets.adversaries import FreeLB
+from hf_robust_tickets.errors import CheckpointError, ConfigurationError
+from hf_robust_tickets.sparse import load_masks
+from hf_robust_tickets.training import SparseTrainer
+from tests.tiny import tiny_bert, tiny_data
+
+ROOT = Path(__file__).resolve().parents[2]
+BIRD = RobustBird(density=0.2, patience=2, tolerance=0.3)
+
+# Killed while it writes a checkpoint of stage 1 or 2: weights and optimiser are there, the state is not.
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+from hf_robust_tickets.training import SparseTrainingCallback
+from tests.training.test_sparse_trainer import make
+
+state = SparseTrainingCallback.state
+def killing(callback):
+    at = callback.log[-1]["step"] if callback.log else 0
+    if os.path.isdir({folder!r} + {checkpoint!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return state(callback)
+SparseTrainingCallback.state = killing
+make({folder!r}).train()
+"""
+
+
+def make(folder, *, method=BIRD, model=None, **kwargs):
+    options = {"save_strategy": "steps", "save_steps": 3, "logging_strategy": "no", "report_to": "none"}
+    args = TrainingArguments(
+        str(folder), num_train_epochs=4, per_device_train_batch_size=8, learning_rate=1e-2, disable_tqdm=True,
+        use_cpu=True, **options,
+    )  # fmt: skip
+    kwargs.setdefault("adversary", FreeLB(steps=2))
+    return SparseTrainer(
+        model=model or tiny_bert(hidden_dropout_prob=0.1),
+        args=args,
+        train_dataset=tiny_data(),
+        method=method,
+        **kwargs,
+    )
+
+
+class Watch(TrainerCallback):
+    def __init__(self):
+        self.rates = []
+
+    def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+
+def test_robust_bird_in_two_trainings(tmp_path):
+    watch = Watch()
+    trainer = make(tmp_path, callbacks=[watch])
+    trainer.train()
+    assert trainer.search.converged and trainer.search.log[-1]["step"] == 8
+    assert trainer.state.global_step == 16 and trainer.cost_callback.passes == 32
+    # Stage 2 alone is seen by callbacks, with the whole schedule: from 1e-2 down, linearly.
+    assert watch.rates == pytest.approx([1e-2 * (16 - n) / 16 for n in range(16)])
+    parameters = dict(trainer.model.named_parameters())
+    assert all(parameters[name].detach()[~mask].abs().max() == 0 for name, mask in trainer.masks.items())
+    assert sum(int(mask.sum()) for mask in trainer.masks.values()) == round(0.2 * 17408)
+    search = json.loads((tmp_path / "_search" / "search.json").read_text())
+    assert search["converged"] is True and search["cost"]["steps"] == 8 and search["cost"]["passes"] == 8
+    saved = load_masks(tmp_path / "sparse_masks.safetensors")
+    assert all(torch.equal(mask, saved[name]) for name, mask in trainer.masks.items())
+
+
+def test_other_methods_have_one_stage(tmp_path):
+    trainer = make(tmp_path, method=FlyingBird(density=0.2, period=5), include="attention")
+    trainer.train()
+    assert trainer.search is None and [entry["step"] for entry in trainer.sparse.log] == [0, 5, 10, 15]
+    assert len(trainer.masks) == 8 and load_masks(tmp_path / "sparse_masks.safetensors").keys() == trainer.masks.keys()
+
+
+@pytest.mark.parametrize(
+    "checkpoint", ["/_search/checkpoint-6", pytest.param("/checkpoint-6", marks=pytest.mark.slow)]
+)
+def test_a_killed_process_is_continued_to_the_same_end(tmp_path, checkpoint):
+    whole = make(tmp_path / "whole")
+    whole.train()
+    folder = tmp_path / "killed"
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED.format(root=str(ROOT), folder=str(folder), checkpoint=checkpoint))
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert not (folder / checkpoint.lstrip("/") / "trainer_state.json").exists()
+    assert (folder / checkpoint.lstrip("/") / "optimizer.pt").exists()
+    resumed = make(folder)
+    resumed.train(resume_from_checkpoint=True)
+    for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert all(torch.equal(mask, whole.masks[name]) for name, mask in resumed.masks.items())
+
+
+def test_folders_in_use_and_options_that_cannot_work(tmp_path):
+    (tmp_path / "checkpoint-3").mkdir()
+    with pytest.raises(CheckpointError, match="holds another training: resume it, or use another output_dir"):
+        make(tmp_path).train()
+    model = tiny_bert()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ConfigurationError, match="needs a fresh optimiser and schedule"):
+        make(tmp_path, model=model, optimizers=(optimizer, None))

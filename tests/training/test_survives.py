@@ -1,0 +1,304 @@
+"""Adversarial training that is killed, that runs away, that is stopped early, searched over or made anew."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import EarlyStoppingCallback
+
+from hf_robust_tickets import AdversarialTrainer
+from hf_robust_tickets.adversaries import PGD, FreeLB
+from hf_robust_tickets.errors import ConfigurationError, DivergenceError, SparsityError
+from hf_robust_tickets.training.sound import FiniteWatch, has_finite_weights
+from tests.tiny import tiny_bert, tiny_data
+from tests.training.test_attacks import METHODS, arguments, weights
+from tests.training.test_ticket_trainer import make_trainer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# --- killing and resuming -------------------------------------------------------------------------------------------
+
+# One process imports once and forks a child for each moment, before anything was computed in it.
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+from transformers import TrainerCallback
+from tests.training import test_survives
+
+class Kill(TrainerCallback):
+    def __init__(self, moment):
+        self.moment = moment
+
+    def kill(self, here, state):
+        if (here, state.global_step) == self.moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.kill("begin", state)
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        self.kill("between", state)
+
+def run(name, moment):
+    trainer = test_survives.cut_trainer(name, {folder!r} + "/" + name)
+    kill, save = Kill(moment), trainer._save_rng_state
+    trainer.add_callback(kill)
+
+    def dying_save(folder):
+        save(folder)
+        kill.kill("save", trainer.state)
+
+    trainer._save_rng_state = dying_save
+    trainer.train()
+
+for name, moment in test_survives.MOMENTS.items():
+    child = os.fork()
+    if child == 0:
+        run(name, moment)
+        os._exit(0)
+    print("ENDED", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+# While a step begins, in the middle of the second save, and between the backward pass and the optimiser.
+MOMENTS = {"free-at": ("begin", 3), "ta-vat": ("save", 4), "smart": ("between", 3)}
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory) -> Path:
+    """A folder with the outputs of trainings that were killed, one for each method."""
+    folder = tmp_path_factory.mktemp("killed")
+    script = KILLED.format(root=str(ROOT), folder=str(folder))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, cwd=ROOT)
+    ended = [line for line in done.stdout.splitlines() if line.startswith("ENDED")]
+    assert ended == [f"ENDED {-signal.SIGKILL}"] * len(MOMENTS), done.stderr[-2000:]
+    return folder
+
+
+def cut_trainer(name: str, folder: str, seed: int = 0) -> AdversarialTrainer:
+    options = arguments(
+        folder, per_device_train_batch_size=4, gradient_accumulation_steps=2, save_strategy="steps", save_steps=2,
+        max_steps=5, adversary_warmup=3,
+    )  # fmt: skip
+    model = tiny_bert(seed, hidden_dropout_prob=0.1)
+    return AdversarialTrainer(model, options, train_dataset=tiny_data(), adversary=METHODS[name])
+
+
+@pytest.mark.parametrize("name", sorted(MOMENTS))
+def test_killed_and_resumed_equals_uninterrupted(name, killed, tmp_path):
+    left = {path.name for path in (killed / name).iterdir()}
+    assert "checkpoint-2" in left and ("checkpoint-4" in left) == (MOMENTS[name][0] == "save")
+    whole = cut_trainer(name, str(tmp_path / "whole"))
+    whole.train()
+    # The script that resumes makes another random classifier; what counts is in the checkpoint.
+    resumed = cut_trainer(name, str(killed / name), seed=7)
+    resumed.train(resume_from_checkpoint=True)
+    for key, weight in weights(whole).items():
+        assert torch.equal(weight, weights(resumed)[key]), key
+    assert resumed.cost_callback.passes == whole.cost_callback.passes == 10 * METHODS[name].num_passes
+    keys = {"loss", "adversary_flips", "adversary_delta_norm"}
+    assert [{k: log[k] for k in keys & log.keys()} for log in resumed.state.log_history if log["step"] == 4] == [
+        {k: log[k] for k in keys & log.keys()} for log in whole.state.log_history if log["step"] == 4
+    ]
+
+
+# --- running away ---------------------------------------------------------------------------------------------------
+
+
+def test_watch_notes_where_a_row_of_lost_losses_began():
+    good, bad = torch.tensor(1.0), torch.tensor(float("nan"))
+    strict, patient = FiniteWatch(), FiniteWatch(patience=3)
+    assert strict.lost_since(good.device).item() == -1
+    for step, loss in enumerate([good, bad, bad, good, bad / 0, bad, bad, good], start=1):
+        strict.note(loss, step)
+        patient.note(loss, step)
+    assert strict.lost_since(good.device).item() == 2 and patient.lost_since(good.device).item() == 5
+
+
+def test_weights_that_train_must_be_finite():
+    model = torch.nn.Linear(2, 2)
+    assert has_finite_weights(model).tolist() == [1]
+    model.bias.data[1] = float("inf")
+    assert has_finite_weights(model).tolist() == [0]
+    model.bias.requires_grad_(False)
+    assert has_finite_weights(model).tolist() == [1]
+
+
+class Poisoned(AdversarialTrainer):
+    """From a step on, the loss is not a number (or, with `hidden`, only its gradient is not)."""
+
+    poisoned_from, hidden = 4, False
+
+    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        if self.state.global_step + 1 >= self.poisoned_from:
+            if self.hidden:
+                outputs.logits.register_hook(lambda grad: grad * float("nan"))
+            else:
+                loss = loss * float("nan")
+        return (loss, outputs) if return_outputs else loss
+
+
+def run_away(folder, adversary, hidden=False, **options):
+    options = {"save_strategy": "steps", "save_steps": 1, "max_steps": 8, "logging_steps": 5} | options
+    trainer = Poisoned(tiny_bert(), arguments(folder, **options), train_dataset=tiny_data(64), adversary=adversary)
+    trainer.hidden = hidden
+    trainer.train()
+
+
+@pytest.mark.parametrize("name", ["freelb", "pgd", "trades", None])
+def test_loss_that_is_no_number_stops_training_before_anything_is_saved(name, tmp_path):
+    adversary = METHODS.get(name)
+    message = r"the loss is not finite since step 4 \(of 8\); the last good checkpoint is .*checkpoint-3: lower " + (
+        r"learning_rate \(0.001\) or the adversary's step size \(0\.\d+\)" if adversary else "learning_rate"
+    )
+    with pytest.raises(DivergenceError, match=message):
+        run_away(tmp_path, adversary)
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == [f"checkpoint-{k}" for k in (1, 2, 3)]
+    assert all(w.isfinite().all() for w in load_file(tmp_path / "checkpoint-3" / "model.safetensors").values())
+
+
+def test_loss_is_asked_for_at_the_log_and_at_the_end(tmp_path):
+    with pytest.raises(DivergenceError, match=r"since step 4 .* last good checkpoint is none: lower .* again$"):
+        run_away(tmp_path / "a", FreeLB(steps=2), save_strategy="no")
+    with pytest.raises(DivergenceError, match="since step 4"):
+        run_away(tmp_path / "b", None, save_strategy="no", logging_strategy="no", max_steps=5)
+
+
+def test_weights_are_looked_at_before_they_are_saved(tmp_path):
+    # The loss of step 4 is finite, its gradient is not: only the weights tell.
+    with pytest.raises(DivergenceError, match=r"the weights are not finite after step 4 .*checkpoint-3"):
+        run_away(tmp_path, FreeLB(steps=2), hidden=True)
+    assert not (tmp_path / "checkpoint-4").exists()
+
+
+def test_a_training_that_ran_away_goes_on_from_its_last_good_checkpoint(tmp_path):
+    with pytest.raises(FloatingPointError):
+        run_away(tmp_path, PGD(steps=2))
+    options = arguments(tmp_path, save_strategy="steps", save_steps=1, max_steps=8)
+    mended = AdversarialTrainer(tiny_bert(), options, train_dataset=tiny_data(64), adversary=PGD(steps=2))
+    mended.train(resume_from_checkpoint=True)
+    assert mended.state.global_step == 8 and has_finite_weights(mended.model)
+
+
+# --- a full disk ----------------------------------------------------------------------------------------------------
+
+
+def test_full_disk(tmp_path):
+    """A real file system that is full: one line, and the training goes on from the last good checkpoint."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        with pytest.raises(Exception, match=r"no space left .*; the last complete one is .*checkpoint-\d"):
+            cut_trainer("free-at", str(disk)).train()
+        subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
+        resumed = cut_trainer("free-at", str(disk))
+        resumed.train(resume_from_checkpoint=True)
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    whole = cut_trainer("free-at", str(tmp_path / "whole"))
+    whole.train()
+    assert all(torch.equal(weight, weights(resumed)[key]) for key, weight in weights(whole).items())
+
+
+# --- what the Trainer offers ----------------------------------------------------------------------------------------
+
+
+def test_best_model_early_stopping_and_the_limit_on_checkpoints(tmp_path):
+    options = arguments(
+        tmp_path, max_steps=20, eval_strategy="steps", eval_steps=1, save_strategy="steps", save_steps=1,
+        save_total_limit=2, load_best_model_at_end=True, learning_rate=1.0,
+    )  # fmt: skip
+    data = tiny_data()
+    trainer = AdversarialTrainer(
+        tiny_bert(), options, train_dataset=data, eval_dataset=data, adversary=METHODS["ta-vat"],
+        callbacks=[EarlyStoppingCallback(2)],
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.state.global_step < 20, "a learning rate of 1 makes the loss rise"
+    best = Path(trainer.state.best_model_checkpoint)
+    assert len(list(tmp_path.glob("checkpoint-*"))) <= 2 and best.is_dir()
+    stored = load_file(best / "model.safetensors")
+    assert all(torch.equal(weight, stored[key]) for key, weight in weights(trainer).items())
+    losses = [log["eval_loss"] for log in trainer.state.log_history if "eval_loss" in log]
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses))
+
+
+def test_model_init_makes_every_training_the_same(tmp_path):
+    trainer = AdversarialTrainer(
+        args=arguments(tmp_path),
+        model_init=lambda: tiny_bert(hidden_dropout_prob=0.1),
+        train_dataset=tiny_data(),
+        adversary=METHODS["smart"],
+    )
+    trainer.train()
+    first = weights(trainer)
+    trainer.train()
+    assert all(torch.equal(weight, first[key]) for key, weight in weights(trainer).items())
+
+
+def adversary_space(trial):
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
+        "adversary_step_size": trial.suggest_float("adversary_step_size", 0.01, 0.5, log=True),
+        "adversary_steps": trial.suggest_int("adversary_steps", 2, 3),
+    }
+
+
+def test_hyper_parameter_search_sets_the_adversary(tmp_path):
+    pytest.importorskip("optuna")
+    seen = []
+
+    class Watching(AdversarialTrainer):
+        def training_step(self, *args, **kwargs):
+            seen.append((self.adversary.step_size, self.adversary.steps))
+            return super().training_step(*args, **kwargs)
+
+    data = tiny_data()
+    options = arguments(tmp_path, max_steps=2, adversary="freelb", adversary_step_size=9.0, eval_strategy="epoch")
+    trainer = Watching(args=options, model_init=lambda: tiny_bert(), train_dataset=data, eval_dataset=data)
+    best = trainer.hyperparameter_search(hp_space=adversary_space, n_trials=2, backend="optuna")
+    assert len(set(seen)) == 2 and (best.hyperparameters["adversary_step_size"], 9.0) != (9.0, 9.0)
+    assert (best.hyperparameters["adversary_step_size"], best.hyperparameters["adversary_steps"]) in seen
+    with pytest.raises(ConfigurationError, match="steps must be an integer of at least 1, got 0"):
+        trainer.hyperparameter_search(hp_space=lambda trial: {"adversary_steps": 0}, n_trials=1, backend="optuna")
+
+
+def test_given_adversary_is_not_searched_over(tmp_path):
+    pytest.importorskip("optuna")
+    data = tiny_data()
+    trainer = AdversarialTrainer(
+        args=arguments(tmp_path, max_steps=1), model_init=lambda: tiny_bert(), train_dataset=data, eval_dataset=data,
+        adversary=PGD(steps=2),
+    )  # fmt: skip
+    trainer.hyperparameter_search(hp_space=adversary_space, n_trials=1, backend="optuna")
+    assert trainer.adversary == PGD(steps=2)
+
+
+def test_hyper_parameter_search_over_whole_jobs(tmp_path):
+    optuna = pytest.importorskip("optuna")
+
+    def space(trial):
+        return {"neuron_sparsity": trial.suggest_categorical("neuron_sparsity", [0.25, 0.5])}
+
+    trainer = make_trainer(tmp_path, model_init=lambda: tiny_bert(hidden_dropout_prob=0.1), num_train_epochs=1)
+    kept = []
+    trainer.hyperparameter_search(
+        hp_space=space,
+        n_trials=2,
+        backend="optuna",
+        compute_objective=lambda metrics: kept.append(trainer.ticket.neuron_counts) or metrics["eval_loss"],
+        sampler=optuna.samplers.GridSampler({"neuron_sparsity": [0.25, 0.5]}),
+    )
+    assert sorted(sum(counts) for counts in kept) == [pytest.approx(64, abs=1), pytest.approx(96, abs=1)]
+    assert all((tmp_path / run / "ticket.safetensors").exists() for run in ("run-0", "run-1"))
+    assert trainer.args.output_dir == str(tmp_path) and not (tmp_path / "ticket.safetensors").exists()
+    with pytest.raises(SparsityError, match="neuron_sparsity must be in"):
+        trainer.hyperparameter_search(hp_space=lambda trial: {"neuron_sparsity": 2.0}, n_trials=1, backend="optuna")

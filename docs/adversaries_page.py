@@ -27,7 +27,7 @@ TABLE = """## What each was tested under
 
 "yes": a test of this method under this feature exists and passed when the table was made (`make features`); its name
 is in [features.json](features.json). "refused": a test shows that it raises an error that says why. An empty cell: no
-such test, mostly because the feature does not concern the method.
+such test has been recorded, mostly because the feature does not concern the method.
 
 """
 

@@ -127,8 +127,8 @@ def evaluate_white_box(
     rows = sample_rows(model, dataset, tokenizer, num_examples, seed, text_columns, label_column, max_length)
     warnings = ["the model was in train mode: evaluated without dropout"] if model.training else []
     tally = _Tally(chosen_radii)
-    embedding = model.get_input_embeddings()
-    injector = Injector(embedding) if "pixel_values" not in rows[0] else None
+    # a convolutional network has no input embedding
+    injector = None if "pixel_values" in rows[0] else Injector(model.get_input_embeddings())
     try:
         with evaluation_mode(model), torch.random.fork_rng(), tqdm(total=len(rows), disable=not progress) as bar:
             torch.manual_seed(seed)

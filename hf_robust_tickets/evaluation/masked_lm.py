@@ -72,7 +72,7 @@ def load_masked_lm(spec: Any, paper: str, device: torch.device) -> MaskedLM:
     if model.config.model_type not in MODEL_TYPES:
         raise ConfigurationError(
             f"expected a masked language model of a kind among {', '.join(MODEL_TYPES)}, got "
-            f"{model.config.model_type}: TextAttack does not know its marks of sub-words; pass another masked_language_model="
+            f"{model.config.model_type}: its marks of sub-words are not known to TextAttack; pass another"
         )
     if tokenizer.mask_token_id is None:
         raise ConfigurationError(f"expected a tokenizer with a mask token for {name!r}, got none: pass another")

@@ -36,7 +36,7 @@ def write_vectors(cache: Path) -> None:
 def masked_lm(folder: Path, seed: int = 0) -> tuple[BertForMaskedLM, BertTokenizer]:
     """A random BERT with a vocabulary of whole words and pieces."""
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    letters = [letter for letter in "abcdefghijklmnopqrstuvwxyz"]
+    letters = list("abcdefghijklmnopqrstuvwxyz")
     vocabulary = [*specials, *WORDS, *MORE, *PIECES, *(x for x in letters if x != "a"), *("##" + x for x in letters)]
     (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(vocabulary)))
     tokenizer = BertTokenizer(str(folder / "vocab.txt"), model_max_length=512)
@@ -58,3 +58,10 @@ class LetterEncoder:
     def encode(self, texts: list[str], **_: object) -> Tensor:
         rows = [[1.0, *(text.lower().count(letter) for letter in "abcdefghijklmnopqrstuvwxyz")] for text in texts]
         return torch.tensor(rows)
+
+
+def write_hownet(path: Path) -> None:
+    """Candidates by sememes: word -> part of speech -> words."""
+    path.parent.mkdir(parents=True)
+    bank = {"good": {"adj": ["fine", "nice"]}, "awful": {"adj": ["poor"]}, "film": {"noun": ["movie", "plot"]}}
+    path.write_bytes(pickle.dumps(bank))

@@ -258,11 +258,13 @@ class Packages(Resource):
 
 
 def absent_packages(names: Iterable[str]) -> list[str]:
+    """Says which packages are not installed: one phrase, or none."""
     absent = [name for name in names if importlib.util.find_spec(name) is None]
     return [f"Python package{'s' if len(absent) > 1 else ''} {', '.join(absent)}"] if absent else []
 
 
 def find(folder: Path, places: Iterable[str], what: str) -> Path:
+    """The first of several places in a folder that exists. Raises OSError if none does."""
     for relative in places:
         if (folder / relative).exists():
             return folder / relative

@@ -22,7 +22,7 @@ from . import (  # noqa: F401  (each registers its recipes)
     textfooler,
 )
 from .pairs import columns_to_change, limit_columns
-from .registry import Recipe, RecipeContext, check_resources, get_recipe, list_recipes, register_recipe
+from .registry import Recipe, RecipeContext, check_resources, get_recipe, list_recipes, needs, register_recipe
 
 __all__ = [
     "Recipe",
@@ -32,5 +32,6 @@ __all__ = [
     "get_recipe",
     "limit_columns",
     "list_recipes",
+    "needs",
     "register_recipe",
 ]

@@ -10,7 +10,7 @@ from ...errors import ConfigurationError, UnknownNameError
 from ..batched import Victim
 from ..encoders import TextEncoder, check_sentence_encoder
 from ..masked_lm import MaskedLM, check_masked_lm
-from ..resources import ResourceStatus, get_resource
+from ..resources import RESOURCES, HubModel, ResourceStatus, get_resource
 
 if TYPE_CHECKING:
     from textattack import Attack
@@ -171,6 +171,18 @@ def get_recipe(name: str) -> Recipe:
 def list_recipes() -> list[str]:
     """Names of all recipes, sorted."""
     return sorted(_RECIPES)
+
+
+def needs(recipe: Recipe) -> tuple[str, ...]:
+    """Names of all resources that a recipe needs when it is run as in its paper."""
+    names = list(recipe.resources)
+    wanted = [recipe.masked_lm] if recipe.masked_lm else []
+    if recipe.needs_encoder and recipe.encoder == "use":
+        names.append("universal-sentence-encoder")
+    elif recipe.needs_encoder:
+        wanted.append(recipe.encoder)
+    by_repo = {item.repo: name for name, item in RESOURCES.items() if isinstance(item, HubModel)}
+    return (*names, *(by_repo.get(repo, repo) for repo in wanted))
 
 
 def check_resources(

@@ -35,13 +35,13 @@ Which text may change, by the papers:
 
 {rules}
 All other pairs (`sentence1`/`sentence2`, `question1`/`question2`, `question`/`sentence`) may change on both sides: the
-papers say nothing of them, and RTE and MRPC name their columns alike. `modify_columns=["sentence2"]` (`--modify_columns`)
-decides otherwise; the report's description of the attack shows what was used.
+papers say nothing of them, and RTE and MRPC name their columns alike. `modify_columns=["sentence2"]`
+(`--modify_columns`) decides otherwise; the report's description of the attack shows what was used.
 
 ## Stand-ins
 
-`sentence_encoder=` and `masked_language_model=` take any name or folder in place of the papers' models. The report names
-them and says that the figures are not comparable with published ones.
+`sentence_encoder=` and `masked_language_model=` take any name or folder in place of the papers' models. The report
+names them and says that the figures are not comparable with published ones.
 
 ## Input Reduction
 
@@ -52,24 +52,24 @@ model kept its prediction.
 ## A recipe of one's own
 
 `recipes=["my_package.my_module:build"]` or `recipes=["path/to/file.py:build"]`, in Python and on the command line. The
-function takes a `RecipeContext` and returns a `textattack.Attack`; `SomeRecipe.build(context.model_wrapper)` makes one of
-TextAttack's. Attributes of the function say what it needs (`build.resources = ("wordnet",)`,
+function takes a `RecipeContext` and returns a `textattack.Attack`; `SomeRecipe.build(context.model_wrapper)` makes one
+of TextAttack's. Attributes of the function say what it needs (`build.resources = ("wordnet",)`,
 `build.needs_encoder = True`, `build.masked_lm = "google-bert/bert-base-uncased"`). The report holds the sha256 of the
 file, and an evaluation is not continued with a file that has changed.
 
 ## Resources
 
-`robust-tickets resources list` shows this table with what is there on the machine; `check` exits with 1 if something is
-missing; `fetch` downloads, and `fetch --from FOLDER` takes everything from a folder without a network. The folder is
-laid out as the caches are: `word_embeddings/...`, `corpora/...`, `models/<name>`, or those within `textattack_cache` and
-`nltk_data`. A download that breaks off goes on from there; nothing is locked.
+`robust-tickets resources list` shows this table with what is there on the machine; `check` exits with 1 if something
+is missing; `fetch` downloads, and `fetch --from FOLDER` takes everything from a folder without a network. Names, or
+`--recipes`, choose among them. The folder is laid out as the caches are: `word_embeddings/...`, `corpora/...`,
+`models/<name>`, or those within `textattack_cache` and `nltk_data`; archives may stay packed. A download that breaks off goes on from there; nothing is locked.
 
 {resources}
-Recipes whose resources can be had nowhere any more, or not beside transformers 5, stand here all the same: `check` says
-what they miss.
+Recipes whose resources can be had nowhere any more, or not beside transformers 5, stand here all the same: `check`
+says what they miss.
 
-Not here: HotFlip of TextAttack attacks its own LSTM only; Morpheus and Seq2Sick attack translation; the French, Spanish
-and Chinese recipes need flair or further language models.
+Not here: HotFlip of TextAttack attacks its own LSTM only; Morpheus and Seq2Sick attack translation; the French,
+Spanish and Chinese recipes need flair or further language models.
 """
 
 
@@ -78,13 +78,8 @@ def recipes_page() -> str:
     recipes = [get_recipe(name) for name in list_recipes()]
     table = markdown_table([_row(recipe) for recipe in recipes])
     rules = "".join(f"- {text}\n" for text in _rules(recipes))
-    return (
-        INTRODUCTION
-        + table
-        + "\n"
-        + COMMON.lstrip()
-        + PAIRS.lstrip().format(rules=rules, resources=_resources(recipes))
-    )
+    rest = PAIRS.lstrip().format(rules=rules, resources=_resources(recipes))
+    return INTRODUCTION + table + "\n" + COMMON + rest
 
 
 def _row(recipe: Recipe) -> dict[str, str]:

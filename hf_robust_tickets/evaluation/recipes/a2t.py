@@ -64,10 +64,7 @@ def _attack(context: RecipeContext, transformation: object, more: list) -> Attac
     return Attack(Goal(context.victim), constraints, transformation, search)
 
 
-DEPARTURES = (
-    "gradients are taken without dropout; TextAttack's wrapper switches it on",
-    "part of speech by NLTK's tagger, as in TextAttack",
-)
+DEPARTURES = ("gradients are taken without dropout; TextAttack's wrapper switches it on",)
 
 register_recipe(
     "a2t",

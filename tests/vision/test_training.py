@@ -38,7 +38,9 @@ def timm_resnet() -> TimmWrapperForImageClassification:
     if not HAS_TIMM:
         pytest.skip("needs timm and torchvision")
     torch.manual_seed(0)
-    config = TimmWrapperConfig(architecture="resnet10t", num_labels=3, model_args={"width_factor": 0.125})
+    config = TimmWrapperConfig(
+        architecture="resnet10t", num_labels=3, model_args={"channels": [8, 8, 16, 16], "stem_width": 8}
+    )
     return TimmWrapperForImageClassification(config)
 
 

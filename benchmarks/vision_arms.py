@@ -56,7 +56,7 @@ class ImageProtocol:
     attack_steps: int = 3
     attack_step_size: float = 4.0
     curve_steps: int = 10
-    curve_every: int = 5
+    curve_every: int = 6
     period: int = 10
     search_interval: float = 2.0
     search_budget: float = 0.3

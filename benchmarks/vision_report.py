@@ -8,9 +8,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from hf_robust_tickets.reporting.overfitting import overfitting_rows, summarize_overfitting
-
 from benchmarks.vision_arms import ARMS, TITLES
+from hf_robust_tickets.reporting.overfitting import overfitting_rows, summarize_overfitting
 from hf_robust_tickets.reporting.plots import plot_layer_densities, plot_robust_overfitting
 from hf_robust_tickets.reporting.tables import markdown_table
 

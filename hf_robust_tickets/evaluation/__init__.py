@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .auto_attack import AutoAttackResult, evaluate_auto_attack
 from .compare import Comparison, compare_reports
 from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, register_recipe
 from .resources import fetch_resource, install_resource
@@ -12,6 +13,7 @@ from .transfer import TransferResult, evaluate_transfer
 from .white_box import WhiteBoxResult, evaluate_white_box
 
 __all__ = [
+    "AutoAttackResult",
     "Comparison",
     "ExampleOutcome",
     "RecipeContext",
@@ -22,6 +24,7 @@ __all__ = [
     "WhiteBoxResult",
     "check_resources",
     "compare_reports",
+    "evaluate_auto_attack",
     "evaluate_robustness",
     "evaluate_transfer",
     "evaluate_white_box",

@@ -139,8 +139,8 @@ class Victim:
         most = max((max(ids, default=0) for ids in rows), default=0)
         if self._vocabulary is not None and most >= self._vocabulary:
             raise DataError(
-                f"expected token numbers below {self._vocabulary}, the model's embeddings, got {most}: take its "
-                "own tokenizer, or call model.resize_token_embeddings(len(tokenizer))"
+                f"expected token numbers below {self._vocabulary}, the model's embeddings, got {most}: take the "
+                "tokenizer of this model, or call model.resize_token_embeddings(len(tokenizer))"
             )
 
 

@@ -45,16 +45,16 @@ def evaluate(data, *recipes, model=None, tokenizer=None, **options):
 
 def test_of_an_inference_pair_each_recipe_changes_the_side_of_its_papers(parts):
     # the slowest are those that try in vain
-    slow = {"leap", "bad-characters-deletions", "bad-characters-reorderings"}
+    slow = {"leap", "iga", *(f"bad-characters-{kind}" for kind in ("deletions", "invisible", "reorderings"))}
     report = evaluate(PAIR, *(set(list_recipes()) - slow), masked_language_model=parts, seed=1)
-    assert len(report) >= 9
+    assert len(report) >= 8
     for name, result in report.items():
         changed = result.outcomes[0].perturbed
         side = "premise" if name.startswith("bad-characters") else "hypothesis"
         other = "hypothesis" if side == "premise" else "premise"
         assert changed[other] == PAIR[0][other], name
     assert report["input-reduction"].outcomes[0].perturbed["hypothesis"] != PAIR[0]["hypothesis"]
-    assert report["bad-characters-invisible"].outcomes[0].perturbed["premise"] != PAIR[0]["premise"]
+    assert report["bad-characters-homoglyphs"].outcomes[0].perturbed["premise"] != PAIR[0]["premise"]
 
 
 @pytest.mark.parametrize("recipe", ["deepwordbug", "textfooler", "bad-characters-invisible", "clare"])
@@ -236,11 +236,11 @@ def test_four_classes_and_long_texts():
     tokenizer = keyword_tokenizer()
     tokenizer.model_max_length = 16
     texts = ["good film", "bad plot awful", "great " * 400, "film plot " * 5000]
-    victim = evaluate([{"text": t, "label": 0} for t in texts[:1]], "pruthi", model=model, tokenizer=tokenizer)
-    assert victim.model["num_labels"] == 4
     data = [{"text": text, "label": label} for text, label in zip(texts, range(4))]
-    report = evaluate(data, "pruthi", "bad-characters-invisible", model=model, tokenizer=tokenizer)
-    assert len(report["pruthi"].outcomes) == 4
+    report = evaluate(data, "deepwordbug", model=model, tokenizer=tokenizer)
+    outcomes = report["deepwordbug"].outcomes
+    assert report.model["num_labels"] == 4 and {o.original_prediction for o in outcomes} <= {0, 1, 2, 3}
+    assert [o.outcome == "skipped" for o in outcomes] == [o.original_prediction != o.label for o in outcomes]
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_refused():

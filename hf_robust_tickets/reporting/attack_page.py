@@ -104,13 +104,18 @@ def _rows(name: str, report: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for recipe, result in report["recipes"].items():
         lower, upper = result["confidence_interval"]
+        under = result["accuracy_under_attack"]
+        if result.get("goal") == "reduce" and result["mean_words"] is not None:
+            shown = f"{result['mean_words_left']:.1f} of {result['mean_words']:.1f} words left"
+        else:
+            shown = "–" if under is None else format_percent(under)
         rows.append(
             {
                 "model": name,
                 "attack": recipe,
                 "clean": format_percent(report["clean_accuracy"]),
-                "under attack": format_percent(result["accuracy_under_attack"]),
-                "95 % interval": f"{100 * lower:.1f}–{100 * upper:.1f}",
+                "under attack": shown,
+                "95 % interval": "–" if lower is None else f"{100 * lower:.1f}–{100 * upper:.1f}",
                 "queries": "–" if result["mean_queries"] is None else f"{result['mean_queries']:.1f}",
                 "comparable": "no" if result["not_comparable"] else "yes",
             }

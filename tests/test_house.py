@@ -18,8 +18,9 @@ ALLOWED = {
     "architectures": set(),
     "tickets": {"architectures"},
     "sparse": set(),
-    # The model card travels with the checkpoint: reporting turns what training knows into its text.
-    "training": {"adversaries", "architectures", "tickets", "sparse", "reporting"},
+    # The model card travels with the checkpoint: reporting turns what training knows into its text. A callback attacks
+    # while a model trains: training may look into evaluation, which never looks back.
+    "training": {"adversaries", "architectures", "tickets", "sparse", "reporting", "evaluation"},
     "evaluation": {"adversaries", "architectures", "tickets"},
     "demo": set(),
     "reporting": {"tickets"},

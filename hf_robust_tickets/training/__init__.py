@@ -5,6 +5,7 @@ from .callbacks import EarlyBirdCallback
 from .cost import CostCallback, PhaseCost
 from .gated import GatedTrainer
 from .publishing import PublishingTrainer
+from .robustness import RobustnessCallback
 from .sparse import SparseTrainingCallback
 from .sparse_trainer import SparseTrainer
 from .ticket_trainer import RobustTicketTrainer
@@ -21,6 +22,7 @@ __all__ = [
     "PublishingTrainer",
     "RobustTicketArguments",
     "RobustTicketTrainer",
+    "RobustnessCallback",
     "SparseTrainer",
     "SparseTrainingCallback",
     "TicketOptions",

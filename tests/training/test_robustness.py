@@ -171,6 +171,7 @@ def test_what_cannot_work_is_refused_before_the_first_step(tmp_path):
         RobustnessCallback([{"text": "a"}])
 
 
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 RANKS = """
 import sys
 sys.path.insert(0, {root!r})
@@ -199,8 +200,7 @@ def test_all_ranks_have_one_figure(tmp_path, sharded):
     script = tmp_path / "job.py"
     script.write_text(RANKS.format(root=str(ROOT), folder=str(tmp_path / "out"), batch=4))
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-        + [str(int(sharded))],
+        [sys.executable, "-m", *TORCHRUN, str(script), str(int(sharded))],
         capture_output=True,
         text=True,
         timeout=300,

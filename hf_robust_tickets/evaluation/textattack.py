@@ -176,7 +176,8 @@ class _Prepared:
         from textattack.shared import AttackedText
 
         text = AttackedText(OrderedDict(example.texts))
-        top = victim([text.tokenizer_input])[0].topk(2).values
+        logits = victim([text.tokenizer_input])[0]
+        top = logits.topk(2).values
         with seeded(seed, self.recipe.name, example.index):
             result = self.attack.attack(text, example.label)
         outcome = "failed"
@@ -184,6 +185,7 @@ class _Prepared:
             outcome = "skipped"
         elif isinstance(result, SuccessfulAttackResult):
             outcome = "succeeded"
+        perturbed = victim([result.perturbed_result.attacked_text.tokenizer_input])[0]  # asked before: no query
         return ExampleOutcome(
             index=example.index,
             label=example.label,
@@ -194,6 +196,8 @@ class _Prepared:
             original_prediction=int(result.original_result.output),
             perturbed_prediction=int(result.perturbed_result.output),
             margin=float(top[0] - top[1]),
+            probabilities=tuple(logits.double().softmax(0).tolist()),
+            perturbed_probabilities=tuple(perturbed.double().softmax(0).tolist()),
         )
 
     def result(self, outcomes: Outcomes, examples: Sequence[Example]) -> RecipeResult:

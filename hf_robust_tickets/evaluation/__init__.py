@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .calibration import Calibration
 from .compare import Comparison, compare_reports
+from .hotflip import evaluate_hotflip
 from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, register_recipe
 from .resources import fetch_resource
 from .result import ExampleOutcome, RecipeResult, RobustnessReport
@@ -24,6 +25,7 @@ __all__ = [
     "WhiteBoxResult",
     "check_resources",
     "compare_reports",
+    "evaluate_hotflip",
     "evaluate_robustness",
     "evaluate_transfer",
     "evaluate_white_box",

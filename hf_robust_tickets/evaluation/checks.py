@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from torch import nn
+
 SATURATED_MARGIN = 16.6
 """ln(2^24): beyond this difference of logits 1 - p is exactly 0 in float32, and an attack sees no change."""
 
@@ -13,6 +15,15 @@ FLAT_MARGIN = 1e-2
 
 NOTICEABLE = 0.05
 """Share of examples from which on something is worth a warning."""
+
+
+def mode_warnings(model: nn.Module) -> list[str]:
+    """Looks whether a model was handed over in train mode, where dropout blurs answers and gradients.
+
+    Returns:
+        Warnings; empty if nothing is odd.
+    """
+    return ["the model was in train mode: evaluated without dropout"] if model.training else []
 
 
 def logit_scale_warnings(margins: Sequence[float]) -> list[str]:

@@ -26,6 +26,7 @@ class ExampleOutcome:
         margin: Largest minus second largest logit for `original`.
         probabilities: Probability of each class for `original`; None in reports of schema version 1.
         perturbed_probabilities: The same for `perturbed`.
+        flips: Tokens that were replaced, where the attack counts them.
     """
 
     index: int
@@ -39,6 +40,7 @@ class ExampleOutcome:
     margin: float = 0.0
     probabilities: tuple[float, ...] | None = None
     perturbed_probabilities: tuple[float, ...] | None = None
+    flips: int | None = None
 
     def __post_init__(self) -> None:
         """Lists, as JSON gives them, become tuples: an outcome that was read equals the one that was written."""

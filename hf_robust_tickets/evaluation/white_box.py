@@ -141,7 +141,7 @@ def evaluate_white_box(
     """
     attack, chosen_radii = _attack_and_radii(adversary, radii, restarts)
     rows = sample_rows(model, dataset, tokenizer, num_examples, seed, text_columns, label_column, max_length)
-    warnings = ["the model was in train mode: evaluated without dropout"] if model.training else []
+    warnings = checks.mode_warnings(model)
     tally = _Tally(chosen_radii)
     hidden = layer > 0 or "pixel_values" not in rows[0]
     injector = Injector(layer_module(model, layer)) if hidden else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .calibration import Calibration
 from .compare import Comparison, compare_reports
 from .hotflip import evaluate_hotflip
+from .noise import NoiseResult, add_noise, evaluate_noise
 from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, register_recipe
 from .resources import fetch_resource
 from .result import ExampleOutcome, RecipeResult, RobustnessReport
@@ -17,15 +18,18 @@ __all__ = [
     "Calibration",
     "Comparison",
     "ExampleOutcome",
+    "NoiseResult",
     "RecipeContext",
     "RecipeResult",
     "RobustnessReport",
     "SpeedReport",
     "TransferResult",
     "WhiteBoxResult",
+    "add_noise",
     "check_resources",
     "compare_reports",
     "evaluate_hotflip",
+    "evaluate_noise",
     "evaluate_robustness",
     "evaluate_transfer",
     "evaluate_white_box",

@@ -23,7 +23,7 @@ from .batched import Victim, evaluation_mode
 from .examples import Example, select_examples
 from .flips import Flips, first_order_scores
 from .identity import describe_model, versions
-from .outcome import ExampleOutcome
+from .outcome import ExampleOutcome, plain, tokenizer_input
 from .result import RecipeResult, RobustnessReport
 
 if TYPE_CHECKING:
@@ -196,8 +196,8 @@ class _HotFlip:
         return ExampleOutcome(
             index=example.index,
             label=example.label,
-            original=_plain(example.texts),
-            perturbed=_plain(state.texts),
+            original=plain(example.texts),
+            perturbed=plain(state.texts),
             outcome=kind,
             queries=queries,
             original_prediction=int(clean.argmax()),
@@ -259,13 +259,4 @@ class _HotFlip:
         return gradient[0].float()
 
     def _ask(self, texts: Sequence[Mapping[str, str]]) -> Tensor:
-        return self.victim([_tokenizer_input(text) for text in texts])
-
-
-def _tokenizer_input(texts: Mapping[str, str]) -> Any:
-    values = tuple(texts.values())
-    return values[0] if len(values) == 1 else values
-
-
-def _plain(texts: Mapping[str, str]) -> str | dict[str, str]:
-    return next(iter(texts.values())) if len(texts) == 1 else dict(texts)
+        return self.victim([tokenizer_input(text) for text in texts])

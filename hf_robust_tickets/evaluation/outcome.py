@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,3 +48,14 @@ class ExampleOutcome:
         for name in ("probabilities", "perturbed_probabilities"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+def tokenizer_input(texts: Mapping[str, str]) -> str | tuple[str, ...]:
+    """Column -> text, as a tokenizer takes it: a text, or a pair."""
+    values = tuple(texts.values())
+    return values[0] if len(values) == 1 else values
+
+
+def plain(texts: Mapping[str, str]) -> Text:
+    """Column -> text, as a report holds it: a text, or both with their columns."""
+    return next(iter(texts.values())) if len(texts) == 1 else dict(texts)

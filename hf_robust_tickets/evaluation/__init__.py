@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .calibration import Calibration
 from .compare import Comparison, compare_reports
+from .contrast import ContrastResult, contrast_groups, evaluate_contrast
 from .hotflip import evaluate_hotflip
 from .noise import NoiseResult, add_noise, evaluate_noise
 from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, register_recipe
@@ -17,6 +18,7 @@ from .white_box import WhiteBoxResult, evaluate_white_box
 __all__ = [
     "Calibration",
     "Comparison",
+    "ContrastResult",
     "ExampleOutcome",
     "NoiseResult",
     "RecipeContext",
@@ -28,6 +30,8 @@ __all__ = [
     "add_noise",
     "check_resources",
     "compare_reports",
+    "contrast_groups",
+    "evaluate_contrast",
     "evaluate_hotflip",
     "evaluate_noise",
     "evaluate_robustness",

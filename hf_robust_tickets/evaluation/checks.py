@@ -89,3 +89,23 @@ def single_step_warnings(radius: float, iterated: float, single: float) -> list[
         f"radius {radius:g}: a single step leaves {single:.1%} accuracy, the iterated attack {iterated:.1%}: "
         "gradients are masked, or the steps are too few or too short"
     ]
+
+
+def transfer_warnings(recipe: str, rows: int, transferred: int, own: int) -> list[str]:
+    """An attack made on another model must not do more damage than the attack that asks this one.
+
+    Args:
+        recipe: The attack.
+        rows: Examples that this model classifies right and on which both were tried.
+        transferred: How many of them are wrong after the other model's attack was replayed.
+        own: How many of them are wrong after this model's own attack.
+
+    Returns:
+        Warnings; empty if nothing is odd.
+    """
+    if transferred <= own:
+        return []
+    return [
+        f"{recipe}: texts made on another model fool this one on {transferred} of {rows} examples, its own attack on "
+        f"{own}: its answers mislead the attack, figures of its own attack flatter it"
+    ]

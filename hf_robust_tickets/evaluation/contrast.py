@@ -1,7 +1,7 @@
 """Contrast sets: small changes by people that change the label, or must not, evaluated together with the original.
 
-Gardner et al., "Evaluating Models' Local Decision Boundaries via Contrast Sets", Findings of EMNLP 2020; Kaushik et al.,
-"Learning the Difference that Makes a Difference with Counterfactually-Augmented Data", ICLR 2020.
+Gardner et al., "Evaluating Models' Local Decision Boundaries via Contrast Sets", Findings of EMNLP 2020; Kaushik et
+al., "Learning the Difference that Makes a Difference with Counterfactually-Augmented Data", ICLR 2020.
 """
 
 from __future__ import annotations

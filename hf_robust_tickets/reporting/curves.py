@@ -83,10 +83,9 @@ class Curves:
             parts.append(f'<text x="{place:.1f}" y="{bottom + 18}" text-anchor="middle">{x:g}</text>')
         middle = (_LEFT + _WIDTH - _RIGHT) / 2
         parts.append(f'<text class="axis" x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(self.x)}</text>')
-        turned = f'transform="rotate(-90 12 {(bottom + _TOP) / 2})"'
-        parts.append(
-            f'<text class="axis" x="12" y="{(bottom + _TOP) / 2}" text-anchor="middle" {turned}>{escape(self.y)}</text>'
-        )
+        half = (bottom + _TOP) / 2
+        turned = f'text-anchor="middle" transform="rotate(-90 12 {half})"'
+        parts.append(f'<text class="axis" x="12" y="{half}" {turned}>{escape(self.y)}</text>')
         return "\n".join(parts)
 
     def _line(self, line: Line, values: Sequence[float], color: str) -> str:
@@ -138,7 +137,7 @@ def risk_coverage_curves(name: str, calibration: Mapping[str, Mapping[str, Any]]
     lines = [Line(names[kind], [tuple(p) for p in found["risk_coverage"]]) for kind, found in calibration.items()]
     return Curves(
         lines,
-        "coverage: share of predictions, the most confident first",
+        "coverage, the most confident predictions first",
         "errors among them",
         f"{name}: risk-coverage.",
     )

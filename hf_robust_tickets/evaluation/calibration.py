@@ -13,6 +13,9 @@ from ..errors import ConfigurationError
 DEFAULT_BINS = 15
 """As in Guo et al. (2017)."""
 
+LEAST_PER_BIN = 10
+"""Smaller bins measure chance: with few examples a report has fewer bins."""
+
 CURVE_POINTS = 50
 """Points of a risk-coverage curve that a report keeps."""
 
@@ -153,7 +156,7 @@ class Calibration:
             num_examples=total,
             accuracy=sum(correct) / total,
             mean_confidence=sum(confidences) / total,
-            ece=expected_calibration_error(confidences, correct),
+            ece=expected_calibration_error(confidences, correct, max(1, min(DEFAULT_BINS, total // LEAST_PER_BIN))),
             brier=brier,
             aurc=sum(risk for _, risk in curve) / total,
             risk_coverage=tuple(curve[k - 1] for k in kept),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from .auto_attack import AutoAttackResult, evaluate_auto_attack
 from .calibration import Calibration
 from .compare import Comparison, compare_reports
 from .contrast import ContrastResult, contrast_groups, evaluate_contrast
 from .hotflip import evaluate_hotflip
 from .noise import NoiseResult, add_noise, evaluate_noise
 from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, register_recipe
-from .resources import fetch_resource
+from .resources import fetch_resource, install_resource
 from .result import ExampleOutcome, RecipeResult, RobustnessReport
 from .speed import SpeedReport, measure_speed
 from .textattack import evaluate_robustness
@@ -16,6 +17,7 @@ from .transfer import TransferResult, evaluate_transfer
 from .white_box import WhiteBoxResult, evaluate_white_box
 
 __all__ = [
+    "AutoAttackResult",
     "Calibration",
     "Comparison",
     "ContrastResult",
@@ -31,6 +33,7 @@ __all__ = [
     "check_resources",
     "compare_reports",
     "contrast_groups",
+    "evaluate_auto_attack",
     "evaluate_contrast",
     "evaluate_hotflip",
     "evaluate_noise",
@@ -39,6 +42,7 @@ __all__ = [
     "evaluate_white_box",
     "fetch_resource",
     "get_recipe",
+    "install_resource",
     "list_recipes",
     "measure_speed",
     "register_recipe",

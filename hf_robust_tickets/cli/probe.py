@@ -11,6 +11,7 @@ from ..errors import ConfigurationError
 from ..evaluation import (
     RobustnessReport,
     contrast_groups,
+    evaluate_accuracy,
     evaluate_contrast,
     evaluate_hotflip,
     evaluate_noise,
@@ -22,7 +23,7 @@ from .data import load_split
 from .models import load_classifier, load_tokenizer
 from .options import DataOptions, ModelOptions, parse
 
-KINDS = ("white_box", "hotflip", "noise", "contrast", "transfer")
+KINDS = ("accuracy", "white_box", "hotflip", "noise", "contrast", "transfer")
 
 
 @dataclass
@@ -97,6 +98,10 @@ def _sample(data: DataOptions, options: ProbeOptions) -> dict[str, Any]:
     return {**_columns(data), **shared}
 
 
+def _accuracy(model: Any, tokenizer: Any, data: Any, data_options: DataOptions, options: ProbeOptions) -> dict:
+    return {"accuracy": evaluate_accuracy(model, data, tokenizer, **_sample(data_options, options))}
+
+
 def _white_box(model: Any, tokenizer: Any, data: Any, data_options: DataOptions, options: ProbeOptions) -> dict:
     attack = PGD(steps=options.steps + 1, step_size=0.25, max_norm=1.0, norm=options.norm)
     more = {"radii": options.radii, "layer": options.layer, "restarts": options.restarts}
@@ -143,6 +148,7 @@ def _transfer(model: Any, tokenizer: Any, data: Any, data_options: DataOptions, 
 
 
 _VIEWS = {
+    "accuracy": _accuracy,
     "white_box": _white_box,
     "hotflip": _hotflip,
     "noise": _noise,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .accuracy import AccuracyResult, evaluate_accuracy
 from .auto_attack import AutoAttackResult, evaluate_auto_attack
 from .calibration import Calibration
 from .compare import Comparison, compare_reports
@@ -17,6 +18,7 @@ from .transfer import TransferResult, evaluate_transfer
 from .white_box import WhiteBoxResult, evaluate_white_box
 
 __all__ = [
+    "AccuracyResult",
     "AutoAttackResult",
     "Calibration",
     "Comparison",
@@ -33,6 +35,7 @@ __all__ = [
     "check_resources",
     "compare_reports",
     "contrast_groups",
+    "evaluate_accuracy",
     "evaluate_auto_attack",
     "evaluate_contrast",
     "evaluate_hotflip",

@@ -9,10 +9,10 @@ from .curves import noise_curves, risk_coverage_curves, white_box_curves
 from .formatting import format_percent
 from .html import Facts, Note, Section, Table
 
-WHITE_BOX, NOISE, CONTRAST, TRANSFER = (
-    f"hf_robust_tickets/{name}" for name in ("white_box", "noise", "contrast", "transfer")
+ACCURACY, WHITE_BOX, NOISE, CONTRAST, TRANSFER = (
+    f"hf_robust_tickets/{name}" for name in ("accuracy", "white_box", "noise", "contrast", "transfer")
 )
-SCHEMAS = (WHITE_BOX, NOISE, CONTRAST, TRANSFER)
+SCHEMAS = (ACCURACY, WHITE_BOX, NOISE, CONTRAST, TRANSFER)
 """Kinds of files that the page shows beside reports of attacks."""
 
 
@@ -27,7 +27,7 @@ def view_sections(views: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Sectio
     if balls:
         found.append(Section("Inside balls around the input", [white_box_curves(balls), Table(_ball_rows(balls))]))
         found[-1].blocks.extend(_notes(balls))
-    makers = {NOISE: _noise, CONTRAST: _contrast, TRANSFER: _transfer}
+    makers = {ACCURACY: _accuracy, NOISE: _noise, CONTRAST: _contrast, TRANSFER: _transfer}
     for name, view in views:
         if view["schema"] in makers:
             section = makers[view["schema"]](name, view)
@@ -73,6 +73,16 @@ def _ball_rows(views: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str,
         for name, view in views
         for point in view["curve"]
     ]
+
+
+def _accuracy(name: str, view: Mapping[str, Any]) -> Section:
+    facts = {
+        "accuracy": format_percent(view["accuracy"]),
+        "95 % interval": _interval(*view["confidence_interval"]),
+        "texts": view["num_examples"],
+        **{key.upper(): f"{view[key]:.3f}" for key in ("ece", "aurc")},
+    }
+    return Section(f"{name}: texts as they are", [Facts(facts)])
 
 
 def _noise(name: str, view: Mapping[str, Any]) -> Section:

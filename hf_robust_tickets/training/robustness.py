@@ -85,7 +85,8 @@ class RobustnessCallback(TrainerCallback):
         if isinstance(attack, Adversary) and not attack.max_norm > 0:
             raise ConfigurationError(f"expected an adversary with max_norm > 0, got {attack.max_norm}")
         if isinstance(attack, str):
-            get_recipe(attack)
+            if get_recipe(attack).goal != "misclassify":
+                raise ConfigurationError(f"expected an attack that leaves an accuracy, got {attack!r}")
         elif not isinstance(attack, Adversary):
             raise ConfigurationError(f"expected a recipe's name or an Adversary, got {type(attack).__name__}")
         self.attack, self.every_n_steps = attack, every_n_steps

@@ -34,6 +34,9 @@ def test_views_are_written_printed_and_shown(here, capsys):
     assert probe(here, "white_box", "hotflip", "noise", "--radii", "0.05", "--steps", "2", "--flips", "1") == 0
     out = capsys.readouterr().out
     assert "hotflip: accuracy under attack" in out and "keyboard" in out and "radius" in out
+    assert probe(here, "accuracy") == 0
+    accuracy = json.loads((here / "out" / "accuracy.json").read_text())
+    assert accuracy["accuracy"] == json.loads((here / "out" / "noise.json").read_text())["clean_accuracy"]
     assert probe(here, "contrast", "--group_column", "set", "--kind_column", "kind") == 0
     made = here / "out" / "hotflip.json"
     assert probe(here, "transfer", "--transfer_from", str(made), "--own_report", str(made)) == 0
@@ -44,14 +47,21 @@ def test_views_are_written_printed_and_shown(here, capsys):
     capsys.readouterr()
     assert main(["report", str(made), str(here / "out"), "--output_file", str(here / "page.html")]) == 0
     text = (here / "page.html").read_text()
-    for part in ("Inside balls", "natural noise", "contrast consistency", "texts made on another model", "Confidence"):
+    for part in (
+        "Inside balls",
+        "natural noise",
+        "texts as they are",
+        "contrast consistency",
+        "texts made on another model",
+        "Confidence",
+    ):
         assert part in text
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["sleep"], "expected kinds among white_box, hotflip, noise, contrast, transfer, got sleep"),
+        (["sleep"], "expected kinds among accuracy, white_box, hotflip, noise, contrast, transfer, got sleep"),
         (["transfer"], "pass --transfer_from"),
         (["contrast"], "pass --group_column or --kind_column"),
         (["noise", "--severities", "9"], "severities among 1 to 5"),

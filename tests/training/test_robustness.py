@@ -165,6 +165,8 @@ def test_what_cannot_work_is_refused_before_the_first_step(tmp_path):
         train(tmp_path, [RobustnessCallback([{"text": "a", "label": 0}])])
     with pytest.raises(UnknownNameError):
         callback("deepwordbugs")
+    with pytest.raises(ConfigurationError, match="leaves an accuracy"):
+        callback("input-reduction")
     with pytest.raises(ConfigurationError, match="num_examples"):
         callback(size=0)
     with pytest.raises(DataError, match="label_column"):

@@ -17,7 +17,7 @@ from .._compat import import_textattack
 from .._provenance import describe_data
 from ..errors import ConfigurationError, MissingDependencyError, MissingResourceError
 from .batched import Victim, evaluation_mode
-from .checks import logit_scale_warnings
+from .checks import logit_scale_warnings, mode_warnings
 from .encoders import TextEncoder
 from .examples import Example, select_examples
 from .identity import describe_model, sample_fingerprint, seeded, tokenizer_fingerprint, versions
@@ -134,7 +134,7 @@ def evaluate_robustness(
         settings={**settings, "data": describe_data(dataset)},
         model=description,
         versions=versions(),
-        warnings=tuple(logit_scale_warnings([outcome.margin for outcome in first.outcomes])),
+        warnings=(*mode_warnings(model), *logit_scale_warnings([outcome.margin for outcome in first.outcomes])),
     )
     for warning in report.warnings:
         logger.warning("%s", warning)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .auto_attack import AutoAttackResult, evaluate_auto_attack
 from .compare import Comparison, compare_reports
 from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, register_recipe
-from .resources import fetch_resource
+from .resources import fetch_resource, install_resource
 from .result import ExampleOutcome, RecipeResult, RobustnessReport
 from .speed import SpeedReport, measure_speed
 from .textattack import evaluate_robustness
@@ -30,6 +30,7 @@ __all__ = [
     "evaluate_white_box",
     "fetch_resource",
     "get_recipe",
+    "install_resource",
     "list_recipes",
     "measure_speed",
     "register_recipe",

@@ -247,7 +247,7 @@ def test_defaults_are_the_papers():
         ("freelb", {}, "needs a method that trains on the end of its ascent, got freelb"),
         ("free-at", {}, "got free-at"),
         ("pgd", {"adversary_clean_weight": 0.5}, "with clean weight 0.5"),
-        ("pgd", {"adversary_layer": 1}, "fsdp, deepspeed or adversary_layer"),
+        ("pgd", {"adversary_layer": 1}, "deepspeed or adversary_layer"),
         ("pgd", {"adversary_weight_perturbation": 1.0}, r"must be in \[0, 1\), got 1.0"),
         ("mart", {"label_smoothing_factor": 0.1}, "mart has a loss of its own"),
     ],

@@ -76,7 +76,7 @@ class PixelClassifier(nn.Module):
         self.model, self.box = model, box
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Logits, `(batch, classes)`, float32, of pixels `(batch, channels, height, width)`."""
+        """Logits, (batch, classes), of pixels (batch, channels, height, width)."""
         values = self.box.normalize(pixels).to(next(self.model.parameters()).dtype)
         return self.model(pixel_values=values).logits.float()
 

@@ -2,6 +2,7 @@
 
 from .arguments import AdversarialTrainingArguments, AdversaryOptions, RobustTicketArguments, TicketOptions
 from .callbacks import EarlyBirdCallback
+from .catastrophic import CatastrophicOverfittingCallback
 from .cost import CostCallback, PhaseCost
 from .gated import GatedTrainer
 from .publishing import PublishingTrainer
@@ -16,6 +17,7 @@ __all__ = [
     "AdversarialTrainer",
     "AdversarialTrainingArguments",
     "AdversaryOptions",
+    "CatastrophicOverfittingCallback",
     "CostCallback",
     "EarlyBirdCallback",
     "GatedTrainer",

@@ -53,10 +53,10 @@ def refuse_weight_perturbation(args: TrainingArguments, adversary: Adversary, op
             f"{title} needs a method that trains on the end of its ascent, got {adversary.name} (with clean weight "
             f"{options.adversary_clean_weight:g}): use pgd, fgsm, trades or mart, on embeddings or pixels"
         )
-    if args.fsdp or args.deepspeed or options.adversary_layer:
+    if args.world_size > 1 or args.fsdp or args.deepspeed or options.adversary_layer:
         raise ConfigurationError(
-            f"{title} moves whole weights of all layers, got fsdp, deepspeed or adversary_layer: use data "
-            "parallelism (torchrun) and adversary_layer=0"
+            f"{title} moves whole weights of all layers in one process, got {args.world_size} processes, fsdp, "
+            "deepspeed or adversary_layer: use one process and adversary_layer=0"
         )
 
 

@@ -112,8 +112,8 @@ class RobustAccuracyCallback(StatefulCallback):
                     self._collator or getattr(loader, "collate_fn", None) or default_data_collator,
                     args,
                 )
-                standard[name] = _accuracy(bare, batches, None, None, args.device)
-                robust[name] = _accuracy(bare, batches, adversary, injector, args.device)
+                standard[name] = accuracy_of(bare, batches, None, None, args.device)
+                robust[name] = accuracy_of(bare, batches, adversary, injector, args.device)
         record = AccuracyRecord(state.global_step, float(state.epoch or 0.0), standard, robust)
         self.records.append(record)
         logger.info("%s", record)
@@ -173,7 +173,10 @@ class SplitBatches:
             yield {name: value.to(self._device) for name, value in batch.items() if torch.is_tensor(value)}
 
 
-def _accuracy(model: nn.Module, batches: Any, adversary: Any, injector: Any, device: torch.device) -> float:
+def accuracy_of(
+    model: nn.Module, batches: Any, adversary: Adversary | None, injector: Any, device: torch.device
+) -> float:
+    """Accuracy of all processes together, in [0, 1]; arguments as for `robust_accuracy_and_loss`."""
     right, _, seen = robust_accuracy_and_loss(model, batches, adversary, injector)
     right, seen = sum_over_ranks([right, seen], device)
     if seen == 0:

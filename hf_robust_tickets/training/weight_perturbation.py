@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch import distributed as dist
 
 
 class WeightPerturbation:
@@ -30,14 +29,11 @@ class WeightPerturbation:
     def climb(self, loss: Tensor) -> None:
         """Moves the weights by v; a layer whose gradient is not finite, or zero, stays where it is.
 
-        Under data parallelism g is the mean over the ranks, so that all have the same weights.
-
         Args:
             loss: The adversarial loss, with its graph.
         """
         gradients = torch.autograd.grad(loss, self.weights, allow_unused=True)
         gradients = [torch.zeros_like(w) if g is None else g for g, w in zip(gradients, self.weights, strict=True)]
-        _average_over_ranks(gradients)
         self._kept = [weight.detach().clone() for weight in self.weights]
         with torch.no_grad():
             for weight, gradient in zip(self.weights, gradients, strict=True):
@@ -52,10 +48,3 @@ class WeightPerturbation:
             for weight, kept in zip(self.weights, self._kept, strict=True):
                 weight.copy_(kept)
             self._kept = None
-
-
-def _average_over_ranks(tensors: list[Tensor]) -> None:
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        for tensor in tensors:
-            dist.all_reduce(tensor)
-            tensor /= dist.get_world_size()

@@ -3,74 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..adversaries import Adversary, Injector, Regularizer
+from ..adversaries import Regularizer
 from ..adversaries.infobert import anchored_information, anchored_tokens, bottleneck
+from .attack import Attack
 from .cost import CostCallback
-from .critic import CriticHook, hidden_states
-from .first_layer import FirstLayer
-from .layer_cache import LayerCache
+from .critic import hidden_states
 from .meters import AttackMeter, Reading
 from .outputs import find_logits, logits_of, valid_rows, without_labels
-from .perturbation import Perturbation
 from .restarts import WorstEnd, losses_by_example
 from .sound import SoundTrainer
 from .weight_average import WeightAverage
-
-
-class Attack:
-    """Everything that one attacked micro-batch needs.
-
-    Attributes:
-        inputs: The batch, on its device.
-        perturbation: Delta.
-        injector: Adds it.
-        cache: The layers below it, or `None`.
-        first_layer: f0 of YOPO, or `None`.
-        restarts: Random starts of the ascent.
-        critic: For InfoBERT, or `None`.
-        perturbed: Whether the present pass is.
-        readings: Loss and logits of the passes that reached the weights or began an ascent.
-    """
-
-    def __init__(
-        self,
-        inputs: dict[str, Any],
-        perturbation: Perturbation,
-        injector: Injector,
-        cache: LayerCache | None,
-        first_layer: FirstLayer | None,
-        restarts: int = 1,
-        critic: CriticHook | None = None,
-    ) -> None:
-        self.inputs = inputs
-        self.perturbation = perturbation
-        self.adversary: Adversary = perturbation.adversary
-        self.injector = injector
-        self.cache = cache
-        self.first_layer = first_layer
-        self.restarts = restarts
-        self.critic = critic
-        self.perturbed = False
-        self.readings: list[Reading] = []
-
-    @contextmanager
-    def one_pass(self, device: torch.device, perturbed: bool = True, attached: bool = True) -> Iterator[None]:
-        """While it lasts, a forward pass is perturbed, or only goes through the cache."""
-        self.perturbed = perturbed
-        self.perturbation.begin_pass(device)
-        with ExitStack() as stack:
-            if self.cache is not None:
-                stack.enter_context(self.cache.one_pass(attached))
-            source = self.perturbation.add if perturbed else None
-            stack.enter_context(self.injector.armed(source, None if self.cache is None else self.cache.joint))
-            yield
 
 
 class PassesTrainer(SoundTrainer):
@@ -171,6 +120,8 @@ class PassesTrainer(SoundTrainer):
         loss, outputs = type(self).compute_loss(
             self, model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
+        if self.args.n_gpu > 1:
+            loss = loss.mean()  # One of each replica, as in Trainer.training_step.
         self.cost_callback.passes += 1
         attack.readings.append(Reading(loss.detach(), [logits.detach() for logits in find_logits(outputs)]))
         return loss, outputs

@@ -53,13 +53,24 @@ def refuse_critic(args: TrainingArguments, model: nn.Module) -> None:
             raise ConfigurationError(f"infobert adds an estimator to the model, got {where}: use freelb")
 
 
+def refuse_replicas(args: TrainingArguments, adversary: Adversary, options: AdversaryOptions) -> None:
+    """Raises ConfigurationError for what the replicas of `torch.nn.DataParallel` would make wrong."""
+    if args.n_gpu < 2:
+        return
+    for what, there in (
+        ("infobert compares the words of a whole micro-batch", isinstance(adversary, InfoBERT)),
+        ("adversary_share_dropout speaks of one generator per pass", options.adversary_share_dropout),
+        ("torch_compile keeps the weights of one device", args.torch_compile),
+    ):
+        if there:
+            raise ConfigurationError(
+                f"{what}, got {args.n_gpu} devices in one process, each with a replica of torch.nn.DataParallel: "
+                f"launch with `torchrun --nproc_per_node {args.n_gpu}`"
+            )
+
+
 def refuse_surroundings(args: TrainingArguments, accelerator: Any, adversary: Adversary | None = None) -> None:
     """Raises ConfigurationError where an adversary (or this one) cannot be right."""
-    if args.n_gpu > 1:
-        raise ConfigurationError(
-            "an adversary and torch.nn.DataParallel do not go together, got "
-            f"{args.n_gpu} devices in one process: launch with `torchrun --nproc_per_node {args.n_gpu}`"
-        )
     parallelism = getattr(accelerator, "parallelism_config", None)
     if parallelism is not None and (parallelism.cp_enabled or parallelism.sp_enabled):
         raise ConfigurationError(

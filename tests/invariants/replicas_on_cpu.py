@@ -1,7 +1,7 @@
 """`torch.nn.DataParallel` without accelerators: two replicas in two threads, on the CPU.
 
-All that concerns replicas is torch's own (`replicate`, `scatter`, `gather`); stood in for are the three operations that
-need a device each (broadcast, scatter and gather of a tensor) and the streams around the threads.
+All that concerns replicas is torch's own (`replicate`, `scatter`, `gather`); stood in for are the three operations
+that need a device each (broadcast, scatter and gather of a tensor) and the streams around the threads.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class CpuDataParallel(nn.DataParallel):
             barrier.wait()
             try:
                 results[i] = replicas[i](*inputs[i], **kwargs[i])
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 results[i] = error
 
         threads = [threading.Thread(target=work, args=(i,)) for i in range(len(replicas))]

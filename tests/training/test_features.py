@@ -10,7 +10,6 @@ from transformers import TrainerCallback
 
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import Regularizer
-from hf_robust_tickets.errors import ConfigurationError
 from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import EVERY, METHODS, KeepBatch, arguments, same_starts, weights  # noqa: F401
 from tests.training.test_trainer import assert_equal_gradients, first_gradient, summed_loss
@@ -261,15 +260,6 @@ def test_torch_compile_of_hidden_layers_runs_without_the_cache(name, tmp_path, s
     assert_equal_gradients(
         cached, first_gradient(tmp_path / "b", adversary=METHODS[name], options={**options, **COMPILED})
     )
-
-
-@pytest.mark.feature("torch.nn.DataParallel", says="refused")
-@EVERY
-def test_data_parallel_is_refused(name, tmp_path):
-    options = arguments(tmp_path)
-    options._n_gpu = 2
-    with pytest.raises(ConfigurationError, match="torchrun --nproc_per_node 2"):
-        AdversarialTrainer(tiny_bert(), options, adversary=METHODS[name])
 
 
 def differ(first, second):

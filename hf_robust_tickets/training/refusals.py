@@ -44,9 +44,7 @@ def refuse_options(adversary: Adversary, options: AdversaryOptions) -> None:
 def refuse_critic(args: TrainingArguments, model: nn.Module) -> None:
     """Raises ConfigurationError where InfoBERT's critic cannot be a part of the model."""
     for where, there in (
-        ("fsdp", args.fsdp),
         ("deepspeed", args.deepspeed),
-        ("torch_compile", args.torch_compile),
         ("a PEFT model, whose checkpoints leave it out", hasattr(model, "peft_config")),
     ):
         if there:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from hf_robust_tickets.adversaries.infobert import AnchorCritic
 from tests.invariants.methods import EVERY_METHOD, NONE, train_all
 from tests.training.test_attacks import METHODS
 
@@ -34,6 +35,7 @@ FSDP = {
         "transformer_layer_cls_to_wrap": ["BertLayer"],
     },
 }
+INFOBERT = {"train_sampling_strategy": "sequential", "methods": [NONE, "infobert"]}
 LAYERED = [name for name in EVERY_METHOD if name != "ta-vat"]
 
 
@@ -66,7 +68,11 @@ def launch(folder: Path, runs: list[dict[str, Any]], **environment: str) -> dict
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     """What one rank gives; gates have a training of their own."""
-    runs = [{"title": "batch"}, {"title": "gates", "gates": True, "methods": ["freelb", "pgd"]}]
+    runs = [
+        {"title": "batch"},
+        {"title": "gates", "gates": True, "methods": ["freelb", "pgd"]},
+        {"title": "micro-batches", "batch": 4, "gradient_accumulation_steps": 2, **INFOBERT},
+    ]
     return train_all(str(tmp_path_factory.mktemp("one")), runs)
 
 
@@ -84,6 +90,7 @@ def ddp(tmp_path_factory):
             {"title": "batch", **DDP},
             {"title": "halves", **HALVES},
             {"title": "gates", **DDP, "gates": True, "methods": ["freelb", "pgd"]},
+            {"title": "micro-batches", **DDP, **INFOBERT},
         ],
     )
 
@@ -108,6 +115,7 @@ def fsdp(tmp_path_factory):
             {"title": "halves", **FSDP, "batch": 2, "gradient_accumulation_steps": 2, "methods": LAYERED},
             {"title": "layer", **FSDP, "adversary_layer": 1, "methods": ["freelb", "pgd", "yopo"]},
             {"title": "gates", **FSDP, "gates": True, "methods": ["freelb", "pgd"]},
+            {"title": "micro-batches", **FSDP, **INFOBERT},
             {"title": "saved", **FSDP, "save_strategy": "steps", "save_steps": 1, "methods": ["smart"]},
             {"title": "resumed", **FSDP, "resume_from": "checkpoint-1", "methods": ["smart"]},
         ],
@@ -155,6 +163,15 @@ def test_ddp_with_accumulation(name, one, ddp):
     assert_same_training(one["batch"][name], ddp["halves"][name], ("gradient", "weights"))
 
 
+@pytest.mark.feature("DDP", says="as accumulated")
+@pytest.mark.parametrize("name", ["infobert"])
+def test_ddp_of_terms_per_micro_batch(name, one, ddp):
+    """Two ranks, each with its half, are one rank that accumulates the halves."""
+    runs = one["micro-batches"], ddp["micro-batches"]
+    assert_same_training(*(run[name] for run in runs), ("gradient", "weights"))
+    assert any("anchor_critic" in key for key in runs[0][name]["gradient"])
+
+
 @pytest.mark.slow
 @pytest.mark.feature("DDP, hidden layer")
 @HALVED
@@ -175,6 +192,22 @@ def test_ranks_talk_once_per_step(name, ddp):
     for run in ("batch", "halves"):
         plain = ddp[run][NONE]["buckets"]
         assert ddp[run][name]["buckets"] == plain and all(calls and size for calls, size in plain)
+
+
+@pytest.mark.feature("DDP: one all-reduce per step")
+@pytest.mark.parametrize("name", ["infobert"])
+def test_ranks_talk_of_the_critic_in_the_same_reduction(name, ddp):
+    plain, attacked = (ddp["micro-batches"][key]["buckets"] for key in (NONE, name))
+    critic = 4 * sum(p.numel() for p in AnchorCritic(32).parameters())
+    assert [calls for calls, _ in attacked] == [calls for calls, _ in plain]
+    assert [size for _, size in attacked] == [size + critic for _, size in plain]
+
+
+@pytest.mark.slow
+@pytest.mark.feature("FSDP2", says="as accumulated")
+@pytest.mark.parametrize("name", ["infobert"])
+def test_fsdp2_of_terms_per_micro_batch(name, one, fsdp):
+    assert_same_training(one["micro-batches"][name], fsdp["micro-batches"][name], ("gradient", "weights"))
 
 
 @pytest.mark.slow

@@ -9,32 +9,25 @@ import torch
 import torch.nn.functional as F
 
 from hf_robust_tickets import AdversarialTrainer
-from hf_robust_tickets.adversaries import FreeLB, InfoBERT
+from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.adversaries.infobert import AnchorCritic, anchored_information, anchored_tokens, bottleneck
 from hf_robust_tickets.errors import ConfigurationError
+from tests.invariants import methods
 from tests.invariants.test_ranks import ROOT, run
 from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import arguments, weights
 from tests.training.test_restarts import Keeping
 from tests.training.test_trainer import KeepGradient, assert_equal_gradients, first_gradient
 
-ADVERSARY = InfoBERT(
-    steps=2, step_size=0.5, init_magnitude=0.0, bottleneck_coefficient=0.3, anchor_coefficient=0.7, lowest=0.2
-)
+ADVERSARY = methods.INFOBERT
+ONLY = pytest.mark.parametrize("name", ["infobert"])
 
 
 @pytest.fixture
-def known_critic(monkeypatch):
+def known_critic():
     """Critics whose first weights are the same in every run."""
-    stock = AnchorCritic.__init__
-
-    def known(self, dim):
-        stock(self, dim)
-        generator = torch.Generator().manual_seed(1)
-        for parameter in self.parameters():
-            parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
-
-    monkeypatch.setattr(AnchorCritic, "__init__", known)
+    with methods.known_critic():
+        yield
 
 
 def test_gradient_is_that_of_the_paper(tmp_path, known_critic):
@@ -67,6 +60,37 @@ def test_without_its_terms_it_is_freelb(tmp_path):
     got = {key: value for key, value in got.items() if not key.startswith("anchor_critic")}
     expected = FreeLB(steps=2, step_size=0.5, init_magnitude=0.0)
     assert_equal_gradients(got, first_gradient(tmp_path / "b", adversary=expected))
+
+
+@pytest.mark.feature("gradient accumulation", says="mean of micro-batches")
+@ONLY
+def test_an_accumulated_step_is_the_mean_of_its_micro_batches(name, tmp_path, known_critic):
+    def gradient(data, folder, **kwargs):
+        options = {"train_sampling_strategy": "sequential"}
+        return first_gradient(folder, adversary=ADVERSARY, batch=4, train_dataset=data, options=options, **kwargs)
+
+    data = tiny_data(8)
+    first, second = (gradient(data.select(range(i, i + 4)), tmp_path / str(i)) for i in (0, 4))
+    together = gradient(data, tmp_path / "both", accumulation=2)
+    assert_equal_gradients({key: (first[key] + second[key]) / 2 for key in first}, together)
+
+
+@pytest.mark.feature("activation checkpointing")
+@ONLY
+def test_activation_checkpointing(name, tmp_path, known_critic):
+    plain = first_gradient(tmp_path / "a", adversary=ADVERSARY)
+    options = {"gradient_checkpointing": True}
+    assert_equal_gradients(plain, first_gradient(tmp_path / "b", adversary=ADVERSARY, options=options))
+
+
+@pytest.mark.slow
+@pytest.mark.feature("torch.compile")
+@ONLY
+def test_torch_compile(name, tmp_path, known_critic):
+    torch._dynamo.reset()
+    plain = first_gradient(tmp_path / "a", adversary=ADVERSARY)
+    options = {"torch_compile": True, "torch_compile_backend": "aot_eager", "use_cpu": True}
+    assert_equal_gradients(plain, first_gradient(tmp_path / "b", adversary=ADVERSARY, options=options))
 
 
 def make_trainer(folder, **kwargs):

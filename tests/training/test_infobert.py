@@ -13,7 +13,7 @@ from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.adversaries.infobert import AnchorCritic, anchored_information, anchored_tokens, bottleneck
 from hf_robust_tickets.errors import ConfigurationError
 from tests.invariants import methods
-from tests.invariants.test_ranks import ROOT, run
+from tests.invariants.test_ranks import ROOT, TORCHRUN, run
 from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import arguments, weights
 from tests.training.test_restarts import Keeping
@@ -140,5 +140,5 @@ print("EQUAL", torch.equal(both[0], both[1]), len(both), flush=True)
 @pytest.mark.slow
 def test_critic_is_trained_on_two_ranks(tmp_path):
     script = RANKS.format(root=str(ROOT), folder=str(tmp_path))
-    output = run(script, tmp_path / "worker.py", ranks=2)
+    output = run(script, tmp_path / "worker.py", TORCHRUN)
     assert output.count("EQUAL True 2") == 2, output

@@ -26,10 +26,10 @@ Pass a name (`adversary="freelb"`, with the `adversary_*` options of `Adversaria
 TABLE = """## What each was tested under
 
 "yes": a test of this method under this feature exists and passed when the table was made (`make features`); its name
-is in [features.json](features.json). "as accumulated" and "mean of micro-batches" stand for InfoBERT, whose terms compare
-the words of one micro-batch: ranks are compared with the same micro-batches accumulated on one, and an accumulated step
-with the mean of its micro-batches' gradients. "refused": a test shows that it raises an error that says why. An empty cell: no
-such test has been recorded, mostly because the feature does not concern the method.
+is in [features.json](features.json). "refused": a test shows that it raises an error that says why. "as accumulated"
+and "mean of micro-batches" stand for InfoBERT, whose terms compare the words of one micro-batch: ranks give what the
+same micro-batches give on one rank, and an accumulated step the mean of their gradients. An empty cell: no such test
+exists, mostly because the feature does not concern the method.
 
 """
 

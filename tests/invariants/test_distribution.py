@@ -35,7 +35,7 @@ FSDP = {
         "transformer_layer_cls_to_wrap": ["BertLayer"],
     },
 }
-# torch takes the device of an optimiser's state from its tensors: plain SGD, which has none, does not load under FSDP2.
+# torch takes the device of an optimiser's state from its tensors: plain SGD, which has none, does not load in FSDP2.
 SAVED = {**FSDP, "optim": "adamw_torch", "learning_rate": 1e-3, "methods": ["smart"]}
 INFOBERT = {"train_sampling_strategy": "sequential", "methods": [NONE, "infobert"]}
 LAYERED = [name for name in EVERY_METHOD if name != "ta-vat"]

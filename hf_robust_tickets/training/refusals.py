@@ -44,11 +44,13 @@ def refuse_options(adversary: Adversary, options: AdversaryOptions) -> None:
 def refuse_critic(args: TrainingArguments, model: nn.Module) -> None:
     """Raises ConfigurationError where InfoBERT's critic cannot be a part of the model."""
     for where, there in (
-        ("deepspeed", args.deepspeed),
-        ("a PEFT model, whose checkpoints leave it out", hasattr(model, "peft_config")),
+        ("deepspeed, whose engine takes every gradient of a trained pass for the last", args.deepspeed),
+        ("a PEFT model, whose checkpoints leave its estimator out", hasattr(model, "peft_config")),
     ):
         if there:
-            raise ConfigurationError(f"infobert adds an estimator to the model, got {where}: use freelb")
+            raise ConfigurationError(
+                f"infobert trains an estimator in the model and ranks words by a gradient, got {where}: use freelb"
+            )
 
 
 def refuse_replicas(args: TrainingArguments, adversary: Adversary, options: AdversaryOptions) -> None:

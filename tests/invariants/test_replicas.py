@@ -7,12 +7,12 @@ import torch
 from datasets import Dataset
 from transformers import BertForMultipleChoice, ViTConfig, ViTForImageClassification, set_seed
 
-from hf_robust_tickets import AdversarialTrainer
+from hf_robust_tickets import AdversarialTrainer, FlyingBirdPlus, SparseTrainingCallback
 from hf_robust_tickets.adversaries import PGD, FreeLB, InfoBERT, PixelPGD
 from hf_robust_tickets.errors import ConfigurationError
 from tests.invariants.replicas_on_cpu import two_replicas
 from tests.tickets.models import tiny_config
-from tests.tiny import tiny_bert
+from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import EVERY, METHODS, arguments
 from tests.training.test_ticket_trainer import make_trainer
 from tests.training.test_trainer import assert_equal_gradients, first_gradient, summed_loss
@@ -163,3 +163,12 @@ def test_input_that_goes_round_the_embedding(tmp_path):
 def test_what_replicas_would_make_wrong_is_refused(adversary, options, reason, tmp_path):
     with two_replicas(), pytest.raises(ConfigurationError, match=f"{reason}.*torchrun --nproc_per_node 2"):
         AdversarialTrainer(tiny_bert(), arguments(tmp_path, **options), adversary=adversary)
+
+
+def test_counts_of_answers_are_refused(tmp_path):
+    callback = SparseTrainingCallback(FlyingBirdPlus(density=0.5))
+    with two_replicas(), pytest.raises(ConfigurationError, match="counts answers inside the model, got 2 devices"):
+        trainer = AdversarialTrainer(
+            tiny_bert(), arguments(tmp_path), adversary=None, train_dataset=tiny_data(), callbacks=[callback]
+        )
+        trainer.train()

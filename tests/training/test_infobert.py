@@ -12,6 +12,7 @@ from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.adversaries.infobert import AnchorCritic, anchored_information, anchored_tokens, bottleneck
 from hf_robust_tickets.errors import ConfigurationError
+from hf_robust_tickets.training.refusals import refuse_critic
 from tests.invariants import methods
 from tests.invariants.test_ranks import ROOT, TORCHRUN, run
 from tests.tiny import tiny_bert, tiny_data
@@ -75,24 +76,6 @@ def test_an_accumulated_step_is_the_mean_of_its_micro_batches(name, tmp_path, kn
     assert_equal_gradients({key: (first[key] + second[key]) / 2 for key in first}, together)
 
 
-@pytest.mark.feature("activation checkpointing")
-@ONLY
-def test_activation_checkpointing(name, tmp_path, known_critic):
-    plain = first_gradient(tmp_path / "a", adversary=ADVERSARY)
-    options = {"gradient_checkpointing": True}
-    assert_equal_gradients(plain, first_gradient(tmp_path / "b", adversary=ADVERSARY, options=options))
-
-
-@pytest.mark.slow
-@pytest.mark.feature("torch.compile")
-@ONLY
-def test_torch_compile(name, tmp_path, known_critic):
-    torch._dynamo.reset()
-    plain = first_gradient(tmp_path / "a", adversary=ADVERSARY)
-    options = {"torch_compile": True, "torch_compile_backend": "aot_eager", "use_cpu": True}
-    assert_equal_gradients(plain, first_gradient(tmp_path / "b", adversary=ADVERSARY, options=options))
-
-
 def make_trainer(folder, **kwargs):
     options = arguments(folder, max_steps=6, save_strategy="steps", save_steps=3, adversary_clean_weight=0.2)
     return AdversarialTrainer(args=options, train_dataset=tiny_data(), adversary=ADVERSARY, **kwargs)
@@ -118,8 +101,17 @@ def test_critic_lives_in_checkpoints_and_is_gone_in_the_end(made, tmp_path):
 def test_what_the_critic_cannot_be_used_with_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="looks at the embeddings, got adversary_layer=1"):
         AdversarialTrainer(tiny_bert(), arguments(tmp_path, adversary_layer=1), adversary="infobert")
-    with pytest.raises(ConfigurationError, match="adds an estimator to the model, got torch_compile"):
-        AdversarialTrainer(tiny_bert(), arguments(tmp_path, torch_compile=True), adversary="infobert")
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(tiny_bert(), peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"]))
+    with pytest.raises(ConfigurationError, match="got a PEFT model, whose checkpoints leave its estimator out"):
+        AdversarialTrainer(model, arguments(tmp_path), adversary="infobert")
+
+
+def test_deepspeed_is_refused_for_the_critic(tmp_path):
+    args = arguments(tmp_path)
+    args.deepspeed = {"zero_optimization": {"stage": 2}}
+    with pytest.raises(ConfigurationError, match="got deepspeed, whose engine takes every gradient"):
+        refuse_critic(args, tiny_bert())
 
 
 RANKS = """

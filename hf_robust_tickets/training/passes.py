@@ -68,7 +68,9 @@ class PassesTrainer(SoundTrainer):
                 else:
                     total = total + self._pass(model, attack, weight, k == last, *args)
             if k < last or adversary.remembers:
-                self._climb(attack, k < last)
+                # The first layer alone has gradients of no weight to exchange.
+                with self._defer_sync(model, k < last):
+                    self._climb(attack, k < last)
         return total
 
     def _regularized_step(self, model: nn.Module, attack: Attack, *args: Any) -> Tensor:

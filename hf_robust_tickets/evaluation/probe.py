@@ -51,7 +51,7 @@ class Probe:
         self.pixel_range, self.box = pixel_range, box
         if box is not None:
             if injector is not None:
-                raise DataError("PixelPGD perturbs images, got texts: expected pixel_values, or another adversary")
+                raise DataError("the adversary perturbs pixels, got texts: pass pixel_values, or another adversary")
             box.check(inputs["pixel_values"])
         self.x = self._clean_input()
         self.mask = (

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .._files import write_json
-from ..adversaries import PGD, Adversary, Injector, PixelPGD, get_adversary
+from ..adversaries import PGD, Adversary, Injector, PixelSpace, get_adversary
 from ..adversaries.geometry import expand_mask, steepest_direction
 from ..errors import ConfigurationError
 from . import checks, metrics
@@ -132,7 +132,7 @@ def evaluate_white_box(
     try:
         with evaluation_mode(model), torch.random.fork_rng(), tqdm(total=len(rows), disable=not progress) as bar:
             torch.manual_seed(seed)
-            box = attack.box if isinstance(attack, PixelPGD) else None
+            box = attack.box if isinstance(attack, PixelSpace) else None
             for inputs, labels in make_batches(rows, batch_size, model, tokenizer):
                 probe = Probe(model, injector, inputs, labels, pixel_range, box)
                 _attack_batch(probe, attack, chosen_radii, restarts, tally)

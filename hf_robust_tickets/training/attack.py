@@ -1,4 +1,4 @@
-"""One attacked micro-batch: its perturbation, and what brings that into a forward pass."""
+"""Everything that one attacked micro-batch needs, in one place."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .layer_cache import LayerCache
 from .meters import Reading
 from .perturbation import Perturbation
 from .replicas import ReplicaPerturbation
+from .weight_perturbation import WeightPerturbation
 
 
 class Attack:
@@ -28,6 +29,7 @@ class Attack:
         first_layer: f0 of YOPO, or `None`.
         restarts: Random starts of the ascent.
         critic: For InfoBERT, or `None`.
+        weights: Adversarial weight perturbation, or `None`.
         replicas: Brings delta to the replicas of `torch.nn.DataParallel`, or `None`.
         perturbed: Whether the present pass is.
         readings: Loss and logits of the passes that reached the weights or began an ascent.
@@ -42,6 +44,7 @@ class Attack:
         first_layer: FirstLayer | None,
         restarts: int = 1,
         critic: CriticHook | None = None,
+        weights: WeightPerturbation | None = None,
         replicas: ReplicaPerturbation | None = None,
     ) -> None:
         self.inputs = inputs
@@ -52,6 +55,7 @@ class Attack:
         self.first_layer = first_layer
         self.restarts = restarts
         self.critic = critic
+        self.weights = weights
         self.replicas = replicas
         self.perturbed = False
         self.readings: list[Reading] = []
@@ -69,3 +73,10 @@ class Attack:
             source = self.perturbation.add if perturbed else None
             stack.enter_context(self.injector.armed(source, None if self.cache is None else self.cache.joint))
             yield
+
+    def close(self) -> None:
+        """Leaves the model as it was before the batch."""
+        if self.first_layer is not None:
+            self.first_layer.remove()
+        if self.weights is not None:
+            self.weights.restore()

@@ -245,13 +245,13 @@ def test_shards_are_reduced_once_per_step(name, fsdp):
 
 
 @pytest.mark.slow
-@pytest.mark.feature("FSDP2: gradients exchanged as often as in plain training", says="at most twice")
+@pytest.mark.feature("FSDP2: gradients exchanged as often as in plain training", says="twice if accumulated")
 @pytest.mark.parametrize("name", sorted(PENALISED))
-def test_shards_of_two_forward_passes_are_reduced_twice(name, fsdp):
-    """The penalty's backward pass goes through the clean and the perturbed pass; FSDP2 reduces after each."""
-    for run in ("batch", "halves"):
-        for (calls, _), (plain, _) in zip(fsdp[run][name]["buckets"], fsdp[run][NONE]["buckets"], strict=True):
-            assert plain < calls <= 2 * plain
+def test_shards_of_two_forward_passes(name, fsdp):
+    """The penalty's backward pass goes through two forward passes; FSDP2 sends what was accumulated after either."""
+    assert fsdp["batch"][name]["buckets"] == fsdp["batch"][NONE]["buckets"]
+    for (calls, _), (plain, _) in zip(fsdp["halves"][name]["buckets"], fsdp["halves"][NONE]["buckets"], strict=True):
+        assert plain < calls <= 2 * plain
 
 
 @pytest.mark.slow

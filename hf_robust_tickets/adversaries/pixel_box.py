@@ -63,6 +63,12 @@ class PixelBox:
         """Normalisation undone."""
         return x if self.mean is None else x * self._channels(self.std, x) + self._channels(self.mean, x)
 
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """What the model is given for pixels in [0, 1]; undoes `pixels`."""
+        if self.mean is None:
+            return pixels
+        return (pixels - self._channels(self.mean, pixels)) / self._channels(self.std, pixels)
+
     def project(self, x: Tensor, delta: Tensor) -> Tensor:
         """The perturbation, in pixels, that leads from `x` into the box and is nearest to `delta`."""
         pixels = self.pixels(x.to(delta.dtype))

@@ -61,7 +61,7 @@ class PixelSpace:
 
     def with_processor(self, processor: Any) -> Self:
         """Itself, with a processor's constants where it has none of its own and the processor has some."""
-        if self.image_mean is not None or not hasattr(_image_processor(processor), "image_mean"):
+        if self.image_mean is not None or not hasattr(image_processor(processor), "image_mean"):
             return self
         return replace(self, **processor_constants(processor))
 
@@ -71,7 +71,7 @@ class PixelSpace:
         return PixelBox(self.image_mean, self.image_std)
 
 
-def _image_processor(processor: Any) -> Any:
+def image_processor(processor: Any) -> Any:
     """The image processor inside a processor of several modalities."""
     return getattr(processor, "image_processor", processor)
 
@@ -82,7 +82,7 @@ def processor_constants(processor: Any) -> dict[str, Any]:
     Raises:
         ConfigurationError: If its output cannot be traced back to pixels in [0, 1].
     """
-    processor = _image_processor(processor)
+    processor = image_processor(processor)
     if not hasattr(processor, "image_mean"):
         raise ConfigurationError(
             f"expected an image processor with image_mean and image_std, got {type(processor).__name__}: give "

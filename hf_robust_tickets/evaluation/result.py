@@ -14,40 +14,15 @@ from typing import Any, Literal
 from .._files import write_json
 from ..errors import CheckpointError, UnknownNameError
 from . import metrics
+from .calibration import Calibration
+from .outcome import ExampleOutcome
+from .outcome import Text as Text
 
 SCHEMA = "hf_robust_tickets/robustness"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: outcomes hold probabilities."""
 
-Text = str | dict[str, str]
-"""One text, or `{column: text}` for tasks on pairs of texts."""
-
-
-@dataclass(frozen=True)
-class ExampleOutcome:
-    """What became of one example under one recipe.
-
-    Attributes:
-        index: Row in the data set that was passed in.
-        label: The true class, in the model's numbering.
-        original: The text before the attack.
-        perturbed: The text that the attack ended with; the original where it was skipped.
-        outcome: "succeeded" (the attack fooled the model), "failed" (the model withstood), "skipped" (the model was
-            wrong to begin with and was not attacked).
-        queries: Texts that the attack asked the model about, the original among them.
-        original_prediction: Class predicted for `original`.
-        perturbed_prediction: Class predicted for `perturbed`.
-        margin: Largest minus second largest logit for `original`.
-    """
-
-    index: int
-    label: int
-    original: Text
-    perturbed: Text
-    outcome: Literal["succeeded", "failed", "skipped"]
-    queries: int
-    original_prediction: int
-    perturbed_prediction: int
-    margin: float = 0.0
+READABLE_VERSIONS = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -61,6 +36,8 @@ class RecipeResult:
         resources: What the recipe used: sentence encoder, word vectors.
         not_comparable: Why the figures cannot be set beside published ones; empty when they can.
         description: The attack's components and constants, as TextAttack prints them.
+        goal: "misclassify", or "reduce" for an attack that shortens texts under the same prediction: its outcomes hold
+            no success, and its figure is `mean_words_left`.
     """
 
     recipe: str
@@ -69,6 +46,7 @@ class RecipeResult:
     resources: Mapping[str, Any] = field(default_factory=dict)
     not_comparable: tuple[str, ...] = ()
     description: str = ""
+    goal: Literal["misclassify", "reduce"] = "misclassify"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -88,12 +66,16 @@ class RecipeResult:
 
     @property
     def accuracy_under_attack(self) -> float:
-        """Failed / all, in [0, 1]."""
+        """Failed / all, in [0, 1]; NaN for an attack that does not aim at a wrong prediction."""
+        if self.goal == "reduce":
+            return math.nan
         return metrics.accuracy_under_attack(**self.counts)
 
     @property
     def attack_success_rate(self) -> float:
-        """Succeeded / (succeeded + failed), in [0, 1]; NaN when nothing was attacked."""
+        """Succeeded / (succeeded + failed), in [0, 1]; NaN when nothing was attacked, or not aimed at."""
+        if self.goal == "reduce":
+            return math.nan
         return metrics.attack_success_rate(**self.counts)
 
     @property
@@ -105,7 +87,29 @@ class RecipeResult:
     @property
     def confidence_interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the accuracy under attack: the spread due to the sample of examples alone."""
+        if self.goal == "reduce":
+            return math.nan, math.nan
         return metrics.wilson_interval(self.counts["failed"], self.num_examples)
+
+    @property
+    def calibration(self) -> dict[str, Calibration] | None:
+        """`"clean"` and `"under_attack"`: calibration on the texts before and after; None without probabilities."""
+        kinds = {"clean": "probabilities", "under_attack": "perturbed_probabilities"}
+        rows = {kind: [getattr(outcome, name) for outcome in self.outcomes] for kind, name in kinds.items()}
+        if not self.outcomes or any(None in values for values in rows.values()):
+            return None
+        labels = [outcome.label for outcome in self.outcomes]
+        return {kind: Calibration.of(values, labels) for kind, values in rows.items()}
+
+    @property
+    def mean_words(self) -> float:
+        """Mean number of words of the attacked examples, separated by white space; NaN when nothing was attacked."""
+        return metrics.mean_words(outcome.original for outcome in self.outcomes if outcome.outcome != "skipped")
+
+    @property
+    def mean_words_left(self) -> float:
+        """The same after the attack."""
+        return metrics.mean_words(outcome.perturbed for outcome in self.outcomes if outcome.outcome != "skipped")
 
     @property
     def comparable(self) -> str:
@@ -115,12 +119,17 @@ class RecipeResult:
     def to_dict(self) -> dict[str, Any]:
         """As JSON: the figures for people, the outcomes from which `from_dict` derives them again."""
         lower, upper = self.confidence_interval
+        calibration = self.calibration
         return {
             "accuracy_under_attack": _number(self.accuracy_under_attack),
-            "confidence_interval": [lower, upper],
+            "confidence_interval": [_number(lower), _number(upper)],
             "attack_success_rate": _number(self.attack_success_rate),
             "mean_queries": _number(self.mean_queries),
+            "goal": self.goal,
+            "mean_words": _number(self.mean_words),
+            "mean_words_left": _number(self.mean_words_left),
             **self.counts,
+            "calibration": calibration and {kind: found.to_dict() for kind, found in calibration.items()},
             "seconds": self.seconds,
             "comparable_with_published_numbers": self.comparable,
             "not_comparable": list(self.not_comparable),
@@ -139,6 +148,7 @@ class RecipeResult:
             resources=values["resources"],
             not_comparable=tuple(values["not_comparable"]),
             description=values["description"],
+            goal=values.get("goal", "misclassify"),
         )
 
 
@@ -214,6 +224,12 @@ class RobustnessReport(Mapping[str, RecipeResult]):
             f"clean accuracy {self.clean_accuracy:.1%} [{lower:.1%}, {upper:.1%}] on {len(self.sample_ids)} examples"
         ]
         for name, result in self.results.items():
+            if result.goal == "reduce":
+                lines.append(
+                    f"{name}: {result.mean_words_left:.1f} of {result.mean_words:.1f} words left under the same "
+                    f"prediction (no accuracy under attack), {result.mean_queries:.1f} queries, {result.seconds:.1f} s"
+                )
+                continue
             lower, upper = result.confidence_interval
             lines.append(
                 f"{name}: accuracy under attack {result.accuracy_under_attack:.1%} [{lower:.1%}, {upper:.1%}], "
@@ -262,9 +278,9 @@ class RobustnessReport(Mapping[str, RecipeResult]):
             raise CheckpointError(f"expected a robustness report in {path}, got no valid JSON ({error})") from error
         if not isinstance(values, dict) or values.get("schema") != SCHEMA:
             raise CheckpointError(f"expected a robustness report (schema {SCHEMA!r}) in {path}, got another JSON file")
-        if values["schema_version"] != SCHEMA_VERSION:
+        if values["schema_version"] not in READABLE_VERSIONS:
             raise CheckpointError(
-                f"expected schema version {SCHEMA_VERSION} in {path}, got {values['schema_version']}: "
+                f"expected a schema version of {READABLE_VERSIONS} in {path}, got {values['schema_version']}: "
                 "evaluate again, or read it with the version of hf_robust_tickets that wrote it"
             )
         accuracy = values["clean_accuracy"]

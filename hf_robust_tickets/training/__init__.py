@@ -6,6 +6,7 @@ from .cost import CostCallback, PhaseCost
 from .gated import GatedTrainer
 from .publishing import PublishingTrainer
 from .robust_accuracy import RobustAccuracyCallback
+from .robustness import RobustnessCallback
 from .sparse import SparseTrainingCallback
 from .sparse_trainer import SparseTrainer
 from .ticket_trainer import RobustTicketTrainer
@@ -23,6 +24,7 @@ __all__ = [
     "RobustAccuracyCallback",
     "RobustTicketArguments",
     "RobustTicketTrainer",
+    "RobustnessCallback",
     "SparseTrainer",
     "SparseTrainingCallback",
     "TicketOptions",

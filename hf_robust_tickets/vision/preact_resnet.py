@@ -23,7 +23,7 @@ class PreActResNetConfig(StagedConfig):
 
 
 class PreActBlock(nn.Module):
-    """Norm, ReLU and convolution, twice; a shortcut that changes the shape is a 1 x 1 convolution after the first ReLU.
+    """Norm, ReLU and convolution, twice; a shortcut that changes the shape is a convolution after the first ReLU.
 
     Args:
         inputs: Channels of the input.

@@ -26,8 +26,10 @@ Pass a name (`adversary="freelb"`, with the `adversary_*` options of `Adversaria
 TABLE = """## What each was tested under
 
 "yes": a test of this method under this feature exists and passed when the table was made (`make features`); its name
-is in [features.json](features.json). "refused": a test shows that it raises an error that says why. An empty cell: no
-such test has been recorded, mostly because the feature does not concern the method.
+is in [features.json](features.json). "refused": a test shows that it raises an error that says why. "as accumulated"
+and "mean of micro-batches" stand for InfoBERT, whose terms compare the words of one micro-batch: ranks give what the
+same micro-batches give on one rank, and an accumulated step the mean of their gradients. An empty cell: no such test
+exists, mostly because the feature does not concern the method.
 
 """
 
@@ -56,7 +58,8 @@ FEATURES = {
     "LoRA (PEFT)": "gradients of the factors follow from the dense model's by the chain rule",
     "auto_find_batch_size": "out of memory within a step: weights bit-equal to a run with the size that fits",
     "NEFTune": "equal to the same noise put into the embedding by hand",
-    "torch.nn.DataParallel": "replicas see slices of the batch that one perturbation belongs to",
+    "torch.nn.DataParallel": "two replicas in two threads, on the CPU: first gradient equal to one model's",
+    "torch.nn.DataParallel, hidden layer": "the same with `adversary_layer=1`, uncached, and activation checkpointing",
 }
 
 

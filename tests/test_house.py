@@ -120,7 +120,8 @@ def test_the_record_of_features_is_that_of_the_tests(request):
     whole = {file for file in files_of(collected) if not any("::" in given for given in request.config.args)}
     if not whole:
         pytest.skip("the tests of features were not collected")
-    for title, methods in record.items():
-        for method, entry in methods.items():
-            if entry["test"].split("::")[0] in whole:
-                assert collected.get(title, {}).get(method) == entry, f"{title}, {method}: run `make features`"
+    for there, other in ((record, collected), (collected, record)):
+        for title, methods in there.items():
+            for method, entry in methods.items():
+                if entry["test"].split("::")[0] in whole:
+                    assert other.get(title, {}).get(method) == entry, f"{title}, {method}: run `make features`"

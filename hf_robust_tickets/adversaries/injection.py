@@ -17,6 +17,21 @@ from ..errors import DataError
 
 PerturbationSource = Callable[[Tensor], Tensor]
 
+# What a replica of torch.nn.DataParallel is to add, on each of its modules: its share of what was made for the batch.
+SHARE = "_robust_share"
+
+
+class Reached(Exception):
+    """Ends a forward pass at the module that was wanted.
+
+    Attributes:
+        output: The module's first output.
+    """
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
 
 class Injector:
     """A forward hook on one module that adds delta to its output while it is armed.
@@ -32,6 +47,7 @@ class Injector:
     def __init__(self, module: nn.Module) -> None:
         self._source: PerturbationSource | None = None
         self._before: Callable[[Any], Any] | None = None
+        self._ends_pass = False
         self._handle = module.register_forward_hook(self._hook)
 
     @contextmanager
@@ -52,7 +68,30 @@ class Injector:
         """Takes the hook away for good."""
         self._handle.remove()
 
+    def clean(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+        """What the module puts out for a whole batch; `None` if the pass does not come to it. Nothing above it is run.
+
+        Args:
+            model: The model that holds the module.
+            args: Its arguments.
+            kwargs: Its keyword arguments.
+        """
+        self._ends_pass = True
+        try:
+            with torch.no_grad():
+                model(*args, **kwargs)
+        except Reached as reached:
+            return reached.output
+        finally:
+            self._ends_pass = False
+        return None
+
+    def settle(self, kwargs: dict[str, Any], delta: Tensor) -> None:
+        """Moves delta to where the input allows it: anywhere."""
+
     def _hook(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if self._ends_pass:
+            raise Reached(output[0] if isinstance(output, tuple) else output)
         if self._source is None and self._before is None:
             return None
         if self._before is not None:
@@ -60,7 +99,9 @@ class Injector:
         if self._source is None:
             return output
         clean = output[0] if isinstance(output, tuple) else output
-        perturbed = clean + self._source(clean).to(clean.dtype)
+        share = module.__dict__.get(SHARE)
+        delta = self._source(clean) if share is None else share.reshape(clean.shape)
+        perturbed = clean + delta.to(clean.dtype)
         return (perturbed, *output[1:]) if isinstance(output, tuple) else perturbed
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError
-from .injection import PerturbationSource
+from .injection import SHARE, PerturbationSource
 
 # Normalising in float32 or half precision moves a pixel off [0, 1] by less than this.
 _ROUNDING = 0.02
@@ -131,15 +131,34 @@ class PixelInjector:
         """Takes the hook away for good."""
         self._handle.remove()
 
+    def clean(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+        """The images of a whole batch; arguments as in `Injector.clean`."""
+        return kwargs.get("pixel_values")
+
+    def settle(self, kwargs: dict[str, Any], delta: Tensor) -> None:
+        """Brings delta, in place, to where the images it is added to have all pixels in [0, 1].
+
+        Args:
+            kwargs: Keyword arguments of the model, with `pixel_values`.
+            delta: In pixels.
+
+        Raises:
+            DataError: If the first images are no images as the processor makes them.
+        """
+        images = kwargs["pixel_values"]
+        if not self._checked:
+            self._box.check(images)
+            self._checked = True
+        with torch.no_grad():
+            # In place: where the ascent goes on from is inside the box, and the gradient is that of no clamp.
+            delta.copy_(self._box.project(images, delta))
+
     def _hook(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         clean = kwargs.get("pixel_values")
         if self._source is None or clean is None:
             return None
-        if not self._checked:
-            self._box.check(clean)
-            self._checked = True
-        delta = self._source(clean)
-        with torch.no_grad():
-            # In place: where the ascent goes on from is inside the box, and the gradient is that of no clamp.
-            delta.copy_(self._box.project(clean, delta))
-        return args, {**kwargs, "pixel_values": self._box.add(clean, delta)}
+        delta = module.__dict__.get(SHARE)
+        if delta is None:
+            delta = self._source(clean)
+            self.settle(kwargs, delta)
+        return args, {**kwargs, "pixel_values": self._box.add(clean, delta.reshape(clean.shape))}

@@ -36,17 +36,22 @@ def load_adversary_state(folder: str, args: TrainingArguments, average: WeightAv
         CheckpointError: If other ranks left a memory and this one did not.
     """
     if (Path(folder) / _AVERAGE).exists():
-        average.tensors = load_file(Path(folder) / _AVERAGE, device=str(args.device))
+        average.tensors = _load(Path(folder) / _AVERAGE, args)
     path = _memory_path(folder, args)
     if not path.exists():
         if list(Path(folder).glob("adversary_memory_*.safetensors")):
             raise CheckpointError(f"{folder} was written by fewer ranks, got rank {args.process_index}: use as many")
         return {}
     memories: dict[str, dict[str, Tensor]] = {}
-    for key, value in load_file(path, device=str(args.device)).items():
+    for key, value in _load(path, args).items():
         slot, name = key.split("/", 1)
         memories.setdefault(slot, {})[name] = value
     return memories
+
+
+def _load(path: Path, args: TrainingArguments) -> dict[str, Tensor]:
+    # Moved afterwards: safetensors knows no `cpu:0`, as ranks on a CPU call their device.
+    return {name: tensor.to(args.device) for name, tensor in load_file(path).items()}
 
 
 def _memory_path(folder: str, args: TrainingArguments) -> Path:

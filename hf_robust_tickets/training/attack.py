@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from ..adversaries import Adversary, Injector
+from ..adversaries import Adversary, Injector, PixelInjector
 from .critic import CriticHook
 from .first_layer import FirstLayer
 from .layer_cache import LayerCache
 from .meters import Reading
 from .perturbation import Perturbation
+from .replicas import ReplicaPerturbation
 from .weight_perturbation import WeightPerturbation
 
 
@@ -29,6 +30,7 @@ class Attack:
         restarts: Random starts of the ascent.
         critic: For InfoBERT, or `None`.
         weights: Adversarial weight perturbation, or `None`.
+        replicas: Brings delta to the replicas of `torch.nn.DataParallel`, or `None`.
         perturbed: Whether the present pass is.
         readings: Loss and logits of the passes that reached the weights or began an ascent.
     """
@@ -37,12 +39,13 @@ class Attack:
         self,
         inputs: dict[str, Any],
         perturbation: Perturbation,
-        injector: Injector,
+        injector: Injector | PixelInjector,
         cache: LayerCache | None,
         first_layer: FirstLayer | None,
         restarts: int = 1,
         critic: CriticHook | None = None,
         weights: WeightPerturbation | None = None,
+        replicas: ReplicaPerturbation | None = None,
     ) -> None:
         self.inputs = inputs
         self.perturbation = perturbation
@@ -53,6 +56,7 @@ class Attack:
         self.restarts = restarts
         self.critic = critic
         self.weights = weights
+        self.replicas = replicas
         self.perturbed = False
         self.readings: list[Reading] = []
 
@@ -64,6 +68,8 @@ class Attack:
         with ExitStack() as stack:
             if self.cache is not None:
                 stack.enter_context(self.cache.one_pass(attached))
+            if self.replicas is not None and perturbed:
+                stack.enter_context(self.replicas.sending(self.perturbation))
             source = self.perturbation.add if perturbed else None
             stack.enter_context(self.injector.armed(source, None if self.cache is None else self.cache.joint))
             yield

@@ -6,15 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-
-class _Reached(Exception):
-    """Ends a forward pass at the layer that was wanted."""
-
-    def __init__(self, output: Tensor) -> None:
-        super().__init__()
-        self.output = output
+from ..adversaries.injection import Reached
+from .replicas import first_row
 
 
 class FirstLayer:
@@ -27,12 +23,13 @@ class FirstLayer:
     def __init__(self, layer: nn.Module) -> None:
         self._handle = layer.register_forward_hook(self._hook)
         self._mode = "off"
-        self._output: Tensor | None = None
+        # By the row of the batch that they begin with: one, or one of each replica.
+        self._outputs: dict[int, Tensor] = {}
 
     @contextmanager
     def watched(self) -> Iterator[None]:
         """While a full pass lasts, its first layer's output keeps its gradient."""
-        self._mode = "watch"
+        self._mode, self._outputs = "watch", {}
         try:
             yield
         finally:
@@ -40,14 +37,15 @@ class FirstLayer:
 
     def co_state(self) -> Tensor:
         """p: the gradient of the watched pass's loss at the first layer's output, `(batch, tokens, dim)`."""
-        return self._output.grad.detach()
+        parts = [self._outputs[row].grad.detach() for row in sorted(self._outputs)]
+        return torch.cat([part.to(parts[0].device) for part in parts])
 
     def run(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
         """The first layer's output; nothing above it is run."""
         self._mode = "stop"
         try:
             model(**inputs)
-        except _Reached as reached:
+        except Reached as reached:
             return reached.output
         finally:
             self._mode = "off"
@@ -60,8 +58,10 @@ class FirstLayer:
     def _hook(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         first = output[0] if isinstance(output, tuple) else output
         if self._mode == "watch":
-            self._mode = "off"
-            first.retain_grad()
-            self._output = first
+            row = first_row(module)
+            # Activation checkpointing runs the layer once more, in the backward pass.
+            if row not in self._outputs:
+                first.retain_grad()
+                self._outputs[row] = first
         elif self._mode == "stop":
-            raise _Reached(first)
+            raise Reached(first)

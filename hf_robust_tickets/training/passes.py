@@ -71,7 +71,9 @@ class PassesTrainer(PenaltyPasses, SoundTrainer):
                 else:
                     total = total + self._pass(model, attack, weight, k == last, *args)
             if k < last or adversary.remembers:
-                self._climb(attack, k < last)
+                # The first layer alone has gradients of no weight to exchange.
+                with self._defer_sync(model, k < last):
+                    self._climb(attack, k < last)
         return total
 
     def _perturb_weights(self, model: nn.Module, attack: Attack, num_items_in_batch: Any = None) -> None:
@@ -131,6 +133,8 @@ class PassesTrainer(PenaltyPasses, SoundTrainer):
         loss, outputs = type(self).compute_loss(
             self, model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
+        if self.args.n_gpu > 1:
+            loss = loss.mean()  # One of each replica, as in Trainer.training_step.
         self.cost_callback.passes += 1
         attack.readings.append(Reading(loss.detach(), [logits.detach() for logits in find_logits(outputs)]))
         return loss, outputs

@@ -5,11 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from ..adversaries import YOPO, Adversary, InfoBERT, Regularizer
 from ..errors import ConfigurationError
 from .arguments import AdversaryOptions
+
+
+def refuse_adversary(trainer: Trainer, adversary: Adversary, options: AdversaryOptions) -> None:
+    """Raises ConfigurationError where an adversary cannot be right in a trainer."""
+    refuse_surroundings(trainer.args, trainer.accelerator, adversary)
+    refuse_options(adversary, options)
+    refuse_weight_perturbation(trainer.args, adversary, options)
+    refuse_own_loss(trainer.args, adversary, trainer.compute_loss_func)
+    refuse_replicas(trainer.args, adversary, options)
+    if isinstance(adversary, InfoBERT):
+        refuse_critic(trainer.args, trainer.accelerator.unwrap_model(trainer.model))
 
 
 def refuse_options(adversary: Adversary, options: AdversaryOptions) -> None:
@@ -72,22 +83,33 @@ def refuse_own_loss(args: TrainingArguments, adversary: Adversary, compute_loss_
 def refuse_critic(args: TrainingArguments, model: nn.Module) -> None:
     """Raises ConfigurationError where InfoBERT's critic cannot be a part of the model."""
     for where, there in (
-        ("fsdp", args.fsdp),
-        ("deepspeed", args.deepspeed),
-        ("torch_compile", args.torch_compile),
-        ("a PEFT model, whose checkpoints leave it out", hasattr(model, "peft_config")),
+        ("deepspeed, whose engine takes every gradient of a trained pass for the last", args.deepspeed),
+        ("a PEFT model, whose checkpoints leave its estimator out", hasattr(model, "peft_config")),
     ):
         if there:
-            raise ConfigurationError(f"infobert adds an estimator to the model, got {where}: use freelb")
+            raise ConfigurationError(
+                f"infobert trains an estimator in the model and ranks words by a gradient, got {where}: use freelb"
+            )
+
+
+def refuse_replicas(args: TrainingArguments, adversary: Adversary, options: AdversaryOptions) -> None:
+    """Raises ConfigurationError for what the replicas of `torch.nn.DataParallel` would make wrong."""
+    if args.n_gpu < 2:
+        return
+    for what, there in (
+        ("infobert compares the words of a whole micro-batch", isinstance(adversary, InfoBERT)),
+        ("adversary_share_dropout speaks of one generator per pass", options.adversary_share_dropout),
+        ("torch_compile keeps the weights of one device", args.torch_compile),
+    ):
+        if there:
+            raise ConfigurationError(
+                f"{what}, got {args.n_gpu} devices in one process, each with a replica of torch.nn.DataParallel: "
+                f"launch with `torchrun --nproc_per_node {args.n_gpu}`"
+            )
 
 
 def refuse_surroundings(args: TrainingArguments, accelerator: Any, adversary: Adversary | None = None) -> None:
     """Raises ConfigurationError where an adversary (or this one) cannot be right."""
-    if args.n_gpu > 1:
-        raise ConfigurationError(
-            "an adversary and torch.nn.DataParallel do not go together, got "
-            f"{args.n_gpu} devices in one process: launch with `torchrun --nproc_per_node {args.n_gpu}`"
-        )
     parallelism = getattr(accelerator, "parallelism_config", None)
     if parallelism is not None and (parallelism.cp_enabled or parallelism.sp_enabled):
         raise ConfigurationError(

@@ -147,6 +147,12 @@ class SparseTrainingCallback(StatefulCallback):
             self._watch_accuracy(args)
 
     def _watch_accuracy(self, args: TrainingArguments) -> None:
+        if args.n_gpu > 1:
+            raise ConfigurationError(
+                f"{type(self.method).__name__} counts answers inside the model, got {args.n_gpu} devices in one "
+                "process, each with a replica of torch.nn.DataParallel: launch with "
+                f"`torchrun --nproc_per_node {args.n_gpu}`"
+            )
         self._history.accuracy.watch(self._model)
         if args.eval_strategy == "no":
             logger.warning(

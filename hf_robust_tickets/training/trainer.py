@@ -25,14 +25,9 @@ from .layer_cache import LayerCache
 from .model_card import attack_facts
 from .passes import PassesTrainer
 from .perturbation import Perturbation
-from .refusals import (
-    refuse_critic,
-    refuse_options,
-    refuse_own_loss,
-    refuse_surroundings,
-    refuse_weight_perturbation,
-)
+from .refusals import refuse_adversary
 from .replay import ReplaySampler
+from .replicas import ReplicaPerturbation, reach_replicas
 from .saving import explain_failed_save, last_complete_checkpoint
 from .schedule import strength
 from .step_cost import step_cost
@@ -67,7 +62,7 @@ class AdversarialTrainer(PassesTrainer):
         skipped_ascents: Ascents left out so far because a gradient was not finite.
 
     Raises:
-        ConfigurationError: If the surroundings cannot be right (context parallelism, `DataParallel`).
+        ConfigurationError: If the surroundings cannot be right (context parallelism).
     """
 
     def __init__(self, *args: Any, adversary: Adversary | str | None = _FROM_ARGUMENTS, **kwargs: Any):
@@ -79,6 +74,7 @@ class AdversarialTrainer(PassesTrainer):
         self.skipped_ascents: Tensor | int = 0
         self._injectors: dict[int, Injector | PixelInjector] = {}
         self._critic: CriticHook | None = None
+        self._replicas: ReplicaPerturbation | None = None
         self._micro_batch = 0
         self._take_adversary()
 
@@ -94,12 +90,7 @@ class AdversarialTrainer(PassesTrainer):
         self.adversary = adversary
         self.adversary_options = options
         if self.adversary is not None:
-            refuse_surroundings(self.args, self.accelerator, self.adversary)
-            refuse_options(self.adversary, options)
-            refuse_weight_perturbation(self.args, self.adversary, options)
-            refuse_own_loss(self.args, self.adversary, self.compute_loss_func)
-            if isinstance(self.adversary, InfoBERT):
-                refuse_critic(self.args, self.accelerator.unwrap_model(self.model))
+            refuse_adversary(self, self.adversary, options)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """One step under attack; see `Trainer.training_step` for the arguments and the result.
@@ -116,6 +107,7 @@ class AdversarialTrainer(PassesTrainer):
             if hasattr(callback, "meet_adversary"):
                 callback.meet_adversary(self.adversary, injector)
         args = (*args, *kwargs.values())  # num_items_in_batch, which the loop gives by position
+        self._replicas = reach_replicas(self._replicas, model, injector)
         attack = self._make_attack(self._prepare_inputs(inputs), injector)
         try:
             if isinstance(self.adversary, Regularizer):
@@ -147,6 +139,7 @@ class AdversarialTrainer(PassesTrainer):
             options.adversary_restarts,
             self._critic,
             WeightPerturbation(whole, gamma) if gamma else None,
+            self._replicas,
         )
 
     def _close(self, attack: Attack) -> None:
@@ -218,6 +211,9 @@ class AdversarialTrainer(PassesTrainer):
             for injector in self._injectors.values():
                 injector.remove()
             self._injectors = {}
+            if self._replicas is not None:
+                self._replicas.remove()
+                self._replicas = None
             if self._critic is not None:
                 self._critic.remove()
                 self._critic = None
@@ -279,8 +275,11 @@ class AdversarialTrainer(PassesTrainer):
 
     @property
     def _may_cache(self) -> bool:
-        # A compiled model does not see that layers were replaced; sharded weights are gathered by the layers' hooks.
-        return not (self.args.torch_compile or self.is_fsdp_enabled or self.is_deepspeed_enabled)
+        # A compiled model does not see that layers were replaced; sharded weights are gathered by the layers' hooks;
+        # replicas have layers of their own.
+        return not (
+            self.args.torch_compile or self.args.n_gpu > 1 or self.is_fsdp_enabled or self.is_deepspeed_enabled
+        )
 
     def _bare_model(self) -> nn.Module:
         """The model of transformers inside all wrappers, PEFT's included: where the layers are."""

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -113,6 +114,27 @@ def variant(tmp_path: Path, trainer: str, arguments: str, module: str) -> Path:
     return path
 
 
+def pair_options(model: str, output: Path) -> str:
+    """A file with all options: pairs of texts with numbers for labels, in csv files."""
+    draw = random.Random(1)
+    options: dict[str, Any] = {}
+    for split, size in (("train", 16), ("validation", 8), ("test", 4)):
+        rows = ["left,number,right"]
+        rows += [f"{draw.choice(GOOD)} film,{i % 4 + 0.5},a {draw.choice(BAD)} plot" for i in range(size)]
+        file = output.parent / f"pairs-{split}.csv"
+        file.write_text("\n".join(rows))
+        options[f"{split}_file"] = str(file)
+    options |= {
+        "model_name_or_path": model, "text_columns": ["left", "right"], "label_column": "number", "do_train": True,
+        "do_eval": True, "do_predict": True, "max_steps": 2, "save_strategy": "no", "use_cpu": True,
+        "disable_tqdm": True, "output_dir": str(output), "adversary": "smart", "learning_rate": 1e-3,
+        "ignore_mismatched_sizes": True,
+    }  # fmt: skip
+    path = output.parent / "pairs.json"
+    path.write_text(json.dumps(options))
+    return str(path)
+
+
 @pytest.fixture(scope="module")
 def finished(model, files, tmp_path_factory) -> tuple[Path, dict[str, str]]:
     """The folder with the outputs of all jobs, and what each printed."""
@@ -131,6 +153,12 @@ def finished(model, files, tmp_path_factory) -> tuple[Path, dict[str, str]]:
         ("by-batch", ours, by_batch, None),
         ("first", ours, again, None),
         ("resumed", ours, [*again, "--resume_from_checkpoint", "true"], cut),
+        ("pairs", ours, [pair_options(model, folder / "pairs")], None),
+        (
+            "predict", ours,
+            ["--model_name_or_path", str(folder / "by-batch"), "--test_file", parquet["test"], "--do_predict",
+             "--use_cpu", "--output_dir", str(folder / "predict"), "--disable_tqdm", "true"], None,
+        ),
         (
             "finetune", EXAMPLES / "finetune_robust_ticket.py",
             ["--model", model, "--train_file", parquet["train"], "--validation_file", parquet["validation"],
@@ -174,6 +202,43 @@ def test_run_glue_resumes_from_the_last_whole_checkpoint(finished):
     whole, resumed = (load_file(folder / name / "model.safetensors") for name in ("by-batch", "cut"))
     assert all(torch.equal(resumed[key], weight) for key, weight in whole.items())
     assert "train_runtime" in printed["resumed"]
+
+
+def test_run_glue_reads_its_options_from_a_file(finished):
+    output = finished[0] / "pairs"
+    config = AutoModelForSequenceClassification.from_pretrained(output).config
+    assert (config.num_labels, config.problem_type) == (1, "regression")
+    metrics = json.loads((output / "all_results.json").read_text())
+    assert metrics["eval_mse"] == pytest.approx(metrics["eval_loss"], rel=1e-4)
+    lines = (output / "predictions_test.tsv").read_text().splitlines()
+    assert len(lines) == 5 and all(abs(float(line.split("\t")[1])) < 100 for line in lines[1:])
+
+
+def test_run_glue_predicts_with_what_it_trained(finished):
+    folder, _ = finished
+    whole, first_six = ((folder / name / "predictions_test.tsv").read_text() for name in ("predict", "by-batch"))
+    assert len(whole.splitlines()) == 9 and whole.startswith(first_six.rstrip())
+    assert not (folder / "predict" / "model.safetensors").exists()
+
+
+PUSH = """
+import runpy, sys
+sys.argv = ["run_glue.py", *OPTIONS]
+runpy.run_path(SCRIPT, run_name="__main__")
+from huggingface_hub import HfApi
+result = sorted(HfApi().list_repo_files("me/glue"))
+"""
+OPEN = """
+from transformers import pipeline
+result = pipeline("text-classification", REPO)("a great film")[0]["label"]
+"""
+
+
+def test_run_glue_pushes_to_the_hub(model, files, writer, reader, tmp_path):
+    options = [*glue_options(model, files, tmp_path / "out"), "--push_to_hub", "--hub_model_id", "me/glue"]
+    listed = writer.run(PUSH, OPTIONS=options, SCRIPT=str(EXAMPLES / "run_glue.py"))
+    assert {"model.safetensors", "config.json", "README.md", "tokenizer.json"} <= set(listed)
+    assert reader.run(OPEN, REPO="me/glue") in ("good", "bad")
 
 
 def test_finetune_robust_ticket(finished):

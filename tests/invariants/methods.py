@@ -18,6 +18,8 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from transformers import TrainerCallback
 
 from hf_robust_tickets import AdversarialTrainingArguments, attach_gates
+from hf_robust_tickets.adversaries import InfoBERT
+from hf_robust_tickets.adversaries.infobert import AnchorCritic
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.training import GatedTrainer
 from tests.invariants.sharded_on_cpu import allow_sharding_on_cpu
@@ -28,6 +30,11 @@ NONE = "none"
 # What FSDP2 calls for every group of parameters; the name changed in torch 2.13.
 SHARDED = next(name for name in ("reduce_scatter_single", "reduce_scatter_tensor") if hasattr(torch.distributed, name))
 EVERY_METHOD = [NONE, *sorted(METHODS)]
+# Its terms speak of a micro-batch: it is compared where micro-batches are the same.
+INFOBERT = InfoBERT(
+    steps=2, step_size=0.5, init_magnitude=0.0, bottleneck_coefficient=0.3, anchor_coefficient=0.7, lowest=0.2
+)
+ADVERSARIES = {**METHODS, INFOBERT.name: INFOBERT}
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
@@ -81,10 +88,24 @@ class Watch(TrainerCallback):
         self.buckets[-1] = (calls + 1, size + buffer.numel() * buffer.element_size())
 
 
+def known_critic() -> Any:
+    """Critics whose first weights are the same in every run."""
+    stock = AnchorCritic.__init__
+
+    def known(self: AnchorCritic, dim: int) -> None:
+        stock(self, dim)
+        generator = torch.Generator().manual_seed(1)
+        for parameter in self.parameters():
+            parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+
+    return patch.object(AnchorCritic, "__init__", known)
+
+
 @contextmanager
 def same_starts() -> Iterator[None]:
     """Random starts that depend on the entry alone, however batches are cut."""
     with ExitStack() as stack:
+        stack.enter_context(known_critic())
         for target, start in START_PATCHES.items():
             stack.enter_context(patch(target, start))
         yield
@@ -128,7 +149,7 @@ def train(
             args=args,
             # One step's batch: whatever the order, all ranks together see the same examples.
             train_dataset=tiny_data(8),
-            adversary=METHODS.get(name),
+            adversary=ADVERSARIES.get(name),
             callbacks=[watch],
         )
         trainer.gate_l1 = (0.1, 0.2)

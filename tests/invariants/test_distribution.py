@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 import torch
 
+from hf_robust_tickets.adversaries import Regularizer
+from hf_robust_tickets.adversaries.infobert import AnchorCritic
 from tests.invariants.methods import EVERY_METHOD, NONE, train_all
 from tests.training.test_attacks import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
+PENALISED = {name for name, adversary in METHODS.items() if isinstance(adversary, Regularizer)}
 EVERY = pytest.mark.parametrize("name", sorted(METHODS))
 # What TA-VAT remembers of the first half of a batch is where the second half starts; it takes input ids, not layers.
 HALVED = pytest.mark.parametrize("name", sorted(set(METHODS) - {"ta-vat"}))
@@ -34,6 +37,9 @@ FSDP = {
         "transformer_layer_cls_to_wrap": ["BertLayer"],
     },
 }
+# torch takes the device of an optimiser's state from its tensors: plain SGD, which has none, does not load in FSDP2.
+SAVED = {**FSDP, "optim": "adamw_torch", "learning_rate": 1e-3, "methods": ["smart"]}
+INFOBERT = {"train_sampling_strategy": "sequential", "methods": [NONE, "infobert"]}
 LAYERED = [name for name in EVERY_METHOD if name != "ta-vat"]
 
 
@@ -66,7 +72,11 @@ def launch(folder: Path, runs: list[dict[str, Any]], **environment: str) -> dict
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     """What one rank gives; gates have a training of their own."""
-    runs = [{"title": "batch"}, {"title": "gates", "gates": True, "methods": ["freelb", "pgd"]}]
+    runs = [
+        {"title": "batch"},
+        {"title": "gates", "gates": True, "methods": ["freelb", "pgd"]},
+        {"title": "micro-batches", "batch": 4, "gradient_accumulation_steps": 2, **INFOBERT},
+    ]
     return train_all(str(tmp_path_factory.mktemp("one")), runs)
 
 
@@ -84,6 +94,7 @@ def ddp(tmp_path_factory):
             {"title": "batch", **DDP},
             {"title": "halves", **HALVES},
             {"title": "gates", **DDP, "gates": True, "methods": ["freelb", "pgd"]},
+            {"title": "micro-batches", **DDP, **INFOBERT},
         ],
     )
 
@@ -108,8 +119,9 @@ def fsdp(tmp_path_factory):
             {"title": "halves", **FSDP, "batch": 2, "gradient_accumulation_steps": 2, "methods": LAYERED},
             {"title": "layer", **FSDP, "adversary_layer": 1, "methods": ["freelb", "pgd", "yopo"]},
             {"title": "gates", **FSDP, "gates": True, "methods": ["freelb", "pgd"]},
-            {"title": "saved", **FSDP, "save_strategy": "steps", "save_steps": 1, "methods": ["smart"]},
-            {"title": "resumed", **FSDP, "resume_from": "checkpoint-1", "methods": ["smart"]},
+            {"title": "micro-batches", **FSDP, **INFOBERT},
+            {"title": "saved", **SAVED, "save_strategy": "steps", "save_steps": 1},
+            {"title": "resumed", **SAVED, "resume_from": "checkpoint-1"},
         ],
     )
 
@@ -155,6 +167,15 @@ def test_ddp_with_accumulation(name, one, ddp):
     assert_same_training(one["batch"][name], ddp["halves"][name], ("gradient", "weights"))
 
 
+@pytest.mark.feature("DDP", says="as accumulated")
+@pytest.mark.parametrize("name", ["infobert"])
+def test_ddp_of_terms_per_micro_batch(name, one, ddp):
+    """Two ranks, each with its half, are one rank that accumulates the halves."""
+    runs = one["micro-batches"], ddp["micro-batches"]
+    assert_same_training(*(run[name] for run in runs), ("gradient", "weights"))
+    assert any("anchor_critic" in key for key in runs[0][name]["gradient"])
+
+
 @pytest.mark.slow
 @pytest.mark.feature("DDP, hidden layer")
 @HALVED
@@ -175,6 +196,22 @@ def test_ranks_talk_once_per_step(name, ddp):
     for run in ("batch", "halves"):
         plain = ddp[run][NONE]["buckets"]
         assert ddp[run][name]["buckets"] == plain and all(calls and size for calls, size in plain)
+
+
+@pytest.mark.feature("DDP: one all-reduce per step")
+@pytest.mark.parametrize("name", ["infobert"])
+def test_ranks_talk_of_the_critic_in_the_same_reduction(name, ddp):
+    plain, attacked = (ddp["micro-batches"][key]["buckets"] for key in (NONE, name))
+    critic = 4 * sum(p.numel() for p in AnchorCritic(32).parameters())
+    assert [calls for calls, _ in attacked] == [calls for calls, _ in plain]
+    assert [size for _, size in attacked] == [size + critic for _, size in plain]
+
+
+@pytest.mark.slow
+@pytest.mark.feature("FSDP2", says="as accumulated")
+@pytest.mark.parametrize("name", ["infobert"])
+def test_fsdp2_of_terms_per_micro_batch(name, one, fsdp):
+    assert_same_training(one["micro-batches"][name], fsdp["micro-batches"][name], ("gradient", "weights"))
 
 
 @pytest.mark.slow
@@ -199,7 +236,7 @@ def test_fsdp2_with_hidden_layers(name, one_layer, fsdp):
 
 @pytest.mark.slow
 @pytest.mark.feature("FSDP2: gradients exchanged as often as in plain training")
-@EVERY
+@pytest.mark.parametrize("name", sorted(set(METHODS) - PENALISED))
 def test_shards_are_reduced_once_per_step(name, fsdp):
     for run in ("batch", "halves"):
         if name in fsdp[run]:
@@ -208,8 +245,18 @@ def test_shards_are_reduced_once_per_step(name, fsdp):
 
 
 @pytest.mark.slow
+@pytest.mark.feature("FSDP2: gradients exchanged as often as in plain training", says="twice if accumulated")
+@pytest.mark.parametrize("name", sorted(PENALISED))
+def test_shards_of_two_forward_passes(name, fsdp):
+    """The penalty's backward pass goes through two forward passes; FSDP2 sends what was accumulated after either."""
+    assert fsdp["batch"][name]["buckets"] == fsdp["batch"][NONE]["buckets"]
+    for (calls, _), (plain, _) in zip(fsdp["halves"][name]["buckets"], fsdp["halves"][NONE]["buckets"], strict=True):
+        assert plain < calls <= 2 * plain
+
+
+@pytest.mark.slow
 def test_averaged_weights_in_shards_survive_a_checkpoint(fsdp):
-    assert_same_training(fsdp["batch"]["smart"], fsdp["resumed"]["smart"], ("weights",))
+    assert_same_training(fsdp["saved"]["smart"], fsdp["resumed"]["smart"], ("weights",))
 
 
 @pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])

@@ -10,14 +10,21 @@ from transformers import TrainerCallback
 
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import Regularizer
-from hf_robust_tickets.errors import ConfigurationError
+from tests.invariants.methods import ADVERSARIES, known_critic
 from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import EVERY, METHODS, KeepBatch, arguments, same_starts, weights  # noqa: F401
 from tests.training.test_trainer import assert_equal_gradients, first_gradient, summed_loss
 
 # What TA-VAT remembers of the first half of a batch is where the second half starts.
 ONE_BATCH = pytest.mark.parametrize("name", sorted(set(METHODS) - {"ta-vat"}))
-ASCENDING = pytest.mark.parametrize("name", sorted(set(METHODS) - {"random-noise", "r-drop"}))
+ALL = pytest.mark.parametrize("name", sorted(ADVERSARIES))
+ASCENDING = pytest.mark.parametrize("name", sorted(set(ADVERSARIES) - {"random-noise", "r-drop"}))
+
+
+@pytest.fixture(autouse=True)
+def same_critics():
+    with known_critic():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +37,7 @@ def references():
 def reference(references, tmp_path, same_starts):  # noqa: F811
     def gradient(name):
         if name not in references:
-            references[name] = first_gradient(tmp_path / "reference", adversary=METHODS[name])
+            references[name] = first_gradient(tmp_path / "reference", adversary=ADVERSARIES[name])
         return references[name]
 
     return gradient
@@ -61,21 +68,21 @@ def test_compute_loss_func(name, tmp_path, reference):
 
 
 @pytest.mark.feature("activation checkpointing")
-@EVERY
+@ALL
 def test_activation_checkpointing(name, tmp_path, reference):
-    gradient = first_gradient(tmp_path, adversary=METHODS[name], options={"gradient_checkpointing": True})
+    gradient = first_gradient(tmp_path, adversary=ADVERSARIES[name], options={"gradient_checkpointing": True})
     assert_equal_gradients(reference(name), gradient)
 
 
 @pytest.mark.feature("bf16")
-@EVERY
+@ALL
 def test_bf16(name, tmp_path, reference):
-    gradient = first_gradient(tmp_path, adversary=METHODS[name], options={"bf16": True, "use_cpu": True})
+    gradient = first_gradient(tmp_path, adversary=ADVERSARIES[name], options={"bf16": True, "use_cpu": True})
     assert_same_direction(reference(name), gradient)
 
 
 @pytest.mark.feature("fp16 with a loss scaler")
-@EVERY
+@ALL
 def test_fp16(name, tmp_path, reference):
     """accelerate gives CPUs no scaler: the same step with torch's own, and autocast around the model."""
     trainer, model = trainer_of_two_steps(tmp_path / "b", name), tiny_bert()
@@ -93,7 +100,7 @@ def trainer_of_two_steps(folder, name, model=None):
     options = arguments(
         folder, max_steps=2, optim="sgd", learning_rate=0.1, lr_scheduler_type="constant", max_grad_norm=0
     )
-    return AdversarialTrainer(model or tiny_bert(), options, train_dataset=tiny_data(), adversary=METHODS[name])
+    return AdversarialTrainer(model or tiny_bert(), options, train_dataset=tiny_data(), adversary=ADVERSARIES[name])
 
 
 def changes(start, trainer):
@@ -103,7 +110,7 @@ def changes(start, trainer):
 @pytest.mark.feature("non-finite gradient: the ascent is skipped and counted")
 @ASCENDING
 def test_non_finite_gradient(name, tmp_path):
-    adversary, poisoned, model = METHODS[name], [], tiny_bert()
+    adversary, poisoned, model = ADVERSARIES[name], [], tiny_bert()
 
     def spoil(gradient):
         if poisoned:
@@ -131,8 +138,23 @@ def _hook(output, spoil):
         first.register_hook(spoil)
 
 
+@pytest.mark.parametrize("name", ["freelb", "infobert", "pgd", "trades"])
+def test_overflow_under_the_scaler(name, tmp_path):
+    """Too large a scale: no ascent, no step, and half the scale for the next one."""
+    trainer = trainer_of_two_steps(tmp_path, name)
+    trainer.args.max_steps = 1
+    start = weights(trainer)
+    trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)
+    trainer.model.forward = torch.autocast("cpu", dtype=torch.float16)(trainer.model.forward)
+    trainer.train()
+    ascents = ADVERSARIES[name].num_passes - (2 if isinstance(ADVERSARIES[name], Regularizer) else 1)
+    assert ascents > 0 and int(trainer.skipped_ascents) == ascents
+    assert all(torch.equal(weight, start[key]) for key, weight in weights(trainer).items())
+    assert trainer.accelerator.scaler.get_scale() == 2.0**59
+
+
 @pytest.mark.feature("group_by_length")
-@EVERY
+@ALL
 def test_group_by_length(name, tmp_path, same_starts):  # noqa: F811
     """The first batch, padded to its longest sentence, alone gives the same gradient."""
     generator = torch.Generator().manual_seed(0)
@@ -149,7 +171,7 @@ def train_on(data, keep, folder, name, options):
     return first_gradient(
         folder,
         trainer_class=keep.trainer_class(),
-        adversary=METHODS[name],
+        adversary=ADVERSARIES[name],
         options=options,
         data_collator=pad,
         train_dataset=data,
@@ -184,7 +206,7 @@ def test_lora(name, tmp_path, reference):
 
 @pytest.mark.slow
 @pytest.mark.feature("auto_find_batch_size")
-@EVERY
+@ALL
 def test_auto_find_batch_size(name, tmp_path, same_starts):  # noqa: F811
     """Out of memory in the last pass of a step; the attempt after it starts from nothing."""
     sizes = []
@@ -197,8 +219,8 @@ def test_auto_find_batch_size(name, tmp_path, same_starts):  # noqa: F811
                 folder, max_steps=2, optim="sgd", learning_rate=0.1, per_device_train_batch_size=batch, **options
             ),
             train_dataset=tiny_data(),
-            adversary=METHODS[name],
-            callbacks=[RunOutOnce(model, sizes, METHODS[name].num_passes)] if options else [],
+            adversary=ADVERSARIES[name],
+            callbacks=[RunOutOnce(model, sizes, ADVERSARIES[name].num_passes)] if options else [],
         )
         trainer.train()
         return weights(trainer)
@@ -225,7 +247,7 @@ class RunOutOnce(TrainerCallback):
 
 
 @pytest.mark.feature("NEFTune")
-@EVERY
+@ALL
 def test_neftune(name, tmp_path, same_starts, monkeypatch):  # noqa: F811
     """Both hooks stand on the embedding: as if its own output were what the noise makes of it."""
 
@@ -233,11 +255,11 @@ def test_neftune(name, tmp_path, same_starts, monkeypatch):  # noqa: F811
         return output + 0.3 * torch.sin(torch.arange(output[0].numel()).reshape(output[0].shape))
 
     monkeypatch.setattr("transformers.integrations.neftune.neftune_post_forward_hook", noise)
-    noisy = first_gradient(tmp_path / "a", adversary=METHODS[name], options={"neftune_noise_alpha": 5.0})
+    noisy = first_gradient(tmp_path / "a", adversary=ADVERSARIES[name], options={"neftune_noise_alpha": 5.0})
     model = tiny_bert()
     model.get_input_embeddings().register_forward_hook(noise)
-    assert_equal_gradients(noisy, first_gradient(tmp_path / "b", adversary=METHODS[name], model=model))
-    assert differ(noisy, first_gradient(tmp_path / "c", adversary=METHODS[name]))
+    assert_equal_gradients(noisy, first_gradient(tmp_path / "b", adversary=ADVERSARIES[name], model=model))
+    assert differ(noisy, first_gradient(tmp_path / "c", adversary=ADVERSARIES[name]))
 
 
 COMPILED = {"torch_compile": True, "torch_compile_backend": "aot_eager", "use_cpu": True}
@@ -245,10 +267,10 @@ COMPILED = {"torch_compile": True, "torch_compile_backend": "aot_eager", "use_cp
 
 @pytest.mark.slow
 @pytest.mark.feature("torch.compile")
-@EVERY
+@ALL
 def test_torch_compile(name, tmp_path, reference):
     torch._dynamo.reset()
-    assert_equal_gradients(reference(name), first_gradient(tmp_path, adversary=METHODS[name], options=COMPILED))
+    assert_equal_gradients(reference(name), first_gradient(tmp_path, adversary=ADVERSARIES[name], options=COMPILED))
 
 
 @pytest.mark.slow
@@ -256,20 +278,11 @@ def test_torch_compile(name, tmp_path, reference):
 def test_torch_compile_of_hidden_layers_runs_without_the_cache(name, tmp_path, same_starts, monkeypatch):  # noqa: F811
     torch._dynamo.reset()
     options = {"adversary_layer": 1}
-    cached = first_gradient(tmp_path / "a", adversary=METHODS[name], options=options)
+    cached = first_gradient(tmp_path / "a", adversary=ADVERSARIES[name], options=options)
     monkeypatch.setattr("hf_robust_tickets.training.trainer.LayerCache", None)
     assert_equal_gradients(
-        cached, first_gradient(tmp_path / "b", adversary=METHODS[name], options={**options, **COMPILED})
+        cached, first_gradient(tmp_path / "b", adversary=ADVERSARIES[name], options={**options, **COMPILED})
     )
-
-
-@pytest.mark.feature("torch.nn.DataParallel", says="refused")
-@EVERY
-def test_data_parallel_is_refused(name, tmp_path):
-    options = arguments(tmp_path)
-    options._n_gpu = 2
-    with pytest.raises(ConfigurationError, match="torchrun --nproc_per_node 2"):
-        AdversarialTrainer(tiny_bert(), options, adversary=METHODS[name])
 
 
 def differ(first, second):

@@ -9,32 +9,26 @@ import torch
 import torch.nn.functional as F
 
 from hf_robust_tickets import AdversarialTrainer
-from hf_robust_tickets.adversaries import FreeLB, InfoBERT
+from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.adversaries.infobert import AnchorCritic, anchored_information, anchored_tokens, bottleneck
 from hf_robust_tickets.errors import ConfigurationError
-from tests.invariants.test_ranks import ROOT, run
+from hf_robust_tickets.training.refusals import refuse_critic
+from tests.invariants import methods
+from tests.invariants.test_ranks import ROOT, TORCHRUN, run
 from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import arguments, weights
 from tests.training.test_restarts import Keeping
 from tests.training.test_trainer import KeepGradient, assert_equal_gradients, first_gradient
 
-ADVERSARY = InfoBERT(
-    steps=2, step_size=0.5, init_magnitude=0.0, bottleneck_coefficient=0.3, anchor_coefficient=0.7, lowest=0.2
-)
+ADVERSARY = methods.INFOBERT
+ONLY = pytest.mark.parametrize("name", ["infobert"])
 
 
 @pytest.fixture
-def known_critic(monkeypatch):
+def known_critic():
     """Critics whose first weights are the same in every run."""
-    stock = AnchorCritic.__init__
-
-    def known(self, dim):
-        stock(self, dim)
-        generator = torch.Generator().manual_seed(1)
-        for parameter in self.parameters():
-            parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
-
-    monkeypatch.setattr(AnchorCritic, "__init__", known)
+    with methods.known_critic():
+        yield
 
 
 def test_gradient_is_that_of_the_paper(tmp_path, known_critic):
@@ -69,6 +63,19 @@ def test_without_its_terms_it_is_freelb(tmp_path):
     assert_equal_gradients(got, first_gradient(tmp_path / "b", adversary=expected))
 
 
+@pytest.mark.feature("gradient accumulation", says="mean of micro-batches")
+@ONLY
+def test_an_accumulated_step_is_the_mean_of_its_micro_batches(name, tmp_path, known_critic):
+    def gradient(data, folder, **kwargs):
+        options = {"train_sampling_strategy": "sequential"}
+        return first_gradient(folder, adversary=ADVERSARY, batch=4, train_dataset=data, options=options, **kwargs)
+
+    data = tiny_data(8)
+    first, second = (gradient(data.select(range(i, i + 4)), tmp_path / str(i)) for i in (0, 4))
+    together = gradient(data, tmp_path / "both", accumulation=2)
+    assert_equal_gradients({key: (first[key] + second[key]) / 2 for key in first}, together)
+
+
 def make_trainer(folder, **kwargs):
     options = arguments(folder, max_steps=6, save_strategy="steps", save_steps=3, adversary_clean_weight=0.2)
     return AdversarialTrainer(args=options, train_dataset=tiny_data(), adversary=ADVERSARY, **kwargs)
@@ -94,8 +101,17 @@ def test_critic_lives_in_checkpoints_and_is_gone_in_the_end(made, tmp_path):
 def test_what_the_critic_cannot_be_used_with_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="looks at the embeddings, got adversary_layer=1"):
         AdversarialTrainer(tiny_bert(), arguments(tmp_path, adversary_layer=1), adversary="infobert")
-    with pytest.raises(ConfigurationError, match="adds an estimator to the model, got torch_compile"):
-        AdversarialTrainer(tiny_bert(), arguments(tmp_path, torch_compile=True), adversary="infobert")
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(tiny_bert(), peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"]))
+    with pytest.raises(ConfigurationError, match="got a PEFT model, whose checkpoints leave its estimator out"):
+        AdversarialTrainer(model, arguments(tmp_path), adversary="infobert")
+
+
+def test_deepspeed_is_refused_for_the_critic(tmp_path):
+    args = arguments(tmp_path)
+    args.deepspeed = {"zero_optimization": {"stage": 2}}
+    with pytest.raises(ConfigurationError, match="got deepspeed, whose engine takes every gradient"):
+        refuse_critic(args, tiny_bert())
 
 
 RANKS = """
@@ -116,5 +132,5 @@ print("EQUAL", torch.equal(both[0], both[1]), len(both), flush=True)
 @pytest.mark.slow
 def test_critic_is_trained_on_two_ranks(tmp_path):
     script = RANKS.format(root=str(ROOT), folder=str(tmp_path))
-    output = run(script, tmp_path / "worker.py", ranks=2)
+    output = run(script, tmp_path / "worker.py", TORCHRUN)
     assert output.count("EQUAL True 2") == 2, output

@@ -7,7 +7,8 @@ from .density import DISTRIBUTIONS, kept_per_layer
 from .flops import ModelFlops, count_flops, training_flops
 from .flying_bird import FlyingBird, RigL
 from .flying_bird_plus import FlyingBirdPlus, RobustRecord
-from .mask import MaskedWeights, check_masks, load_masks, mask_difference, save_masks
+from .mask import MaskedWeights, check_masks, mask_difference
+from .packing import load_masks, save_masks
 from .robust_bird import MaskQueue, RobustBird
 from .selection import select_weights
 from .static import SNIP, Dense, FixedMasks, OneShotMagnitude, RandomMask

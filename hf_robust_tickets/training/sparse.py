@@ -18,7 +18,6 @@ from ..adversaries import Adversary, Injector
 from ..errors import CheckpointError, ConfigurationError
 from ..sparse import MaskedWeights, RobustRecord, SparseMethod, get_sparse_method, select_weights
 from ..sparse.base import REGULAR, Decision
-from ..sparse.mask import masks_from_json
 from .robust_records import RobustHistory
 from .sparse_ranks import refuse_surroundings_of_masks
 from .sparse_run import SparseRun
@@ -203,7 +202,7 @@ class SparseTrainingCallback(StatefulCallback):
         if args.load_best_model_at_end and state.best_model_checkpoint:
             path = Path(state.best_model_checkpoint) / TRAINER_STATE_NAME
             record = json.loads(path.read_text())["stateful_callbacks"][type(self).__name__]
-            self._run.layers.set_masks(masks_from_json(record["attributes"]["progress"]["run"]["masks"]))
+            self._run.take_masks(record["attributes"]["progress"]["run"]["masks"])
 
     def options(self) -> dict[str, Any]:
         """Arguments of the constructor."""
@@ -212,7 +211,7 @@ class SparseTrainingCallback(StatefulCallback):
 
     @property
     def progress(self) -> dict[str, Any]:
-        """All that the training so far has made, as JSON; masks as packed bits."""
+        """All that the training so far has made, as JSON; the weights of the checkpoint complete the masks."""
         return {"run": self._run.state_dict(), "history": self._history.state_dict()}
 
     @progress.setter

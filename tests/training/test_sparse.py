@@ -307,6 +307,22 @@ def test_restored_callbacks_are_as_good(tmp_path):
         assert torch.equal(ours, theirs)
 
 
+def test_checkpoints_hold_fixed_masks_once_and_go_on_with_them(tmp_path):
+    options = {"save_strategy": "steps", "save_steps": 5, "restore_callback_states_from_checkpoint": True}
+    masks = FlyingBird(density=0.5).initial_masks(select_weights(TwoLayers()), 3)
+    whole, _ = train(tmp_path / "whole", FixedMasks(masks), options=options)
+    record = json.loads((tmp_path / "whole/checkpoint-5/trainer_state.json").read_text())
+    saved = record["stateful_callbacks"]["SparseTrainingCallback"]
+    assert set(saved["args"]["method"]) == {"name", "density", "fingerprint"}
+    path = str(tmp_path / "whole/checkpoint-5")
+    resumed, _ = train(tmp_path / "resumed", FixedMasks(masks), options=options, resume=path)
+    for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    other = FlyingBird(density=0.5).initial_masks(select_weights(TwoLayers()), 4)
+    with pytest.raises(CheckpointError, match="expected fixed with the same options, got fixed"):
+        train(tmp_path / "other", FixedMasks(other), options={"save_strategy": "no"}, resume=path)
+
+
 def test_masks_belong_to_the_best_weights(tmp_path):
     scores = iter(range(0, -9, -1))
 

@@ -110,12 +110,14 @@ def export_dense(
     dense.__dict__.pop("_ticket_bytes", None)
     del dense.config.robust_ticket, dense.config.auto_map
     # Blocks that were removed come back from a model that still has them.
-    removed = 0 in (*record["heads"], *record["neurons"])
+    removed = any(0 in [k for k, d in zip(record[kind], record["dense"][kind]) if d] for kind in ("heads", "neurons"))
     whole = type(dense)(dense.config).to(dense.device, dense.dtype) if removed else dense
     layers = [find_layers(each, record["layout"]["layers"]) for each in (dense, whole)]
     for kind in ("heads", "neurons"):
         group = record["layout"][kind]
         for i, (layer, source) in enumerate(zip(*layers)):
+            if not record["dense"][kind][i]:
+                continue
             if not record[kind][i]:
                 restore_block(layer, source, group)
                 continue

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import TicketError
+from ..errors import ConfigurationError, TicketError
 
 Masks = dict[str, Tensor]
 
@@ -50,12 +50,24 @@ class MaskedWeights:
 
     @torch.no_grad()
     def zero_state(self, optimizer: torch.optim.Optimizer) -> None:
-        """Sets the optimiser's state of masked weights to zero: momentum, both moments, whatever it has."""
+        """Sets the optimiser's state of masked weights to zero: momentum, both moments, whatever has their shape.
+
+        Factored moments (Adafactor's means over rows and columns) have no entry per weight and stay: a gradient of
+        zero adds nothing to them, and what they divide is zero where the weight is masked.
+
+        Raises:
+            ConfigurationError: If the state is quantised, which has no zero to set.
+        """
         for name, weight in self.weights.items():
             if weight not in optimizer.state:
                 continue
             for value in optimizer.state[weight].values():
-                if isinstance(value, Tensor) and value.shape == weight.shape and value.is_floating_point():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    if not value.is_floating_point():
+                        raise ConfigurationError(
+                            f"expected an optimiser state in floating point, got {value.dtype} for {name}: masks "
+                            "need an optimiser that is not quantised, such as adamw_torch"
+                        )
                     value.mul_(_as_factor(self.masks[name]))
 
     @torch.no_grad()

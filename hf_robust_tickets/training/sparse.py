@@ -19,7 +19,7 @@ from ..errors import CheckpointError, ConfigurationError
 from ..sparse import MaskedWeights, RobustRecord, SparseMethod, get_sparse_method, select_weights
 from ..sparse.base import REGULAR, Decision
 from .robust_records import RobustHistory
-from .sparse_ranks import refuse_surroundings_of_masks
+from .sparse_ranks import refuse_surroundings_of_masks, refuse_transposed
 from .sparse_run import SparseRun
 from .stateful import StatefulCallback
 
@@ -137,7 +137,10 @@ class SparseTrainingCallback(StatefulCallback):
         self._refuse_foreign(state)
         self.restore(state)
         self._model = extract_model_from_parallel(kwargs["model"])
-        layers = MaskedWeights(select_weights(self._model, **self._patterns))
+        weights = select_weights(self._model, **self._patterns)
+        if isinstance(self.method.density, str):
+            refuse_transposed(self._model, weights)
+        layers = MaskedWeights(weights)
         seed = args.seed if self._seed is None else self._seed
         steps = _steps_per_epoch(args, state, kwargs.get("train_dataloader"))
         self._run.start(layers, state, kwargs["optimizer"], seed, steps)

@@ -18,8 +18,9 @@ from .sparse_search import MaskSearch
 
 logger = logging.getLogger(__name__)
 
-# These move each weight by its own gradient and state alone: a gradient that is zero keeps both at zero.
-_WEIGHT_BY_WEIGHT = {"SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adadelta", "Adamax"}
+# These move each weight by its own gradient and state alone: a gradient that is zero keeps both at zero. (Adamax adds
+# epsilon to its state.)
+_WEIGHT_BY_WEIGHT = {"SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adadelta"}
 
 
 def bare(optimizer: Any) -> torch.optim.Optimizer:

@@ -6,6 +6,7 @@ from .cost import CostCallback, PhaseCost
 from .gated import GatedTrainer
 from .publishing import PublishingTrainer
 from .sparse import SparseTrainingCallback
+from .sparse_cost import SparseCost, sparse_cost
 from .sparse_trainer import SparseTrainer
 from .ticket_trainer import RobustTicketTrainer
 from .trainer import AdversarialTrainer
@@ -21,7 +22,9 @@ __all__ = [
     "PublishingTrainer",
     "RobustTicketArguments",
     "RobustTicketTrainer",
+    "SparseCost",
     "SparseTrainer",
     "SparseTrainingCallback",
     "TicketOptions",
+    "sparse_cost",
 ]

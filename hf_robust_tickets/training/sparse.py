@@ -18,7 +18,7 @@ from ..adversaries import Adversary, Injector
 from ..errors import CheckpointError, ConfigurationError
 from ..sparse import MaskedWeights, RobustRecord, SparseMethod, get_sparse_method, select_weights
 from ..sparse.base import REGULAR, Decision
-from .robust_records import RobustHistory
+from .robust_records import RobustHistory, may_decide
 from .sparse_ranks import refuse_surroundings_of_masks, refuse_transposed
 from .sparse_run import SparseRun
 from .stateful import StatefulCallback
@@ -192,8 +192,12 @@ class SparseTrainingCallback(StatefulCallback):
         return self.method.decide(self.records, epochs(state.global_step + 1), epochs(state.max_steps))
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Measures robust accuracy on the development split, for methods that adapt to it."""
-        if self._running and self.method.adapts:
+        """Measures robust accuracy on the development split, for methods that adapt to it.
+
+        Raises:
+            ConfigurationError: If the only set to evaluate on is a test split.
+        """
+        if self._running and self.method.adapts and may_decide(kwargs["eval_dataloader"], kwargs.get("metrics")):
             self._history.evaluate(self._model, kwargs["eval_dataloader"], state.global_step, args.device)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:

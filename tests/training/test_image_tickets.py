@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from datasets import Dataset
-from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
+from transformers import (
+    ResNetConfig,
+    ResNetForImageClassification,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+)
 
 from hf_robust_tickets import (
     AdversarialTrainer,
@@ -49,12 +55,20 @@ MODELS = {"vit": vit, "resnet": resnet}
 
 @pytest.mark.parametrize("name", MODELS)
 def test_search_under_pixel_attacks_and_cut(tmp_path, name):
-    options = {"search_epochs": 1.0, "ticket_interval": 0.25, "ticket_patience": 2, "ticket_tolerance": 0.9}
+    options = {
+        "adversary": "pixel_pgd",
+        "adversary_steps": 3,
+        "search_epochs": 1.0,
+        "ticket_interval": 0.25,
+        "ticket_patience": 2,
+        "ticket_tolerance": 0.9,
+    }
     options |= {"head_sparsity": 0.25, "neuron_sparsity": 0.5, "num_train_epochs": 1, "save_strategy": "no"}
+    processor = ViTImageProcessor(image_mean=[0.5, 0.5, 0.5], image_std=[0.5, 0.5, 0.5])
     args = RobustTicketArguments(
         str(tmp_path), per_device_train_batch_size=8, disable_tqdm=True, report_to="none", use_cpu=True, **options
     )
-    trainer = RobustTicketTrainer(model=MODELS[name](), args=args, train_dataset=images(), adversary=ATTACK)
+    trainer = RobustTicketTrainer(model=MODELS[name](), args=args, train_dataset=images(), processing_class=processor)
     trainer.train()
     ticket = trainer.ticket
     assert trainer.search_log and ticket.neuron_sparsity == pytest.approx(0.5, abs=0.1)

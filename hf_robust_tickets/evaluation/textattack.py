@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import time
@@ -19,11 +18,13 @@ from .._provenance import describe_data
 from ..errors import ConfigurationError, MissingDependencyError, MissingResourceError
 from .batched import Victim, evaluation_mode
 from .checks import logit_scale_warnings
-from .encoders import TextEncoder, load_sentence_encoder
+from .encoders import TextEncoder
 from .examples import Example, select_examples
 from .identity import describe_model, sample_fingerprint, seeded, tokenizer_fingerprint, versions
-from .recipes import Recipe, RecipeContext, get_recipe
-from .resources import VECTORS_SHAPE, ensure_resources
+from .masked_lm import MaskedLM
+from .recipes import Recipe, columns_to_change, get_recipe, limit_columns
+from .recipes.parts import Parts, describe_parts, stand_ins
+from .resources import ensure_resources
 from .result import ExampleOutcome, RecipeResult, RobustnessReport, Text
 from .store import Outcomes, OutcomeStore
 
@@ -48,6 +49,8 @@ def evaluate_robustness(
     text_columns: str | Sequence[str] | None = None,
     label_column: str = "label",
     sentence_encoder: str | os.PathLike[str] | SentenceTransformer = "use",
+    masked_language_model: str | os.PathLike[str] | tuple[Any, Any] | None = None,
+    modify_columns: str | Sequence[str] | None = None,
     batch_size: int = 64,
     max_length: int | None = None,
     bf16: bool = False,
@@ -64,12 +67,16 @@ def evaluate_robustness(
         model: A sequence classifier, dense or pruned. It stays on its device; it is put into evaluation mode and back.
         tokenizer: Its tokenizer.
         dataset: One split: a `datasets.Dataset` or a list of dicts.
-        recipes: Names of recipes. One whose resources are missing is reported in `failures`, the others run.
+        recipes: Names of recipes, or Python paths of one's own (`my_module:build`, `path/to/file.py:build`). One whose
+            resources are missing is reported in `failures`, the others run.
         num_examples: Size of the sample; None for the whole split.
         seed: Seed of the sample and, with recipe and row, of each attack.
         text_columns: The text column, or two for tasks on pairs; None to guess.
         label_column: The column of class numbers or names.
         sentence_encoder: "use" (the papers'), "minilm", the name or folder of a sentence-transformers model, or one.
+        masked_language_model: For recipes that use one: a name, a folder, or `(model, tokenizer)`; None for the
+            papers' (`docs/recipes.md`).
+        modify_columns: Of a pair of texts, the columns that may change; None for the papers' rule.
         batch_size: Most texts per forward call.
         max_length: Truncation in tokens; None for the tokenizer's limit.
         bf16: Runs the model under bfloat16 autocast.
@@ -102,7 +109,8 @@ def evaluate_robustness(
     victim = Victim(model, tokenizer, batch_size=batch_size, max_length=max_length, bf16=bf16)
     settings = {"text_columns": list(examples[0].texts), "label_column": label_column, "num_examples": num_examples}
     settings |= {"recipes": [recipe.name for recipe in chosen], "max_length": victim.max_length, "bf16": bf16}
-    prepared, failures = _prepare(chosen, victim, sentence_encoder)
+    parts = Parts(victim, sentence_encoder, masked_language_model)
+    prepared, failures = _prepare(chosen, parts, list(examples[0].texts), modify_columns)
     description = describe_model(model)
     descriptions = {attack.recipe.name: attack.fingerprint for attack in prepared}
     if output_dir is None:
@@ -143,29 +151,15 @@ class _Prepared:
     attack: Attack
     encoder: TextEncoder | None
     vectors: Any
+    masked_lm: MaskedLM | None = None
 
     @property
     def resources(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        if self.encoder is not None:
-            found["sentence_encoder"] = self.encoder.name
-        if self.vectors is not None:
-            words, dimensions = self.vectors.embedding_matrix.shape
-            found["word_vectors"] = f"{words} words x {dimensions}"
-        return found
+        return describe_parts(self)
 
     @property
     def not_comparable(self) -> tuple[str, ...]:
-        reasons = []
-        if self.encoder is not None and not self.encoder.published:
-            reasons.append(f"the sentence encoder {self.encoder.name} stands in for the Universal Sentence Encoder")
-        if self.vectors is not None and not self.vectors.published:
-            words, dimensions = VECTORS_SHAPE
-            reasons.append(
-                f"word vectors of {self.resources['word_vectors']} stand in for the published counter-fitted ones of "
-                f"{words} words x {dimensions}"
-            )
-        return tuple(reasons)
+        return stand_ins(self)
 
     @property
     def fingerprint(self) -> str:
@@ -205,6 +199,7 @@ class _Prepared:
             resources=self.resources,
             not_comparable=self.not_comparable,
             description=repr(self.attack),
+            goal=self.recipe.goal,
         )
 
 
@@ -215,38 +210,23 @@ def _chosen(recipes: Sequence[str]) -> list[Recipe]:
 
 
 def _prepare(
-    recipes: Sequence[Recipe], victim: Victim, sentence_encoder: Any
+    recipes: Sequence[Recipe], parts: Parts, columns: Sequence[str], modify_columns: str | Sequence[str] | None
 ) -> tuple[list[_Prepared], dict[str, str]]:
     """Builds the recipes whose resources are there, and says why the others are not."""
     prepared: list[_Prepared] = []
     errors: dict[str, MissingResourceError | MissingDependencyError] = {}
-
-    @functools.cache
-    def encoder() -> TextEncoder | MissingResourceError | MissingDependencyError:
-        try:
-            return load_sentence_encoder(sentence_encoder, next(victim.model.parameters()).device)
-        except (MissingResourceError, MissingDependencyError) as error:
-            return error
-
-    @functools.cache
-    def vectors() -> Any:
-        from .components import load_word_vectors
-
-        return load_word_vectors()
-
+    allowed = {recipe.name: columns_to_change(recipe, columns, modify_columns) for recipe in recipes}
     for recipe in recipes:
         try:
             ensure_resources(recipe.resources)
-            loaded = encoder() if recipe.needs_encoder else None
-            if isinstance(loaded, Exception):
-                raise loaded
-            words = vectors() if recipe.needs_vectors else None
-            attack = recipe.build(RecipeContext(victim, loaded, words))
+            context = parts.context(recipe)
+            attack = parts.build(recipe, context)
         except (MissingResourceError, MissingDependencyError) as error:
             logger.warning("recipe %s cannot run: %s", recipe.name, error)
             errors[recipe.name] = error
             continue
-        prepared.append(_Prepared(recipe, attack, loaded, words))
+        limit_columns(attack, columns, allowed[recipe.name])
+        prepared.append(_Prepared(recipe, attack, context.encoder, context.vectors, context.masked_lm))
     if not prepared:
         first = next(iter(errors.values()))
         if len(set(map(str, errors.values()))) == 1:

@@ -129,10 +129,11 @@ class FlyingBird(SparseMethod):
             seed: Seed and position of random growth.
         """
         drop, grow = self.counts(int(mask.sum()), mask.numel(), fraction, decision)
-        survivors = mask.clone()
+        # Flat and in the order of the indices: weights of any memory format have their elements in the same order.
+        survivors = mask.flatten().clone()
         if drop:
-            magnitude = weight.detach().abs().float().masked_fill(~mask, torch.inf)
-            survivors.view(-1)[magnitude.view(-1).topk(drop, largest=False, sorted=False).indices] = False
+            magnitude = weight.detach().abs().float().masked_fill(~mask, torch.inf).flatten()
+            survivors[magnitude.topk(drop, largest=False, sorted=False).indices] = False
         grown = survivors.clone()
         pattern = parse_pattern(self.density)
         if grow:
@@ -141,10 +142,11 @@ class FlyingBird(SparseMethod):
             else:
                 score = gradient.detach().abs().float()
             if pattern is not None:  # each group grows what it has lost
-                return LayerUpdate(survivors, pattern_mask(score.masked_fill(survivors, torch.inf), pattern))
-            score = score.masked_fill(survivors, -1.0)
-            grown.view(-1)[score.reshape(-1).topk(grow, sorted=False).indices] = True
-        return LayerUpdate(survivors, grown)
+                kept = survivors.view(mask.shape)
+                return LayerUpdate(kept, pattern_mask(score.masked_fill(kept, torch.inf), pattern))
+            score = score.flatten().masked_fill(survivors, -1.0)
+            grown[score.topk(grow, sorted=False).indices] = True
+        return LayerUpdate(survivors.view(mask.shape), grown.view(mask.shape))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from .callbacks import EarlyBirdCallback
 from .cost import CostCallback, PhaseCost
 from .gated import GatedTrainer
 from .publishing import PublishingTrainer
+from .robust_accuracy import RobustAccuracyCallback
 from .sparse import SparseTrainingCallback
 from .sparse_cost import SparseCost, sparse_cost
 from .sparse_trainer import SparseTrainer
@@ -20,6 +21,7 @@ __all__ = [
     "GatedTrainer",
     "PhaseCost",
     "PublishingTrainer",
+    "RobustAccuracyCallback",
     "RobustTicketArguments",
     "RobustTicketTrainer",
     "SparseCost",

@@ -26,6 +26,7 @@ from hf_robust_tickets import (
     random_ticket,
     register_architecture,
     save_pruned,
+    vision,
 )
 from hf_robust_tickets.architectures import NO_UNITS, Architecture, UnitGroup, inner_channels
 from hf_robust_tickets.architectures import registry as registry_module
@@ -213,6 +214,31 @@ def test_a_network_of_ones_own_by_name_patterns(monkeypatch, tmp_path):
     torch.testing.assert_close(logits(model), masked, rtol=0, atol=1e-6)
     model.save_pretrained(tmp_path)
     torch.testing.assert_close(logits(load_pruned(tmp_path, OwnNetwork)), logits(model), rtol=0, atol=0)
+
+
+SMALL = {"widths": (8, 16), "depths": (1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("CifarResNet", {"depth": 8}),
+        ("SmallImageResNet", SMALL),
+        ("PreActResNet", SMALL),
+        ("WideResNet", {"depth": 10, "widen_factor": 1}),
+    ],
+)
+def test_models_of_small_images(tmp_path, name, options):
+    config = getattr(vision, f"{name}Config")(num_labels=3, **options)
+    torch.manual_seed(0)
+    model = scramble(getattr(vision, f"{name}ForImageClassification")(config))
+    ticket = half(model)
+    close_gates(model, ticket)
+    masked = logits(model)
+    prune_(detach_gates(model), ticket)
+    torch.testing.assert_close(logits(model), masked, rtol=0, atol=1e-6)
+    save_pruned(model, tmp_path)
+    torch.testing.assert_close(logits(load_pruned(tmp_path)), logits(model), rtol=0, atol=0)
 
 
 def test_descriptions_that_cannot_be_right():

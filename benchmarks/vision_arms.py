@@ -48,7 +48,7 @@ class ImageProtocol:
     development_images: int = 250
     test_images: int = 300
     final_test_images: int = 1000
-    epochs: int = 60
+    epochs: int = 80
     batch_size: int = 50
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
@@ -56,7 +56,7 @@ class ImageProtocol:
     attack_steps: int = 3
     attack_step_size: float = 4.0
     curve_steps: int = 10
-    curve_every: int = 5
+    curve_every: int = 10
     period: int = 10
     search_interval: float = 2.0
     search_budget: float = 0.3

@@ -16,6 +16,7 @@ _ROOM_OF = {
     "EarlyBirdCallback": "training",
     "SparseTrainingCallback": "training",
     "RobustTicketArguments": "training",
+    "RobustnessCallback": "training",
     "RobustTicketTrainer": "training",
     "EarlyBirdDetector": "tickets",
     "RobustTicket": "tickets",

@@ -11,6 +11,7 @@ import transformers
 from hf_robust_tickets.architectures import registry as registry_module
 from hf_robust_tickets.tickets import load_pruned, prune_, random_ticket, save_pruned
 from tests.tickets.models import tiny_model
+from tests.vision.models import tiny_images
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -52,3 +53,12 @@ def test_register_architecture(here, monkeypatch):
     transformers.AutoModelForSequenceClassification.register(page["MyConfig"], page["MyEncoder"])
     again = load_pruned("small", transformers.AutoModelForSequenceClassification)
     assert type(again) is type(page["small"])
+
+
+def test_vision(here):
+    tiny_images(12, side=32).to_parquet(here / "train.parquet")
+    tiny_images(6, side=32, seed=1).to_parquet(here / "test.parquet")
+    page = run_page("vision.md")
+    assert page["robust"].num_examples == 6
+    assert page["again"].config.id2label == {0: "class 0", 1: "class 1", 2: "class 2"}
+    assert page["processor"].size["height"] == 32

@@ -13,6 +13,7 @@ from .esm import ESM
 from .gemma2 import GEMMA2
 from .gpt2 import GPT2
 from .gpt_neox import GPT_NEOX
+from .layers import layer_module
 from .llama import LLAMA
 from .megatron_bert import MEGATRON_BERT
 from .modernbert import MODERNBERT
@@ -63,6 +64,7 @@ __all__ = [
     "inner_channels",
     "known_architectures",
     "known_model_types",
+    "layer_module",
     "plain_neurons",
     "register_architecture",
     "separate_heads",

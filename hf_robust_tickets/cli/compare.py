@@ -8,7 +8,7 @@ from ..errors import ConfigurationError
 from ..evaluation import compare_reports
 from ..reporting.tables import text_table
 from .options import parse
-from .report import ReportOptions, read_reports
+from .report import ReportOptions, read_files
 
 
 @dataclass
@@ -24,7 +24,7 @@ def run(argv: list[str]) -> None:
     # `compare A.json B.json`, as well as `compare --reports A.json B.json`.
     bare = argv and not argv[0].startswith("-") and not argv[0].endswith((".yaml", ".yml"))
     (options,) = parse("compare", (CompareOptions,), ["--reports", *argv] if bare else argv)
-    reports = read_reports(ReportOptions(options.reports, options.names))
+    reports, _ = read_files(ReportOptions(options.reports, options.names))
     if len(reports) < 2:
         raise ConfigurationError(f"expected two reports or more to compare, got {len(reports)}")
     print(text_table([comparison.to_row() for comparison in compare_reports(reports)]))

@@ -15,6 +15,7 @@ VERBS = {
     "search": "search a ticket only",
     "prune": "cut a ticket out of a model",
     "evaluate": "attack a model with TextAttack recipes",
+    "probe": "embedding balls, token flips, natural noise, contrast sets, transfer",
     "resources": "what the recipes need, whether it is there, and how to get it",
     "report": "reports of attacks as a web page, with every text before and after",
     "compare": "whether models differ under the same attacks",

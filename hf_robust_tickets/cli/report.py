@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import ConfigurationError, DataError
 from ..evaluation import RobustnessReport, compare_reports
 from ..reporting.attack_page import write_attack_page
 from ..reporting.tables import text_table
+from ..reporting.views import SCHEMAS
 from .options import parse
+
+_VIEWS = tuple(schema.rpartition("/")[2] for schema in SCHEMAS)
+"""Names that `probe` gives its files."""
 
 
 @dataclass
 class ReportOptions:
     """Which reports, and where the page goes."""
 
-    reports: list[str] = field(metadata={"help": "Files robustness.json, or the folders that hold them."})
+    reports: list[str] = field(
+        metadata={"help": "Files of `evaluate` or `probe` (robustness.json, white_box.json, ...), or their folders."}
+    )
     names: list[str] | None = field(default=None, metadata={"help": "Names of the models; default: the folders'."})
     output_file: str = field(default="robustness.html", metadata={"help": "The page."})
     max_examples: int = field(default=200, metadata={"help": "Texts shown per model and recipe."})
@@ -27,7 +35,7 @@ def run(argv: list[str]) -> None:
     # `report A.json B.json`, as well as `report --reports A.json B.json`.
     bare = argv and not argv[0].startswith("-") and not argv[0].endswith((".yaml", ".yml"))
     (options,) = parse("report", (ReportOptions,), ["--reports", *argv] if bare else argv)
-    reports = read_reports(options)
+    reports, views = read_files(options)
     rows = []
     for name, report in reports.items():
         print(f"{name}\n{report.summary()}\n")
@@ -35,27 +43,53 @@ def run(argv: list[str]) -> None:
         rows = [comparison.to_row() for comparison in compare_reports(reports)]
         print(text_table(rows))
     values = {name: report.to_dict() for name, report in reports.items()}
-    print(f"page: {write_attack_page(options.output_file, values, rows, options.max_examples)}")
+    print(f"page: {write_attack_page(options.output_file, values, rows, options.max_examples, views)}")
 
 
-def read_reports(options: ReportOptions) -> dict[str, RobustnessReport]:
-    """Name -> report, in the order given.
+def read_files(options: ReportOptions) -> tuple[dict[str, RobustnessReport], list[tuple[str, dict[str, Any]]]]:
+    """Name -> report, and (name, JSON) of other views, in the order given.
 
     Raises:
         DataError: If a file is missing.
-        ConfigurationError: If there are not as many names as reports, or two are equal.
+        ConfigurationError: If there are not as many names as paths, or two are equal.
     """
-    files = [Path(path) / "robustness.json" if Path(path).is_dir() else Path(path) for path in options.reports]
-    for file in files:
+    found = [_files(Path(path)) for path in options.reports]
+    for file in (file for files in found for file in files):
         if not file.is_file():
             raise DataError(f"expected a report at {file}, got no such file: make it with `robust-tickets evaluate`")
-    names = options.names or _names(files)
-    if len(names) != len(files) or len(set(names)) != len(names):
-        raise ConfigurationError(f"expected {len(files)} different names, got {names}: give one per report in --names")
-    return {name: RobustnessReport.load(file) for name, file in zip(names, files)}
+    names = options.names or _names([files[0] for files in found])
+    if len(names) != len(found) or len(set(names)) != len(names):
+        raise ConfigurationError(f"expected {len(found)} different names, got {names}: give one per report in --names")
+    reports: dict[str, RobustnessReport] = {}
+    views: list[tuple[str, dict[str, Any]]] = []
+    for name, file in ((name, file) for name, files in zip(names, found) for file in files):
+        view = _view(file)
+        if view is None:
+            reports[name] = RobustnessReport.load(file)
+        else:
+            views.append((name, view))
+    return reports, views
+
+
+def _view(file: Path) -> dict[str, Any] | None:
+    """What a file of `probe` holds; None for a report, whose own reader says what may be wrong with it."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8", errors="surrogatepass"))
+    except json.JSONDecodeError:
+        return None
+    return values if isinstance(values, dict) and values.get("schema") in SCHEMAS else None
+
+
+def _files(path: Path) -> list[Path]:
+    """A file itself; of a folder its report and the files of `probe`."""
+    if not path.is_dir():
+        return [path]
+    found = [path / "robustness.json", *(path / f"{name}.json" for name in _VIEWS)]
+    return [file for file in found if file.is_file()] or found[:1]
 
 
 def _names(files: list[Path]) -> list[str]:
     """The folders' names; the whole paths where these are equal."""
-    short = [file.resolve().parent.name if file.name == "robustness.json" else file.stem for file in files]
+    in_folder = ("robustness", *_VIEWS)
+    short = [file.resolve().parent.name if file.stem in in_folder else file.stem for file in files]
     return short if len(set(short)) == len(short) else [str(file) for file in files]

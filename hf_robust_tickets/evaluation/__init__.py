@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from .accuracy import AccuracyResult, evaluate_accuracy
 from .auto_attack import AutoAttackResult, evaluate_auto_attack
+from .calibration import Calibration
 from .compare import Comparison, compare_reports
+from .contrast import ContrastResult, contrast_groups, evaluate_contrast
+from .hotflip import evaluate_hotflip
+from .noise import NoiseResult, add_noise, evaluate_noise
 from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, register_recipe
 from .resources import fetch_resource, install_resource
 from .result import ExampleOutcome, RecipeResult, RobustnessReport
@@ -13,18 +18,28 @@ from .transfer import TransferResult, evaluate_transfer
 from .white_box import WhiteBoxResult, evaluate_white_box
 
 __all__ = [
+    "AccuracyResult",
     "AutoAttackResult",
+    "Calibration",
     "Comparison",
+    "ContrastResult",
     "ExampleOutcome",
+    "NoiseResult",
     "RecipeContext",
     "RecipeResult",
     "RobustnessReport",
     "SpeedReport",
     "TransferResult",
     "WhiteBoxResult",
+    "add_noise",
     "check_resources",
     "compare_reports",
+    "contrast_groups",
+    "evaluate_accuracy",
     "evaluate_auto_attack",
+    "evaluate_contrast",
+    "evaluate_hotflip",
+    "evaluate_noise",
     "evaluate_robustness",
     "evaluate_transfer",
     "evaluate_white_box",

@@ -76,6 +76,7 @@ class Victim:
         self.max_length = max_length or length_limit(model, tokenizer)
         self.bf16 = bf16
         self.statistics = VictimStatistics()
+        self._vocabulary = _embeddings_of(model)
         self._cache: dict[TextInput, Tensor] = {}
 
     def __call__(self, texts: Sequence[TextInput]) -> Tensor:
@@ -109,6 +110,7 @@ class Victim:
     def _forward(self, texts: list[TextInput]) -> Tensor:
         encoded = self.tokenizer(texts, truncation=True, max_length=self.max_length)
         lengths = [len(ids) for ids in encoded["input_ids"]]
+        self._check_vocabulary(encoded["input_ids"])
         order = sorted(range(len(texts)), key=lambda i: (lengths[i], i))
         device = next(self.model.parameters()).device
         rows: list[Tensor] = [torch.empty(0)] * len(texts)
@@ -131,6 +133,23 @@ class Victim:
                 f"{len(texts)} texts: check the model's weights, or evaluate with bf16=False"
             )
         return stacked
+
+    def _check_vocabulary(self, rows: Sequence[Sequence[int]]) -> None:
+        """An index beyond the embeddings is a crash without a name on an accelerator."""
+        most = max((max(ids, default=0) for ids in rows), default=0)
+        if self._vocabulary is not None and most >= self._vocabulary:
+            raise DataError(
+                f"expected token numbers below {self._vocabulary}, the model's embeddings, got {most}: take the "
+                "tokenizer of this model, or call model.resize_token_embeddings(len(tokenizer))"
+            )
+
+
+def _embeddings_of(model: nn.Module) -> int | None:
+    """How many tokens a model has embeddings for; None if it cannot be told."""
+    try:
+        return model.get_input_embeddings().num_embeddings
+    except (AttributeError, NotImplementedError):
+        return None
 
 
 def length_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:

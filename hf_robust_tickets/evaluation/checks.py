@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from torch import nn
+
 SATURATED_MARGIN = 16.6
 """ln(2^24): beyond this difference of logits 1 - p is exactly 0 in float32, and an attack sees no change."""
 
@@ -13,6 +15,15 @@ FLAT_MARGIN = 1e-2
 
 NOTICEABLE = 0.05
 """Share of examples from which on something is worth a warning."""
+
+
+def mode_warnings(model: nn.Module) -> list[str]:
+    """Looks whether a model was handed over in train mode, where dropout blurs answers and gradients.
+
+    Returns:
+        Warnings; empty if nothing is odd.
+    """
+    return ["the model was in train mode: evaluated without dropout"] if model.training else []
 
 
 def logit_scale_warnings(margins: Sequence[float]) -> list[str]:
@@ -77,4 +88,24 @@ def single_step_warnings(radius: float, iterated: float, single: float) -> list[
     return [
         f"radius {radius:g}: a single step leaves {single:.1%} accuracy, the iterated attack {iterated:.1%}: "
         "gradients are masked, or the steps are too few or too short"
+    ]
+
+
+def transfer_warnings(recipe: str, rows: int, transferred: int, own: int) -> list[str]:
+    """An attack made on another model must not do more damage than the attack that asks this one.
+
+    Args:
+        recipe: The attack.
+        rows: Examples that this model classifies right and on which both were tried.
+        transferred: How many of them are wrong after the other model's attack was replayed.
+        own: How many of them are wrong after this model's own attack.
+
+    Returns:
+        Warnings; empty if nothing is odd.
+    """
+    if transferred <= own:
+        return []
+    return [
+        f"{recipe}: texts made on another model fool this one on {transferred} of {rows} examples, its own attack on "
+        f"{own}: its answers mislead the attack, figures of its own attack flatter it"
     ]

@@ -14,40 +14,15 @@ from typing import Any, Literal
 from .._files import write_json
 from ..errors import CheckpointError, UnknownNameError
 from . import metrics
+from .calibration import Calibration
+from .outcome import ExampleOutcome
+from .outcome import Text as Text
 
 SCHEMA = "hf_robust_tickets/robustness"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: outcomes hold probabilities."""
 
-Text = str | dict[str, str]
-"""One text, or `{column: text}` for tasks on pairs of texts."""
-
-
-@dataclass(frozen=True)
-class ExampleOutcome:
-    """What became of one example under one recipe.
-
-    Attributes:
-        index: Row in the data set that was passed in.
-        label: The true class, in the model's numbering.
-        original: The text before the attack.
-        perturbed: The text that the attack ended with; the original where it was skipped.
-        outcome: "succeeded" (the attack fooled the model), "failed" (the model withstood), "skipped" (the model was
-            wrong to begin with and was not attacked).
-        queries: Texts that the attack asked the model about, the original among them.
-        original_prediction: Class predicted for `original`.
-        perturbed_prediction: Class predicted for `perturbed`.
-        margin: Largest minus second largest logit for `original`.
-    """
-
-    index: int
-    label: int
-    original: Text
-    perturbed: Text
-    outcome: Literal["succeeded", "failed", "skipped"]
-    queries: int
-    original_prediction: int
-    perturbed_prediction: int
-    margin: float = 0.0
+READABLE_VERSIONS = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -117,6 +92,16 @@ class RecipeResult:
         return metrics.wilson_interval(self.counts["failed"], self.num_examples)
 
     @property
+    def calibration(self) -> dict[str, Calibration] | None:
+        """`"clean"` and `"under_attack"`: calibration on the texts before and after; None without probabilities."""
+        kinds = {"clean": "probabilities", "under_attack": "perturbed_probabilities"}
+        rows = {kind: [getattr(outcome, name) for outcome in self.outcomes] for kind, name in kinds.items()}
+        if not self.outcomes or any(None in values for values in rows.values()):
+            return None
+        labels = [outcome.label for outcome in self.outcomes]
+        return {kind: Calibration.of(values, labels) for kind, values in rows.items()}
+
+    @property
     def mean_words(self) -> float:
         """Mean number of words of the attacked examples, separated by white space; NaN when nothing was attacked."""
         return metrics.mean_words(outcome.original for outcome in self.outcomes if outcome.outcome != "skipped")
@@ -134,6 +119,7 @@ class RecipeResult:
     def to_dict(self) -> dict[str, Any]:
         """As JSON: the figures for people, the outcomes from which `from_dict` derives them again."""
         lower, upper = self.confidence_interval
+        calibration = self.calibration
         return {
             "accuracy_under_attack": _number(self.accuracy_under_attack),
             "confidence_interval": [_number(lower), _number(upper)],
@@ -143,6 +129,7 @@ class RecipeResult:
             "mean_words": _number(self.mean_words),
             "mean_words_left": _number(self.mean_words_left),
             **self.counts,
+            "calibration": calibration and {kind: found.to_dict() for kind, found in calibration.items()},
             "seconds": self.seconds,
             "comparable_with_published_numbers": self.comparable,
             "not_comparable": list(self.not_comparable),
@@ -291,9 +278,9 @@ class RobustnessReport(Mapping[str, RecipeResult]):
             raise CheckpointError(f"expected a robustness report in {path}, got no valid JSON ({error})") from error
         if not isinstance(values, dict) or values.get("schema") != SCHEMA:
             raise CheckpointError(f"expected a robustness report (schema {SCHEMA!r}) in {path}, got another JSON file")
-        if values["schema_version"] != SCHEMA_VERSION:
+        if values["schema_version"] not in READABLE_VERSIONS:
             raise CheckpointError(
-                f"expected schema version {SCHEMA_VERSION} in {path}, got {values['schema_version']}: "
+                f"expected a schema version of {READABLE_VERSIONS} in {path}, got {values['schema_version']}: "
                 "evaluate again, or read it with the version of hf_robust_tickets that wrote it"
             )
         accuracy = values["clean_accuracy"]

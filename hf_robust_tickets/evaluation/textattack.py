@@ -17,7 +17,7 @@ from .._compat import import_textattack
 from .._provenance import describe_data
 from ..errors import ConfigurationError, MissingDependencyError, MissingResourceError
 from .batched import Victim, evaluation_mode
-from .checks import logit_scale_warnings
+from .checks import logit_scale_warnings, mode_warnings
 from .encoders import TextEncoder
 from .examples import Example, select_examples
 from .identity import describe_model, sample_fingerprint, seeded, tokenizer_fingerprint, versions
@@ -134,7 +134,7 @@ def evaluate_robustness(
         settings={**settings, "data": describe_data(dataset)},
         model=description,
         versions=versions(),
-        warnings=tuple(logit_scale_warnings([outcome.margin for outcome in first.outcomes])),
+        warnings=(*mode_warnings(model), *logit_scale_warnings([outcome.margin for outcome in first.outcomes])),
     )
     for warning in report.warnings:
         logger.warning("%s", warning)
@@ -170,7 +170,8 @@ class _Prepared:
         from textattack.shared import AttackedText
 
         text = AttackedText(OrderedDict(example.texts))
-        top = victim([text.tokenizer_input])[0].topk(2).values
+        logits = victim([text.tokenizer_input])[0]
+        top = logits.topk(2).values
         with seeded(seed, self.recipe.name, example.index):
             result = self.attack.attack(text, example.label)
         outcome = "failed"
@@ -178,6 +179,7 @@ class _Prepared:
             outcome = "skipped"
         elif isinstance(result, SuccessfulAttackResult):
             outcome = "succeeded"
+        perturbed = victim([result.perturbed_result.attacked_text.tokenizer_input])[0]  # asked before: no query
         return ExampleOutcome(
             index=example.index,
             label=example.label,
@@ -188,6 +190,8 @@ class _Prepared:
             original_prediction=int(result.original_result.output),
             perturbed_prediction=int(result.perturbed_result.output),
             margin=float(top[0] - top[1]),
+            probabilities=tuple(logits.double().softmax(0).tolist()),
+            perturbed_probabilities=tuple(perturbed.double().softmax(0).tolist()),
         )
 
     def result(self, outcomes: Outcomes, examples: Sequence[Example]) -> RecipeResult:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from .._files import write_json
 from ..errors import DataError
+from . import checks
 from .batched import TextInput, Victim, evaluation_mode
 from .metrics import wilson_interval
 from .result import RecipeResult, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = "hf_robust_tickets/transfer"
 
 
 @dataclass(frozen=True)
@@ -27,12 +37,16 @@ class TransferResult:
         num_examples: Examples that fooled the model they were made on.
         originally_right: How many of their originals the replaying model classifies right.
         still_right: How many of those it classifies right after the attack too.
+        fooled: Rows that it classified right before and wrong after.
+        warnings: Signs of false robustness, where its own attack was handed over too.
     """
 
     recipe: str
     num_examples: int
     originally_right: int
     still_right: int
+    fooled: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -44,6 +58,17 @@ class TransferResult:
         """Wilson's 95 % interval of the accuracy."""
         return wilson_interval(self.still_right, self.originally_right)
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        accuracy = None if math.isnan(self.accuracy) else self.accuracy
+        figures = {"accuracy": accuracy, "confidence_interval": list(self.confidence_interval)}
+        lists = {"fooled": list(self.fooled), "warnings": list(self.warnings)}
+        return {"schema": SCHEMA, "schema_version": 1, **vars(self), **figures, **lists}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the result as JSON, atomically."""
+        write_json(Path(path), self.to_dict())
+
 
 def evaluate_transfer(
     result: RecipeResult,
@@ -51,6 +76,7 @@ def evaluate_transfer(
     tokenizer: PreTrainedTokenizerBase,
     batch_size: int = 64,
     max_length: int | None = None,
+    own: RecipeResult | None = None,
 ) -> TransferResult:
     """Replays a recipe's successful attacks on another model with the same classes.
 
@@ -60,6 +86,8 @@ def evaluate_transfer(
         tokenizer: Its tokenizer.
         batch_size: Most texts per forward call.
         max_length: Truncation in tokens; None for the tokenizer's limit.
+        own: What the same recipe did to this model when it was attacked itself, on the same data: replayed texts that
+            do more damage are a sign of false robustness, and give a warning.
 
     Returns:
         How many of the examples fool this model too.
@@ -77,7 +105,18 @@ def evaluate_transfer(
         after = victim([_input(outcome.perturbed) for outcome in fooled]).argmax(dim=1).tolist()
     right = [outcome.label == prediction for outcome, prediction in zip(fooled, before)]
     still = [was and outcome.label == now for was, outcome, now in zip(right, fooled, after)]
-    return TransferResult(result.recipe, len(fooled), sum(right), sum(still))
+    attacked = [outcome.index for was, outcome in zip(right, fooled) if was]
+    broken = tuple(outcome.index for was, now, outcome in zip(right, still, fooled) if was and not now)
+    warnings = checks.mode_warnings(model)
+    if own is not None:
+        kinds = {outcome.index: outcome.outcome for outcome in own.outcomes if outcome.outcome != "skipped"}
+        rows = [index for index in attacked if index in kinds]
+        damage = sum(kinds[index] == "succeeded" for index in rows)
+        replayed = len(set(broken) & set(rows))
+        warnings += checks.transfer_warnings(result.recipe, len(rows), replayed, damage)
+    for warning in warnings:
+        logger.warning("%s", warning)
+    return TransferResult(result.recipe, len(fooled), sum(right), sum(still), broken, tuple(warnings))
 
 
 def _input(text: Text) -> TextInput:

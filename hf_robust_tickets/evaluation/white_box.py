@@ -1,4 +1,4 @@
-"""Attacks that see the gradients: projected ascent on the embeddings of a text, or on the pixels of an image."""
+"""Attacks that see the gradients: projected ascent on embeddings, on hidden states, or on the pixels of an image."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from .._files import write_json
 from ..adversaries import PGD, Adversary, Injector, PixelPGD, PixelSpace, get_adversary
 from ..adversaries.geometry import expand_mask, steepest_direction
+from ..architectures import layer_module
 from ..errors import ConfigurationError
 from . import checks, metrics
 from .batched import evaluation_mode
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_RADII = (0.1, 0.3, 1.0)
 
+SCHEMA = "hf_robust_tickets/white_box"
+
 
 @dataclass(frozen=True)
 class WhiteBoxResult:
@@ -44,6 +47,7 @@ class WhiteBoxResult:
         adversary: The attack's name and hyper-parameters, before they were scaled to each radius.
         restarts: Starts per example and radius.
         seed: Seed of the sample and of the random starts.
+        layer: What was perturbed: 0 the embeddings or pixels, n the output of layer n.
         warnings: Signs of false robustness.
     """
 
@@ -54,6 +58,7 @@ class WhiteBoxResult:
     adversary: Mapping[str, Any] = field(default_factory=dict)
     restarts: int = 1
     seed: int = 0
+    layer: int = 0
     warnings: tuple[str, ...] = ()
 
     @property
@@ -62,9 +67,17 @@ class WhiteBoxResult:
         total = self.num_examples
         return {r: metrics.wilson_interval(round(value * total), total) for r, value in self.robust_accuracy.items()}
 
+    @property
+    def curve(self) -> list[dict[str, float]]:
+        """The robustness curve: accuracy against radius, from radius 0 on, with Wilson's 95 % interval."""
+        clean = metrics.wilson_interval(round(self.clean_accuracy * self.num_examples), self.num_examples)
+        points = [(0.0, self.clean_accuracy, clean)]
+        points += [(r, self.robust_accuracy[r], interval) for r, interval in self.confidence_interval.items()]
+        return [{"radius": r, "accuracy": value, "low": low, "high": high} for r, value, (low, high) in points]
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        values = dataclasses.asdict(self)
+        values = {"schema": SCHEMA, "schema_version": 1, **dataclasses.asdict(self), "curve": self.curve}
         for name in ("robust_accuracy", "single_step_accuracy"):
             values[name] = [{"radius": radius, "accuracy": value} for radius, value in getattr(self, name).items()]
         return values | {"warnings": list(self.warnings)}
@@ -89,9 +102,10 @@ def evaluate_white_box(
     batch_size: int = 32,
     max_length: int | None = None,
     pixel_range: tuple[float, float] | None = None,
+    layer: int = 0,
     progress: bool = True,
 ) -> WhiteBoxResult:
-    """Measures accuracy inside balls around the word embeddings (texts) or the pixels (images).
+    """Measures accuracy inside balls around the word embeddings (texts), the pixels (images), or hidden states.
 
     An example counts as robust at a radius if it is classified right without perturbation and under every perturbation
     that any restart visits, the last and the ones on the way (Madry et al., ICLR 2018; worst case over restarts). What
@@ -118,6 +132,8 @@ def evaluate_white_box(
         max_length: Truncation in tokens; None for the tokenizer's limit.
         pixel_range: Smallest and largest value of a pixel after normalisation; None for no bounds. `PixelPGD` knows
             its own, and its radii are in pixels in [0, 1].
+        layer: What is perturbed: 0 the embeddings or pixels, n the output of layer n. Radii are then in units of
+            that layer's output.
         progress: Shows a progress bar.
 
     Returns:
@@ -133,10 +149,11 @@ def evaluate_white_box(
     if isinstance(attack, PixelSpace):
         attack = attack.with_processor(tokenizer)
     rows = sample_rows(model, dataset, tokenizer, num_examples, seed, text_columns, label_column, max_length)
-    warnings = ["the model was in train mode: evaluated without dropout"] if model.training else []
+    warnings = checks.mode_warnings(model)
     tally = _Tally(chosen_radii)
     # a convolutional network has no input embedding
-    injector = None if "pixel_values" in rows[0] else Injector(model.get_input_embeddings())
+    hidden = layer > 0 or "pixel_values" not in rows[0]
+    injector = Injector(layer_module(model, layer)) if hidden else None
     try:
         with evaluation_mode(model), torch.random.fork_rng(), tqdm(total=len(rows), disable=not progress) as bar:
             torch.manual_seed(seed)
@@ -159,6 +176,7 @@ def evaluate_white_box(
         adversary=attack.describe(),
         restarts=restarts,
         seed=seed,
+        layer=layer,
         warnings=tuple(warnings),
     )
 

@@ -254,6 +254,10 @@ def _robustness(name: str, report: Mapping[str, Any]) -> str:
         )
         resources = ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in result["resources"].items())
         note = f"- {recipe}: {resources or 'neither a sentence encoder nor word vectors'}."
+        if result.get("goal") == "reduce" and result["mean_words"] is not None:
+            note += (
+                f" It leaves {result['mean_words_left']:.1f} of {result['mean_words']:.1f} words; it fools no model."
+            )
         if result["not_comparable"]:
             note += f" **Not comparable with published numbers**: {'; '.join(result['not_comparable'])}."
         notes.append(note)

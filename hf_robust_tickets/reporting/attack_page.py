@@ -13,6 +13,7 @@ from typing import Any
 
 from .formatting import format_percent
 from .html import Facts, Note, Section, Table, write_summary
+from .views import calibration_sections, view_sections
 
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 _OUTCOMES = {"succeeded": "fooled", "failed": "withstood", "skipped": "wrong before the attack"}
@@ -66,6 +67,7 @@ def write_attack_page(
     reports: Mapping[str, Mapping[str, Any]],
     comparisons: Sequence[Mapping[str, Any]] = (),
     max_examples: int = 200,
+    views: Sequence[tuple[str, Mapping[str, Any]]] = (),
 ) -> Path:
     """Writes one page about one or several reports.
 
@@ -74,29 +76,37 @@ def write_attack_page(
         reports: Name of the model -> JSON of its report (`RobustnessReport.to_dict()`).
         comparisons: Rows of paired comparisons, for a table of their own.
         max_examples: Texts shown per model and recipe, the successful attacks first; the page says when it cuts.
+        views: (name of the model, JSON of another view of it): white-box, noise, contrast sets, transfer.
 
     Returns:
         The path.
     """
-    sections = [Section("Figures", [Table([row for name, report in reports.items() for row in _rows(name, report)])])]
+    figures: list[Any] = []
+    if reports:
+        figures.append(Table([row for name, report in reports.items() for row in _rows(name, report)]))
     if comparisons:
-        sections[0].blocks.append(Table(comparisons, caption="Paired on the same examples."))
+        figures.append(Table(comparisons, caption="Paired on the same examples."))
     # What all models share is said once.
     warnings = dict.fromkeys(warning for name, report in reports.items() for warning in _warnings(name, report))
-    sections[0].blocks.extend(Note(warning, "warning") for warning in warnings)
+    figures.extend(Note(warning, "warning") for warning in warnings)
+    sections = [Section("Figures", figures)] if figures else []
+    sections += view_sections(views)
+    sections += calibration_sections(reports)
     for name, report in reports.items():
         for recipe, result in report["recipes"].items():
             sections.append(
                 _examples(f"{name}: {recipe}" if len(reports) > 1 else recipe, report, result, max_examples)
             )
-    first = next(iter(reports.values()))
-    versions = ", ".join(f"{package} {version}" for package, version in first["versions"].items())
+    first = next(iter([*reports.values(), *(view for _, view in views)]))
+    versions = ", ".join(f"{package} {version}" for package, version in first.get("versions", {}).items())
+    names = dict.fromkeys([*reports, *(name for name, _ in views)])
+    by = f", attacked by {', '.join(first['recipes'])}" if reports else ""
     return write_summary(
         path,
         title="Robustness under attack",
-        lead=f"{', '.join(reports)}: {first['num_examples']} examples, attacked by {', '.join(first['recipes'])}.",
+        lead=f"{', '.join(names)}: {first['num_examples']} examples{by}.",
         sections=sections,
-        footer=f"seed {first['seed']} · {versions}",
+        footer=" · ".join(part for part in (f"seed {first['seed']}" if "seed" in first else "", versions) if part),
     )
 
 
@@ -104,13 +114,18 @@ def _rows(name: str, report: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for recipe, result in report["recipes"].items():
         lower, upper = result["confidence_interval"]
+        under = result["accuracy_under_attack"]
+        if result.get("goal") == "reduce" and result["mean_words"] is not None:
+            shown = f"{result['mean_words_left']:.1f} of {result['mean_words']:.1f} words left"
+        else:
+            shown = "–" if under is None else format_percent(under)
         rows.append(
             {
                 "model": name,
                 "attack": recipe,
                 "clean": format_percent(report["clean_accuracy"]),
-                "under attack": format_percent(result["accuracy_under_attack"]),
-                "95 % interval": f"{100 * lower:.1f}–{100 * upper:.1f}",
+                "under attack": shown,
+                "95 % interval": "–" if lower is None else f"{100 * lower:.1f}–{100 * upper:.1f}",
                 "queries": "–" if result["mean_queries"] is None else f"{result['mean_queries']:.1f}",
                 "comparable": "no" if result["not_comparable"] else "yes",
             }

@@ -6,6 +6,7 @@ from .cost import CostCallback, PhaseCost
 from .gated import GatedTrainer
 from .publishing import PublishingTrainer
 from .robust_accuracy import RobustAccuracyCallback
+from .robustness import RobustnessCallback
 from .sparse import SparseTrainingCallback
 from .sparse_cost import SparseCost, sparse_cost
 from .sparse_trainer import SparseTrainer
@@ -24,6 +25,7 @@ __all__ = [
     "RobustAccuracyCallback",
     "RobustTicketArguments",
     "RobustTicketTrainer",
+    "RobustnessCallback",
     "SparseCost",
     "SparseTrainer",
     "SparseTrainingCallback",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import DivergenceError
 from .publishing import PublishingTrainer
+from .robustness import RobustnessCallback
 from .saving import last_complete_checkpoint
 
 # An fp16 scaler leaves out steps that overflow and halves its scale, from 65536 to 1 in 16 of them; a loss that is not
@@ -67,6 +68,18 @@ class SoundTrainer(PublishingTrainer):
         self._watch = FiniteWatch()
         self._trial: Any = None
         super().__init__(*args, **kwargs)
+        self._attack_before_others()
+
+    def add_callback(self, callback: Any) -> None:
+        """As in `Trainer.add_callback`; a `RobustnessCallback` goes to the front."""
+        super().add_callback(callback)
+        self._attack_before_others()
+
+    def _attack_before_others(self) -> None:
+        # Trackers and early stopping read what it adds to the metrics.
+        for callback in reversed(self.callback_handler.callbacks.copy()):
+            if isinstance(callback, RobustnessCallback):
+                callback.join(self)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """As in `Trainer.training_step`; notes whether the loss is finite."""

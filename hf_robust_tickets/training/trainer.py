@@ -12,7 +12,7 @@ from torch.utils.data import RandomSampler, Sampler
 
 from .._compat import loss_uses_num_items_in_batch
 from ..adversaries import YOPO, Adversary, InfoBERT, Injector, Memory, PixelInjector, PixelSpace, Regularizer
-from ..architectures import get_architecture
+from ..architectures import get_architecture, layer_module
 from ..errors import CheckpointError, ConfigurationError
 from ..reporting.model_card import CardFacts
 from .adversary_state import load_adversary_state, save_adversary_state
@@ -295,20 +295,7 @@ class AdversarialTrainer(PassesTrainer):
                 box = self.adversary.with_processor(self.processing_class).box
                 self._injectors = {id(model): PixelInjector(model, box)}
             return self._injectors[id(model)]
-        module = model.get_input_embeddings() if layer == 0 else _layer_output(model, layer)
+        module = layer_module(model, layer)
         if id(module) not in self._injectors:
             self._injectors = {id(module): Injector(module)}
         return self._injectors[id(module)]
-
-
-def _layer_output(model: nn.Module, layer: int) -> nn.Module:
-    layers = get_architecture(model).layers(model)
-    if layer > len(layers):
-        raise ConfigurationError(f"adversary_layer must be at most {len(layers)}, the number of layers, got {layer}")
-    runs = getattr(model.config.get_text_config(), "num_hidden_layers", len(layers))
-    if runs != len(layers):
-        raise ConfigurationError(
-            f"adversary_layer={layer} is not one place in this model, whose {len(layers)} layers are run {runs} "
-            "times: use adversary_layer=0"
-        )
-    return layers[layer - 1]

@@ -74,7 +74,6 @@ class SmallImageClassifier(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "pixel_values"
     input_modalities = ("image",)
-    accepts_loss_kwargs = True
 
     def feature_maps(self, pixel_values: Tensor) -> list[Tensor]:
         """The output of every stage, `(batch, channels, height, width)`; the last one is pooled."""

@@ -6,6 +6,7 @@ import pytest
 
 from hf_robust_tickets.errors import MissingResourceError, UnknownNameError
 from hf_robust_tickets.evaluation import encoders, fetch_resource, resources
+from hf_robust_tickets.evaluation.resources import catalogue, download
 from tests.evaluation.keyword_model import keyword_model
 
 nltk = pytest.importorskip("nltk")
@@ -21,10 +22,10 @@ def dead_network(monkeypatch, tmp_path):
     monkeypatch.setenv("TA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("NLTK_DATA", str(tmp_path / "nltk"))
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path / "nltk")])
-    monkeypatch.setattr(resources, "NETWORK_TIMEOUT", 2.0)
-    resources._try_to_fetch.cache_clear()
+    monkeypatch.setattr(download, "NETWORK_TIMEOUT", 2.0)
+    catalogue._try_to_fetch.cache_clear()
     yield tmp_path
-    resources._try_to_fetch.cache_clear()
+    catalogue._try_to_fetch.cache_clear()
 
 
 @pytest.mark.parametrize("name", sorted(resources.RESOURCES))
@@ -43,7 +44,7 @@ def test_a_failed_download_is_one_line_and_can_be_tried_again(dead_network, name
 
 def test_offline_means_no_attempt(dead_network, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(resources, "fetch_resource", lambda name: pytest.fail("tried to download"))
+    monkeypatch.setattr(catalogue, "fetch_resource", lambda name: pytest.fail("tried to download"))
     with pytest.raises(MissingResourceError, match="HF_HUB_OFFLINE"):
         resources.ensure_resources(["wordnet"])
 

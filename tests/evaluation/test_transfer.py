@@ -32,3 +32,17 @@ def test_nothing_to_replay_and_classes_that_do_not_fit():
     assert empty.num_examples == 0 and math.isnan(empty.accuracy)
     with pytest.raises(DataError, match="more than 2 classes"):
         evaluate_transfer(RecipeResult("x", (outcome(0, "a", "b", 2),)), keyword_model(), keyword_tokenizer())
+
+
+def test_replayed_texts_that_do_more_damage_than_the_models_own_attack_are_noticed():
+    made = RecipeResult("x", (outcome(0, "good film", "goood film"), outcome(1, "great plot", "graet plot")))
+
+    def replay(*kinds):
+        own = RecipeResult("x", tuple(outcome(i, "a", "b", kind=kind) for i, kind in enumerate(kinds)))
+        return evaluate_transfer(made, keyword_model(), keyword_tokenizer(), own=own)
+
+    noticed = replay("failed", "succeeded")
+    assert noticed.fooled == (0, 1) and noticed.to_dict()["fooled"] == [0, 1]
+    assert "fool this one on 2 of 2 examples, its own attack on 1" in noticed.warnings[0]
+    assert replay("succeeded", "succeeded").warnings == ()
+    assert replay("succeeded", "skipped").warnings == ()  # tried on one of them only

@@ -93,6 +93,31 @@ def test_restarts_never_help_the_model_and_repeat_with_their_seed(tmp_path):
     assert json.loads((tmp_path / "white_box.json").read_text())["restarts"] == 4
 
 
+def test_the_curve_starts_without_a_perturbation():
+    curve = evaluate(radii=[0.72, 3.1]).curve
+    assert [(point["radius"], point["accuracy"]) for point in curve] == [(0.0, 0.75), (0.72, 0.5), (3.1, 0.0)]
+    assert (curve[1]["low"], curve[1]["high"]) == pytest.approx((0.1500, 0.8500), abs=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_a_hidden_layer_is_perturbed_at_its_output(norm):
+    """The layers above are cut short: what reaches the head is the perturbed output of the layer, to the bit."""
+    model, data = tiny_bert(seed=1), tiny_data(12)
+    seen = []
+    handle = model.bert.encoder.layer[1].register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
+    adversary = PGD(steps=3, step_size=0.5, max_norm=1.0, norm=norm)
+    result = evaluate_white_box(model, data, adversary=adversary, layer=1, radii=[0.5, 50.0], progress=False)
+    handle.remove()
+    clean, single = seen[1], seen[2]  # the first pass only looks at the clean output
+    distance = (single - clean).flatten(1)
+    size = distance.norm(dim=1) if norm == "l2" else distance.abs().amax(dim=1)
+    assert torch.allclose(size, torch.tensor(0.5), atol=1e-4)
+    assert result.layer == 1 and result.robust_accuracy[50.0] < result.clean_accuracy
+    assert not model.bert.encoder.layer[0]._forward_hooks
+    with pytest.raises(ConfigurationError, match="at most 2"):
+        evaluate_white_box(model, data, layer=3, progress=False)
+
+
 def test_images_are_attacked_in_their_pixels():
     torch.manual_seed(0)
     config = ViTConfig(

@@ -96,6 +96,7 @@ def test_no_padding_and_no_flip_change_nothing():
 def test_crops_are_the_same_in_worker_processes_and_leave_other_random_numbers_alone():
     data = prepare_images(tiny_images(), PROCESSOR, augment=RandomCropFlip(padding=2))
     here = batches(data)
+    assert torch.equal(here[1], data[range(8, 16)]["pixel_values"])  # a batch at once, not image by image
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageClassification
 
 from hf_robust_tickets import vision
+from hf_robust_tickets._compat import loss_uses_num_items_in_batch
 from tests.vision.models import FAMILIES, tiny_image_model
 
 IMAGES = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -57,6 +58,8 @@ def test_loss_is_the_mean_cross_entropy_and_divides_by_the_items_it_is_told(fami
     expected = nn.functional.cross_entropy(output.logits, LABELS)
     assert torch.allclose(output.loss, expected)
     assert torch.allclose(model(IMAGES, labels=LABELS, num_items_in_batch=12).loss, expected * 3 / 12)
+    assert loss_uses_num_items_in_batch(model)
+    assert not loss_uses_num_items_in_batch(tiny_image_model(family, num_labels=1))  # a regression takes the mean
 
 
 @every_family

@@ -1,0 +1,35 @@
+"""One layer of a model as a place: where a perturbation of hidden states goes."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..errors import ConfigurationError
+from .registry import get_architecture
+
+
+def layer_module(model: nn.Module, layer: int) -> nn.Module:
+    """The module whose output is that of layer `layer`; 0 for the embedding of the input.
+
+    Args:
+        model: The model inside all wrappers, or a PEFT model.
+        layer: 0, or a layer's number from 1 on.
+
+    Raises:
+        ConfigurationError: If there is no such layer, or the model runs the same layer several times.
+        UnknownArchitectureError: If nobody has described this model type (`layer` 0 needs no description).
+    """
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if layer < 0:
+        raise ConfigurationError(f"expected a layer's number, or 0 for the embedding, got {layer}")
+    if layer == 0:
+        return model.get_input_embeddings()
+    layers = get_architecture(model).layers(model)
+    if layer > len(layers):
+        raise ConfigurationError(f"expected a layer of at most {len(layers)}, the number of layers, got {layer}")
+    runs = getattr(model.config.get_text_config(), "num_hidden_layers", len(layers))
+    if runs != len(layers):
+        raise ConfigurationError(
+            f"layer {layer} is not one place in this model, whose {len(layers)} layers are run {runs} times: use 0"
+        )
+    return layers[layer - 1]

@@ -1,0 +1,129 @@
+"""Sections of the attack page beyond attacked texts: balls, noise, contrast sets, transfer, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .curves import noise_curves, risk_coverage_curves, white_box_curves
+from .formatting import format_percent
+from .html import Facts, Note, Section, Table
+
+ACCURACY, WHITE_BOX, NOISE, CONTRAST, TRANSFER = (
+    f"hf_robust_tickets/{name}" for name in ("accuracy", "white_box", "noise", "contrast", "transfer")
+)
+SCHEMAS = (ACCURACY, WHITE_BOX, NOISE, CONTRAST, TRANSFER)
+"""Kinds of files that the page shows beside reports of attacks."""
+
+
+def view_sections(views: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Section]:
+    """One section per kind of view and, but for curves that share their axes, per model.
+
+    Args:
+        views: (name of the model, JSON of the view).
+    """
+    found = []
+    balls = [(name, view) for name, view in views if view["schema"] == WHITE_BOX]
+    if balls:
+        found.append(Section("Inside balls around the input", [white_box_curves(balls), Table(_ball_rows(balls))]))
+        found[-1].blocks.extend(_notes(balls))
+    makers = {ACCURACY: _accuracy, NOISE: _noise, CONTRAST: _contrast, TRANSFER: _transfer}
+    for name, view in views:
+        if view["schema"] in makers:
+            section = makers[view["schema"]](name, view)
+            section.blocks.extend(_notes([(name, view)]))
+            found.append(section)
+    return found
+
+
+def calibration_sections(reports: Mapping[str, Mapping[str, Any]]) -> list[Section]:
+    """Whether models know when they are wrong; nothing for reports without probabilities."""
+    rows: list[dict[str, Any]] = []
+    blocks: list[Any] = []
+    for name, report in reports.items():
+        for recipe, result in report["recipes"].items():
+            calibration = result.get("calibration")
+            if not calibration:
+                continue
+            for kind, found in calibration.items():
+                row = {"model": name, "texts": "clean" if kind == "clean" else f"after {recipe}"}
+                row |= {"accuracy": format_percent(found["accuracy"])}
+                row |= {"confidence": format_percent(found["mean_confidence"])}
+                rows.append(row | {key.upper(): f"{found[key]:.3f}" for key in ("ece", "aurc")})
+                rows[-1]["Brier"] = f"{found['brier']:.3f}"
+            blocks.append(risk_coverage_curves(f"{name}, {recipe}", calibration))
+    if not rows:
+        return []
+    caption = (
+        "ECE: expected calibration error, bins of equal mass. AURC: mean error over all coverages. Lower is better."
+    )
+    return [Section("Confidence", [Table(rows, caption=caption), *blocks])]
+
+
+def _ball_rows(views: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": name,
+            "norm": view["adversary"]["norm"],
+            "layer": view["layer"],
+            "radius": f"{point['radius']:g}",
+            "accuracy": format_percent(point["accuracy"]),
+            "95 % interval": _interval(point["low"], point["high"]),
+        }
+        for name, view in views
+        for point in view["curve"]
+    ]
+
+
+def _accuracy(name: str, view: Mapping[str, Any]) -> Section:
+    facts = {
+        "accuracy": format_percent(view["accuracy"]),
+        "95 % interval": _interval(*view["confidence_interval"]),
+        "texts": view["num_examples"],
+        **{key.upper(): f"{view[key]:.3f}" for key in ("ece", "aurc")},
+    }
+    return Section(f"{name}: texts as they are", [Facts(facts)])
+
+
+def _noise(name: str, view: Mapping[str, Any]) -> Section:
+    rows = [
+        {
+            "noise": cell["kind"],
+            "severity": cell["severity"],
+            "accuracy": format_percent(cell["accuracy"]),
+            "95 % interval": _interval(*cell["confidence_interval"]),
+            "clean → noisy": f"{100 * cell['difference']:+.1f}",
+            "McNemar's p": f"{cell['p_value']:.3g}",
+        }
+        for cell in view["cells"]
+    ]
+    return Section(f"{name}: natural noise", [noise_curves(name, view), Table(rows)])
+
+
+def _contrast(name: str, view: Mapping[str, Any]) -> Section:
+    facts = {
+        "contrast consistency": format_percent(view["consistency"]),
+        "95 % interval": _interval(*view["confidence_interval"]),
+        "accuracy": format_percent(view["accuracy"]),
+        "contrast sets": view["num_groups"],
+    }
+    kinds = [{"rows": kind, "accuracy": format_percent(v["accuracy"])} for kind, v in view["kinds"].items()]
+    return Section(f"{name}: contrast sets", [Facts(facts), *([Table(kinds)] if kinds else [])])
+
+
+def _transfer(name: str, view: Mapping[str, Any]) -> Section:
+    facts = {
+        "replayed texts": view["num_examples"],
+        "right before": view["originally_right"],
+        "still right": view["still_right"],
+        "95 % interval": _interval(*view["confidence_interval"]),
+    }
+    return Section(f"{name}: texts made on another model ({view['recipe']})", [Facts(facts)])
+
+
+def _notes(views: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Note]:
+    return [Note(f"{name}: {warning}", "warning") for name, view in views for warning in view["warnings"]]
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{100 * low:.1f}–{100 * high:.1f}"

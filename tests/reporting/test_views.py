@@ -1,0 +1,135 @@
+"""Curves, calibration and other views on the page, and the page in a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from hf_robust_tickets.reporting.attack_page import write_attack_page
+from hf_robust_tickets.reporting.curves import Curves, Line
+from tests.reporting.test_attack_page import outcome, report
+
+WHITE_BOX = {
+    "schema": "hf_robust_tickets/white_box",
+    "adversary": {"name": "pgd", "norm": "l2"},
+    "layer": 0,
+    "num_examples": 8,
+    "curve": [
+        {"radius": 0.0, "accuracy": 1.0, "low": 0.7, "high": 1.0},
+        {"radius": 0.1, "accuracy": 0.5, "low": 0.2, "high": 0.8},
+        {"radius": 10.0, "accuracy": 0.0, "low": 0.0, "high": 0.3},
+    ],
+    "warnings": ["the gradients <are> odd"],
+}
+NOISE = {
+    "schema": "hf_robust_tickets/noise",
+    "clean_accuracy": 0.9,
+    "clean_confidence_interval": [0.8, 0.95],
+    "num_examples": 8,
+    "cells": [
+        {
+            "kind": kind,
+            "severity": severity,
+            "accuracy": 0.9 - 0.1 * severity,
+            "confidence_interval": [0.1, 0.9],
+            "difference": -0.1 * severity,
+            "p_value": 0.04,
+        }
+        for kind in ("typos", "ocr")
+        for severity in (1, 5)
+    ],
+    "warnings": [],
+}
+CONTRAST = {
+    "schema": "hf_robust_tickets/contrast",
+    "consistency": 0.25,
+    "confidence_interval": [0.1, 0.5],
+    "accuracy": 0.75,
+    "num_groups": 12,
+    "num_examples": 40,
+    "kinds": {"revised": {"accuracy": 0.5}},
+    "warnings": [],
+}
+TRANSFER = {
+    "schema": "hf_robust_tickets/transfer",
+    "recipe": "pwws",
+    "num_examples": 5,
+    "originally_right": 4,
+    "still_right": 1,
+    "confidence_interval": [0.05, 0.7],
+    "warnings": ["its answers mislead the attack"],
+}
+CALIBRATION = {
+    kind: {
+        "accuracy": 0.8,
+        "mean_confidence": 0.9,
+        "ece": 0.123,
+        "brier": 0.456,
+        "aurc": aurc,
+        "risk_coverage": [[0.5, 0.0], [1.0, 0.2]],
+    }
+    for kind, aurc in (("clean", 0.051), ("under_attack", 0.352))
+}
+
+
+def page(tmp_path):
+    values = report(outcome("skipped", index=1), outcome("failed", index=2), outcome("succeeded", index=3))
+    values["recipes"]["pwws"]["calibration"] = CALIBRATION
+    views = [("small", view) for view in (WHITE_BOX, NOISE, CONTRAST, TRANSFER)]
+    return write_attack_page(tmp_path / "page.html", {"small": values}, views=views)
+
+
+def test_points_lie_where_their_values_are():
+    curves = Curves([Line("a", [(0.0, 1.0), (1.0, 0.5), (4.0, 0.0)])], "x", "y", "caption")
+    (line,) = re.findall(r'<polyline points="([^"]*)"', curves.html())
+    (x0, y0), (x1, y1), (x2, y2) = (map(float, point.split(",")) for point in line.split())
+    assert (x1 - x0) / (x2 - x0) == pytest.approx(0.25, abs=1e-3) and (y1 - y0) / (y2 - y0) == pytest.approx(0.5)
+    even = Curves([Line("a", [(0.0, 1.0), (1.0, 0.5), (4.0, 0.0)])], "x", "y", "caption", even=True)
+    (line,) = re.findall(r'<polyline points="([^"]*)"', even.html())
+    (x0, _), (x1, _), (x2, _) = (map(float, point.split(",")) for point in line.split())
+    assert (x1 - x0) / (x2 - x0) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_curves_are_well_formed_and_escaped():
+    lines = [Line("<b>", [(0.0, 0.5)], [(0.4, 0.6)]), Line("many", [(float(i), 0.5) for i in range(30)])]
+    html = Curves(lines, "x & y", "<y>", "a < b").html()
+    svg = html[html.index("<svg") : html.index("</svg>") + 6]
+    ElementTree.fromstring(svg)
+    assert "<b>" not in html and "&lt;b&gt;" in html and "x &amp; y" in html
+
+
+def test_all_views_are_on_the_page(tmp_path):
+    text = page(tmp_path).read_text()
+    for part in (
+        "Inside balls around the input",
+        "small: pgd, l2, input",
+        "the gradients &lt;are&gt; odd",
+        "small: natural noise",
+        "typos",
+        "contrast consistency",
+        "texts made on another model (pwws)",
+        "its answers mislead the attack",
+        "0.352",
+        "after pwws",
+    ):
+        assert part in text
+    assert text.count("<svg") == 3
+    alone = write_attack_page(tmp_path / "alone.html", {}, views=[("small", WHITE_BOX)]).read_text()
+    assert "<svg" in alone and "small: 8 examples." in alone
+
+
+def test_a_browser_opens_the_page(tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium is installed")
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--dump-dom"]
+    done = subprocess.run([*command, page(tmp_path).as_uri()], capture_output=True, text=True, timeout=240, check=True)
+    assert "CONSOLE" not in done.stderr, done.stderr[-2000:]
+    body = done.stdout[done.stdout.index("<body") :]
+    assert "a <mark>good</mark> &lt;film&gt;" in body and "a <mark>fine</mark> &lt;film&gt;" in body
+    assert body.count("<polyline") == 1 + 2 + 2

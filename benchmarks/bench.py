@@ -35,6 +35,7 @@ SECTIONS = {
     "masked": masks.masked,
     "flying_bird": masks.flying_bird,
     "mask_memory": masks.mask_memory,
+    "channels": masks.channels,
     "widths": surgery.widths,
     "cutting": surgery.cutting,
     "loading": surgery.loading,

@@ -13,30 +13,30 @@ from datasets import Dataset
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
-    ResNetConfig,
-    ResNetForImageClassification,
     Trainer,
     TrainerCallback,
     TrainingArguments,
 )
 
 from hf_robust_tickets import AdversarialTrainingArguments
+from hf_robust_tickets.vision import SmallImageResNetConfig, SmallImageResNetForImageClassification
 
 SMALL = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 BASE: dict[str, int] = {}
 
 
 class Clock(TrainerCallback):
-    """Seconds of each step."""
+    """Seconds of each step, by the clock given."""
 
-    def __init__(self) -> None:
+    def __init__(self, timer: Callable[[], float] = time.perf_counter) -> None:
         self.steps: list[float] = []
+        self._timer = timer
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        self._began = time.perf_counter()
+        self._began = self._timer()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        self.steps.append(time.perf_counter() - self._began)
+        self.steps.append(self._timer() - self._began)
 
 
 def bert(shape: dict[str, int]) -> BertForSequenceClassification:
@@ -49,11 +49,9 @@ def sentences(batch: int, length: int, steps: int) -> Dataset:
     return Dataset.from_dict({"input_ids": ids.tolist(), "labels": [i % 2 for i in range(batch * steps)]})
 
 
-def resnet_18() -> ResNetForImageClassification:
+def resnet_18() -> SmallImageResNetForImageClassification:
     torch.manual_seed(0)
-    return ResNetForImageClassification(
-        ResNetConfig(depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic", num_labels=10)
-    )
+    return SmallImageResNetForImageClassification(SmallImageResNetConfig(num_labels=10))
 
 
 def images(batch: int, size: int, steps: int) -> Dataset:
@@ -66,10 +64,10 @@ def stepper(kind: type[Trainer], model: Any, *, batch: int = 32, length: int = 3
     """A function that trains for a few steps and gives the seconds of each."""
     arguments = TrainingArguments if kind is Trainer else AdversarialTrainingArguments
     callbacks, more = options.pop("callbacks", []), options.pop("options", {})
-    make_data = options.pop("make_data", sentences)
+    make_data, timer = options.pop("make_data", sentences), options.pop("timer", time.perf_counter)
 
     def run(steps: int) -> list[float]:
-        clock = Clock()
+        clock = Clock(timer)
         args = arguments(
             output_dir=tempfile.gettempdir(),
             max_steps=steps,

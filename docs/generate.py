@@ -7,7 +7,7 @@ from pathlib import Path
 from adversaries_page import adversaries_page
 from recipes_page import recipes_page
 
-from hf_robust_tickets.architectures import Architecture, UnitGroup, get_architecture, known_model_types
+from hf_robust_tickets.architectures import UnitGroup, known_architectures
 from hf_robust_tickets.reporting.tables import markdown_table
 
 DOCS = Path(__file__).resolve().parent
@@ -19,6 +19,10 @@ Which families of models a ticket can be cut out of. Made from the registry by `
 A *head* is a unit of the attention's output projection: with grouped-query attention one whole group of key and value
 heads, with shared layers (ALBERT) one entry for all uses of the layer. A *neuron* is a unit of the feed-forward's down
 projection, with its gate where there is one.
+
+In residual networks of convolutions the units are the channels between the convolutions of a block, which no residual
+connection carries. A bottleneck block has two such sets: a ticket's heads are the first, its neurons the second; other
+blocks have neurons alone.
 
 """
 
@@ -41,37 +45,23 @@ Describe where its heads and neurons are, once, and everything works on it:
 """
 
 
-class _Config:
-    def __init__(self, model_type: str) -> None:
-        self.model_type = model_type
-
-
-class _Model:
-    def __init__(self, model_type: str) -> None:
-        self.config = _Config(model_type)
-
-
 def architectures_page() -> str:
     """The content of docs/architectures.md."""
-    families: dict[str, Architecture] = {}
-    for model_type in known_model_types():
-        architecture = get_architecture(_Model(model_type))
-        families[architecture.name] = architecture
     rows = [
         {
-            "family": name,
+            "family": architecture.name,
             "model types": ", ".join(architecture.model_types),
             "layers": f"`{architecture.layer_path}`",
             "heads cut from": _cuts(architecture.heads),
             "neurons cut from": _cuts(architecture.neurons),
         }
-        for name, architecture in sorted(families.items())
+        for architecture in known_architectures()
     ]
     return INTRODUCTION + markdown_table(rows) + "\n" + YOURS
 
 
 def _cuts(group: UnitGroup) -> str:
-    return ", ".join(dict.fromkeys(f"`{cut.path}`" for cut in group.cuts))
+    return ", ".join(dict.fromkeys(f"`{cut.path}`" for cut in group.cuts)) or "none"
 
 
 if __name__ == "__main__":

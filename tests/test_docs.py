@@ -44,7 +44,7 @@ def test_export(here):
 
 
 def test_register_architecture(here, monkeypatch):
-    monkeypatch.setattr(registry_module, "_BY_MODEL_TYPE", dict(registry_module._BY_MODEL_TYPE))
+    monkeypatch.setattr(registry_module, "_KNOWN", dict(registry_module._KNOWN))
     page = run_page("register_architecture.md")
     assert 0 in page["ticket"].head_counts  # the page speaks of a block that goes
     assert page["small"].config.robust_ticket["heads"] == page["ticket"].head_counts

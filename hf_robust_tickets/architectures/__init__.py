@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .albert import ALBERT
-from .base import Architecture, Cut, UnitGroup, gated_neurons, plain_neurons, separate_heads
+from .base import NO_UNITS, Architecture, Cut, UnitGroup, gated_neurons, inner_channels, plain_neurons, separate_heads
 from .bert import BERT
 from .deberta import DEBERTA
 from .deberta_v2 import DEBERTA_V2
@@ -20,7 +20,8 @@ from .modernbert import MODERNBERT
 from .mpnet import MPNET
 from .nomic_bert import NOMIC_BERT
 from .opt import OPT
-from .registry import get_architecture, known_model_types, register_architecture
+from .registry import get_architecture, known_architectures, known_model_types, register_architecture
+from .resnet import BN_CONV, CONV_BN, RESNET_BASIC, RESNET_BOTTLENECK
 from .roberta_prelayernorm import ROBERTA_PRELAYERNORM
 from .vit import VIT
 from .xlm_roberta_xl import XLM_ROBERTA_XL
@@ -28,6 +29,8 @@ from .xlm_roberta_xl import XLM_ROBERTA_XL
 _KNOWN = (
     ALBERT,
     BERT,
+    BN_CONV,
+    CONV_BN,
     DEBERTA,
     DEBERTA_V2,
     DINOV2,
@@ -42,6 +45,8 @@ _KNOWN = (
     MPNET,
     NOMIC_BERT,
     OPT,
+    RESNET_BASIC,
+    RESNET_BOTTLENECK,
     ROBERTA_PRELAYERNORM,
     VIT,
     XLM_ROBERTA_XL,
@@ -50,11 +55,14 @@ for _architecture in _KNOWN:
     register_architecture(_architecture)
 
 __all__ = [
+    "NO_UNITS",
     "Architecture",
     "Cut",
     "UnitGroup",
     "gated_neurons",
     "get_architecture",
+    "inner_channels",
+    "known_architectures",
     "known_model_types",
     "layer_module",
     "plain_neurons",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -20,8 +21,9 @@ class Cut:
     feed-forward (2 blocks, width 1), and an interleaved one (1 block, width = 3 * head size) alike.
 
     Args:
-        path: Path of a `nn.Linear`, a `Conv1D` or a one-dimensional `nn.Parameter`, from the layer.
-        side: `"out"`: output features (a parameter has only these); `"in"`: input features.
+        path: Path, from the layer, of a `nn.Linear`, `Conv1D`, `nn.Conv2d`, `nn.BatchNorm2d` or one-dimensional
+            `nn.Parameter`.
+        side: `"out"`: output features or channels (a norm and a parameter have only these); `"in"`: input features.
         blocks: How many times the sequence of all units is repeated along that side.
         optional: Whether some configurations of the family have no such module.
     """
@@ -57,18 +59,28 @@ class UnitGroup:
     norm_before_if: str = ""
 
 
+# What a layer has no units of: convolutional blocks have no heads.
+NO_UNITS = UnitGroup(output="", cuts=())
+
+
 @dataclass(frozen=True)
 class Architecture:
     """Where the heads and neurons of a family of models are.
 
+    In convolutional residual networks the units are channels that no residual connection carries; see
+    `inner_channels`.
+
     Args:
         name: Name of the family.
         model_types: Values of `config.model_type` that it describes.
-        layer_path: Path of the transformer blocks from the base model (`model.base_model`), `*` for every entry of a
-            list, e.g. `"encoder.layer.*"`.
-        heads: The attention heads of a block. With grouped key and value heads, one unit is one whole group.
+        layer_path: Path of the blocks from the base model (`model.base_model`), `*` for every entry of a list, e.g.
+            `"encoder.layer.*"`; a part such as `layer*` stands for all children whose names match.
+        heads: The attention heads of a block, or `NO_UNITS`. With grouped key and value heads, one unit is one whole
+            group.
         neurons: The feed-forward neurons of a block.
         unsupported: Pairs `(config attribute, reason)`; a true attribute means that heads cannot be cut.
+        only_if: `(config attribute, value)` that a configuration must have, where a model type has blocks of several
+            kinds; empty for all of them.
 
     Example:
         >>> bert = get_architecture(model)
@@ -82,6 +94,7 @@ class Architecture:
     heads: UnitGroup
     neurons: UnitGroup
     unsupported: tuple[tuple[str, str], ...] = field(default=())
+    only_if: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses a description that cannot be right."""
@@ -89,6 +102,8 @@ class Architecture:
             raise ConfigurationError(f"architecture {self.name!r}: expected at least one model type, got none")
         for kind in ("heads", "neurons"):
             group: UnitGroup = getattr(self, kind)
+            if group == NO_UNITS and kind == "heads":
+                continue
             if not any(cut.path == group.output and cut.side == "in" for cut in group.cuts):
                 raise ConfigurationError(
                     f"architecture {self.name!r}: {kind}.output is {group.output!r}, "
@@ -102,7 +117,7 @@ class Architecture:
                 )
 
     def layers(self, model: nn.Module) -> list[nn.Module]:
-        """The transformer blocks, in order.
+        """The blocks, in order.
 
         A block that the model runs several times (ALBERT) is listed once, so one ticket entry stands for all its uses.
 
@@ -111,14 +126,16 @@ class Architecture:
         """
         found: list[nn.Module] = [getattr(model, "base_model", model)]
         for part in self.layer_path.split("."):
-            if part == "*":
-                found = [child for module in found for child in module]
+            if "*" in part:
+                found = [child for module in found for name, child in module.named_children() if fnmatch(name, part)]
             else:
                 found = [_child(module, part, self.layer_path) for module in found]
         return found
 
     def head_outputs(self, model: nn.Module) -> list[nn.Module]:
-        """The attention output projection of each layer, whose input is gated."""
+        """The attention output projection of each layer, whose input is gated; an `nn.Identity` for none."""
+        if self.heads == NO_UNITS:
+            return [nn.Identity() for _ in self.layers(model)]
         return [attrgetter(self.heads.output)(layer) for layer in self.layers(model)]
 
     def neuron_outputs(self, model: nn.Module) -> list[nn.Module]:
@@ -148,8 +165,9 @@ class Architecture:
 
 
 def in_features(projection: nn.Module) -> int:
-    """Number of input features of a `nn.Linear` or of a `Conv1D`, whose weight is transposed."""
-    return projection.in_features if hasattr(projection, "in_features") else projection.nx
+    """Number of input features or channels of a `nn.Linear`, `nn.Conv2d` or `Conv1D`."""
+    names = ("in_features", "in_channels", "nx")
+    return next(getattr(projection, name) for name in names if hasattr(projection, name))
 
 
 def separate_heads(
@@ -201,7 +219,20 @@ def gated_neurons(gate: str, up: str, down: str, norm_before: str = "") -> UnitG
     return UnitGroup(output=down, cuts=(Cut(gate), Cut(up), Cut(down, "in")), norm_before=norm_before)
 
 
+def inner_channels(conv: str, norm: str, next_conv: str) -> UnitGroup:
+    """Channels between two convolutions of a residual block, which no residual connection carries.
+
+    Args:
+        conv: Path of the convolution that makes them, from the block.
+        norm: Path of the batch norm that they go through.
+        next_conv: Path of the convolution that reads them, and nothing else does.
+    """
+    return UnitGroup(output=next_conv, cuts=(Cut(conv), Cut(norm), Cut(next_conv, "in")))
+
+
 def _count_units(layer: nn.Module, group: UnitGroup) -> int:
+    if group == NO_UNITS:
+        return 0
     width = in_features(attrgetter(group.output)(layer))
     for path in group.unit_size:
         width //= attrgetter(path)(layer)

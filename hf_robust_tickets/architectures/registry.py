@@ -7,7 +7,8 @@ from typing import Any
 from ..errors import ConfigurationError, UnknownArchitectureError
 from .base import Architecture
 
-_BY_MODEL_TYPE: dict[str, Architecture] = {}
+# By model type, and by what the configuration must have besides.
+_KNOWN: dict[tuple[str, tuple[Any, ...]], Architecture] = {}
 
 
 def register_architecture(architecture: Architecture, *, replace: bool = False) -> Architecture:
@@ -26,19 +27,25 @@ def register_architecture(architecture: Architecture, *, replace: bool = False) 
     if not isinstance(architecture, Architecture):
         raise ConfigurationError(f"expected an Architecture, got {type(architecture).__name__}")
     for model_type in architecture.model_types:
-        if model_type in _BY_MODEL_TYPE and not replace:
+        known = _KNOWN.get((model_type, architecture.only_if))
+        if known is not None and not replace:
             raise ConfigurationError(
-                f"model type {model_type!r} is already described by architecture "
-                f"{_BY_MODEL_TYPE[model_type].name!r}: pass replace=True to replace it"
+                f"model type {model_type!r} is already described by architecture {known.name!r}: pass replace=True to "
+                "replace it"
             )
     for model_type in architecture.model_types:
-        _BY_MODEL_TYPE[model_type] = architecture
+        _KNOWN[model_type, architecture.only_if] = architecture
     return architecture
 
 
 def known_model_types() -> list[str]:
     """The model types that are described, sorted."""
-    return sorted(_BY_MODEL_TYPE)
+    return sorted({model_type for model_type, _ in _KNOWN})
+
+
+def known_architectures() -> list[Architecture]:
+    """All descriptions, sorted by name."""
+    return sorted({each.name: each for each in _KNOWN.values()}.values(), key=lambda each: each.name)
 
 
 def get_architecture(model: Any) -> Architecture:
@@ -52,14 +59,20 @@ def get_architecture(model: Any) -> Architecture:
     """
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
-    if model_type not in _BY_MODEL_TYPE and getattr(config, "is_encoder_decoder", False):
+    found = [each for (known, only_if), each in _KNOWN.items() if known == model_type and _fits(config, only_if)]
+    if not found and getattr(config, "is_encoder_decoder", False):
         raise UnknownArchitectureError(
             f"expected an encoder or a decoder, got encoder-decoder model {model_type!r} ({type(model).__name__}): "
             "no description covers cross-attention; take an encoder such as bert or a decoder such as llama"
         )
-    if model_type not in _BY_MODEL_TYPE:
+    if not found:
         raise UnknownArchitectureError(
             f"expected a model whose config.model_type is one of {', '.join(known_model_types())}; got {model_type!r} "
             f"({type(model).__name__}): unwrap the model, or describe its family with register_architecture(...)"
         )
-    return _BY_MODEL_TYPE[model_type]
+    # The description that asks for most.
+    return max(found, key=lambda each: len(each.only_if))
+
+
+def _fits(config: Any, only_if: tuple[Any, ...]) -> bool:
+    return not only_if or getattr(config, only_if[0], None) == only_if[1]

@@ -275,8 +275,8 @@ def _kept(ticket: Mapping[str, Any], kind: str) -> tuple[int, int]:
     return sum(ticket[f"{kind}_counts"]), sum(ticket[f"dense_{kind}s"])
 
 
-def _cut(after: int, before: int) -> str:
-    return format_percent(1 - after / before)
+def _cut(after: int, before: int) -> str | None:
+    return format_percent(1 - after / before) if before else None  # convolutional networks have no heads
 
 
 def _millions(number: int) -> str:

@@ -7,9 +7,12 @@ from .density import DISTRIBUTIONS, kept_per_layer
 from .flops import ModelFlops, count_flops, training_flops
 from .flying_bird import FlyingBird, RigL
 from .flying_bird_plus import FlyingBirdPlus, RobustRecord
-from .mask import MaskedWeights, check_masks, load_masks, mask_difference, save_masks
+from .mask import MaskedWeights, check_masks, mask_difference
+from .packing import load_masks, save_masks
+from .pattern import Pattern, follows_pattern, pattern_masks
 from .robust_bird import MaskQueue, RobustBird
 from .selection import select_weights
+from .semi_structured import to_semi_structured_
 from .static import SNIP, Dense, FixedMasks, OneShotMagnitude, RandomMask
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "MaskedWeights",
     "ModelFlops",
     "OneShotMagnitude",
+    "Pattern",
     "RandomMask",
     "RigL",
     "RobustBird",
@@ -32,13 +36,16 @@ __all__ = [
     "SparseMethod",
     "check_masks",
     "count_flops",
+    "follows_pattern",
     "get_sparse_method",
     "kept_per_layer",
     "list_sparse_methods",
     "load_masks",
     "mask_difference",
+    "pattern_masks",
     "register_sparse_method",
     "save_masks",
     "select_weights",
+    "to_semi_structured_",
     "training_flops",
 ]

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import ConfigurationError, UnknownNameError
 from .density import check_density, kept_per_layer
 from .mask import Masks
+from .pattern import parse_pattern, pattern_masks
 
 _METHODS: dict[str, type[SparseMethod]] = {}
 
@@ -53,10 +54,11 @@ class SparseMethod(ABC):
     and everything random is a function of a seed and the step, so that a checkpoint needs no generator's state.
 
     Attributes:
-        density: Fraction of the weights that is kept, in (0, 1).
+        density: Fraction of the weights that is kept, in (0, 1), or a pattern N:M such as `"2:4"`: N of each M
+            neighbours along the inputs of a layer, whatever distribution of densities is asked for.
     """
 
-    density: float = 0.2
+    density: float | str = 0.2
 
     name: ClassVar[str] = ""
     scores_first_gradient: ClassVar[bool] = False  # masks come from the first step's gradient (SNIP)
@@ -99,15 +101,22 @@ def generator(seed: int, *position: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
 
 
-def random_masks(weights: Mapping[str, Tensor], density: float, distribution: str, seed: int) -> Masks:
+def random_masks(weights: Mapping[str, Tensor], density: float | str, distribution: str, seed: int) -> Masks:
     """Masks of exact density at random positions.
 
     Args:
         weights: Parameter name -> weight.
-        density: Fraction kept over all layers.
-        distribution: How it is shared out; see `kept_per_layer`.
+        density: Fraction kept over all layers, or a pattern.
+        distribution: How a fraction is shared out; see `kept_per_layer`.
         seed: Makes the positions repeatable.
     """
+    pattern = parse_pattern(density)
+    if pattern is not None:
+        scores = {
+            name: torch.rand(weight.shape, generator=generator(seed, 0, index)).to(weight.device)
+            for index, (name, weight) in enumerate(weights.items())
+        }
+        return pattern_masks(scores, pattern)
     counts = kept_per_layer({name: weight.shape for name, weight in weights.items()}, density, distribution)
     masks = {}
     for index, (name, weight) in enumerate(weights.items()):
@@ -118,13 +127,16 @@ def random_masks(weights: Mapping[str, Tensor], density: float, distribution: st
     return masks
 
 
-def global_masks(scores: Mapping[str, Tensor], density: float) -> Masks:
+def global_masks(scores: Mapping[str, Tensor], density: float | str) -> Masks:
     """Keeps the highest scores of all layers together; every layer keeps its highest one at least.
 
     Args:
         scores: Parameter name -> score of each weight.
-        density: Fraction kept over all layers.
+        density: Fraction kept over all layers; or a pattern, which keeps the highest of each group.
     """
+    pattern = parse_pattern(density)
+    if pattern is not None:
+        return pattern_masks(scores, pattern)
     sizes = [score.numel() for score in scores.values()]
     kept_per_layer({name: score.shape for name, score in scores.items()}, density, "uniform")  # refuses empty layers
     flat = torch.cat([score.detach().reshape(-1).float() for score in scores.values()])

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import ConfigurationError, SparsityError
+from .pattern import parse_pattern
 
 # Halving an interval of floats this often leaves nothing to halve.
 _BISECTIONS = 200
@@ -17,16 +18,19 @@ _BISECTIONS = 200
 Shapes = Mapping[str, Sequence[int]]
 
 
-def check_density(density: float, title: str = "density") -> None:
-    """Refuses what is no fraction strictly between 0 and 1.
+def check_density(density: float | str, title: str = "density") -> None:
+    """Refuses what is neither a fraction strictly between 0 and 1 nor a pattern such as `"2:4"`.
 
     Raises:
         SparsityError: If it is not.
     """
+    if isinstance(density, str) and ":" in density:
+        parse_pattern(density)
+        return
     if not isinstance(density, (int, float)) or isinstance(density, bool) or not 0 < density < 1:
         raise SparsityError(
-            f"{title} must be in (0, 1), got {density!r}: it is the fraction of weights that is kept; use Dense() to "
-            "keep all of them"
+            f"{title} must be in (0, 1), got {density!r}: it is the fraction of weights that is kept, or a pattern "
+            "such as '2:4'; use Dense() to keep all of them"
         )
 
 

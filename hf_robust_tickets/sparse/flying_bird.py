@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import ConfigurationError
 from .base import REGULAR, Decision, LayerUpdate, SparseMethod, generator, random_masks, register_sparse_method
 from .mask import Masks
+from .pattern import parse_pattern, pattern_mask
 from .static import check_distribution
 
 GROWTHS = ("gradient", "random")
@@ -33,7 +34,7 @@ class FlyingBird(SparseMethod):
         grow   as many, where |gradient of the loss| is largest (or at random), among all that are not kept now
 
     Grown weights start at zero, with a zero optimiser state. A layer that is dense has nothing to explore and is left
-    as it is.
+    as it is. With a pattern such as 2:4 for a density, each group grows as many as it has lost.
 
     Attributes:
         init: Distribution of the density over layers at the start, at random positions; see `kept_per_layer`.
@@ -134,11 +135,15 @@ class FlyingBird(SparseMethod):
             magnitude = weight.detach().abs().float().masked_fill(~mask, torch.inf).flatten()
             survivors[magnitude.topk(drop, largest=False, sorted=False).indices] = False
         grown = survivors.clone()
+        pattern = parse_pattern(self.density)
         if grow:
             if self.growth == "random":
                 score = torch.rand(mask.shape, generator=generator(*seed)).to(mask.device)
             else:
                 score = gradient.detach().abs().float()
+            if pattern is not None:  # each group grows what it has lost
+                kept = survivors.view(mask.shape)
+                return LayerUpdate(kept, pattern_mask(score.masked_fill(kept, torch.inf), pattern))
             score = score.flatten().masked_fill(survivors, -1.0)
             grown[score.topk(grow, sorted=False).indices] = True
         return LayerUpdate(survivors.view(mask.shape), grown.view(mask.shape))

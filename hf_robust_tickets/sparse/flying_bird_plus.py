@@ -66,6 +66,11 @@ class FlyingBirdPlus(FlyingBird):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.density, str):
+            raise ConfigurationError(
+                f"FlyingBirdPlus: density must be a fraction, which it adapts, got the pattern {self.density!r}: use "
+                "FlyingBird"
+            )
         for option in ("start_epoch", "prune_ratio", "growth_ratio"):
             if not 0 <= getattr(self, option) < math.inf:
                 raise ConfigurationError(

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import os
-import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, ConfigurationError, TicketError
+from ..errors import ConfigurationError, TicketError
 
 Masks = dict[str, Tensor]
 
@@ -58,12 +50,24 @@ class MaskedWeights:
 
     @torch.no_grad()
     def zero_state(self, optimizer: torch.optim.Optimizer) -> None:
-        """Sets the optimiser's state of masked weights to zero: momentum, both moments, whatever it has."""
+        """Sets the optimiser's state of masked weights to zero: momentum, both moments, whatever has their shape.
+
+        Factored moments (Adafactor's means over rows and columns) have no entry per weight and stay: a gradient of
+        zero adds nothing to them, and what they divide is zero where the weight is masked.
+
+        Raises:
+            ConfigurationError: If the state is quantised, which has no zero to set.
+        """
         for name, weight in self.weights.items():
             if weight not in optimizer.state:
                 continue
             for value in optimizer.state[weight].values():
-                if isinstance(value, Tensor) and value.shape == weight.shape and value.is_floating_point():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    if not value.is_floating_point():
+                        raise ConfigurationError(
+                            f"expected an optimiser state in floating point, got {value.dtype} for {name}: masks "
+                            "need an optimiser that is not quantised, such as adamw_torch"
+                        )
                     value.mul_(_as_factor(self.masks[name]))
 
     @torch.no_grad()
@@ -148,73 +152,3 @@ def mask_difference(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -
     """Normalised Hamming distance of two sets of masks: the fraction of all entries that differ."""
     differing = sum(int((mask != second[name]).sum()) for name, mask in first.items())
     return differing / sum(mask.numel() for mask in first.values())
-
-
-def pack_bits(mask: Tensor) -> np.ndarray:
-    """A mask as bits, eight to a byte: 1/32 of the size of float32 weights."""
-    return np.packbits(mask.detach().reshape(-1).to("cpu", torch.uint8).numpy())
-
-
-def unpack_bits(packed: np.ndarray, shape: tuple[int, ...] | list[int]) -> Tensor:
-    """The mask that `pack_bits` was given, on the CPU.
-
-    Raises:
-        ValueError: If the number of bytes does not fit the shape.
-    """
-    count = int(np.prod(shape))
-    if len(packed) != (count + 7) // 8:
-        raise ValueError(f"expected {(count + 7) // 8} bytes for a mask of shape {list(shape)}, got {len(packed)}")
-    return torch.from_numpy(np.unpackbits(packed, count=count)).bool().reshape(tuple(shape))
-
-
-def masks_to_json(masks: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Masks as plain JSON data: packed bits, compressed, as base64; below a bit per weight up to a density of 0.2."""
-    return {name: {"shape": list(mask.shape), "bits": _to_text(pack_bits(mask))} for name, mask in masks.items()}
-
-
-def masks_from_json(content: Mapping[str, Any]) -> Masks:
-    """The masks that `masks_to_json` was given.
-
-    Raises:
-        CheckpointError: If they are damaged.
-    """
-    try:
-        return {name: unpack_bits(_from_text(item["bits"]), item["shape"]) for name, item in content.items()}
-    except (KeyError, TypeError, ValueError, zlib.error) as error:
-        raise CheckpointError(f"expected packed masks, got damaged ones ({error}): resume an older one") from error
-
-
-def _to_text(packed: np.ndarray) -> str:
-    # Repeated strings are rare in masks; byte frequencies are what there is to gain.
-    compressor = zlib.compressobj(level=1, strategy=zlib.Z_HUFFMAN_ONLY)
-    return base64.b64encode(compressor.compress(packed.tobytes()) + compressor.flush()).decode("ascii")
-
-
-def _from_text(text: str) -> np.ndarray:
-    return np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), dtype=np.uint8)
-
-
-def save_masks(masks: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    """Writes masks as bits, as a whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    shapes = json.dumps({name: list(mask.shape) for name, mask in masks.items()})
-    save_file({name: torch.from_numpy(pack_bits(mask)) for name, mask in masks.items()}, part, {"shapes": shapes})
-    part.replace(path)
-
-
-def load_masks(path: str | os.PathLike[str]) -> Masks:
-    """Masks that `save_masks` wrote.
-
-    Raises:
-        CheckpointError: If the file is no such file, or damaged.
-    """
-    if not Path(path).is_file():
-        raise ConfigurationError(f"expected a file of masks, got {path}, which is not there: write it with save_masks")
-    try:
-        with safe_open(path, framework="pt") as file:
-            shapes = json.loads((file.metadata() or {})["shapes"])
-            return {name: unpack_bits(file.get_tensor(name).numpy(), shape) for name, shape in shapes.items()}
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"expected a file written by save_masks, got {path} ({error}): save it anew") from error

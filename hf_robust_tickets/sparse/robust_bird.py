@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from ..errors import ConfigurationError
 from .base import SparseMethod, global_masks, register_sparse_method
-from .mask import Masks, mask_difference, masks_from_json, masks_to_json
+from .mask import Masks, mask_difference
+from .packing import masks_from_json, masks_to_json
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,20 @@ class MaskQueue:
         return full and self.distances[-1] <= self.tolerance
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that `update` depends on, as JSON; masks are packed."""
-        return {"distances": self.distances, "masks": [masks_to_json(masks) for masks in self._masks]}
+        """Everything that `update` depends on, as JSON; masks but the first as changes to the one before."""
+        masks = list(self._masks)
+        changes = [_differences(earlier, later) for earlier, later in itertools.pairwise(masks)]
+        return {"distances": self.distances, "masks": [masks_to_json(item) for item in [*masks[:1], *changes]]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where another queue stopped."""
         self.distances = list(state["distances"])
-        self._masks = deque((masks_from_json(masks) for masks in state["masks"]), self._masks.maxlen)
+        changes = [masks_from_json(masks) for masks in state["masks"]]
+        self._masks = deque(itertools.accumulate(changes, _differences), self._masks.maxlen)
+
+
+def _differences(first: Masks, second: Masks) -> Masks:
+    return {name: mask ^ second[name] for name, mask in first.items()}
 
 
 register_sparse_method(RobustBird.name, RobustBird)

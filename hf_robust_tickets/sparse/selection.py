@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from torch import nn
 
@@ -51,6 +51,14 @@ def select_weights(
             "or convolutional layer; widen include, or narrow exclude"
         )
     return chosen
+
+
+def transposed_weights(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> list[str]:
+    """Names of the weights whose inputs come first, which GPT-2's linear layers have."""
+    from transformers.pytorch_utils import Conv1D
+
+    found = {id(module.weight) for module in model.modules() if isinstance(module, Conv1D)}
+    return [name for name, weight in weights.items() if id(weight) in found]
 
 
 def _maskable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -12,7 +12,8 @@ from torch import Tensor
 from ..errors import ConfigurationError
 from .base import SparseMethod, global_masks, random_masks, register_sparse_method
 from .density import DISTRIBUTIONS
-from .mask import Masks, check_masks, masks_from_json, masks_to_json
+from .mask import Masks, check_masks
+from .packing import fingerprint_of_masks
 
 
 def check_distribution(distribution: str, title: str) -> None:
@@ -92,41 +93,54 @@ class SNIP(SparseMethod):
         return global_masks({name: (w.detach() * gradients[name]).abs() for name, w in weights.items()}, self.density)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class FixedMasks(SparseMethod):
     """Masks from elsewhere: drawn before, loaded with `load_masks`, or those of another training.
 
+    A checkpoint holds the masks once, beside the weights; what `describe` gives is their fingerprint, with which a
+    training that started from them is resumed, and no other one.
+
     Attributes:
-        masks: Parameter name -> BoolTensor of its shape (or what `masks_to_json` makes of it).
+        masks: Parameter name -> BoolTensor of its shape.
+        fingerprint: Of the masks; given alone, the training can only be resumed.
     """
 
-    density: float = field(default=1.0, init=False)
-    masks: Mapping[str, Any] = field(default_factory=dict)
+    density: float = 1.0
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    fingerprint: str = ""
 
     name: ClassVar[str] = "fixed"
 
-    def __post_init__(self) -> None:
-        masks = dict(self.masks)
-        if not masks:
+    def __init__(
+        self, masks: Mapping[str, Tensor] | None = None, *, fingerprint: str = "", density: float = 1.0
+    ) -> None:
+        if not masks and not fingerprint:
             raise ConfigurationError("FixedMasks needs masks, got none: pass callback.masks, or load_masks(path)")
-        if not all(isinstance(mask, Tensor) for mask in masks.values()):
-            masks = masks_from_json(masks)
-        object.__setattr__(self, "masks", masks)
-        kept = sum(int(mask.sum()) for mask in masks.values())
-        object.__setattr__(self, "density", kept / sum(mask.numel() for mask in masks.values()))
+        masks = dict(masks or {})
+        if masks:
+            kept = sum(int(mask.sum()) for mask in masks.values())
+            fingerprint = fingerprint_of_masks(masks)
+            density = kept / sum(mask.numel() for mask in masks.values())
+        for option, value in (("density", density), ("masks", masks), ("fingerprint", fingerprint)):
+            object.__setattr__(self, option, value)
 
     def initial_masks(self, weights: Mapping[str, Tensor], seed: int) -> Masks:
         """The given masks.
 
         Raises:
             TicketError: If they are for another model.
+            ConfigurationError: If there is their fingerprint alone.
         """
+        if not self.masks:
+            raise ConfigurationError(
+                "FixedMasks has the fingerprint of its masks alone, which starts no training: pass masks"
+            )
         check_masks(self.masks, weights)
         return {name: self.masks[name].to(weight.device) for name, weight in weights.items()}
 
     def describe(self) -> dict[str, Any]:
-        """Name and packed masks, as JSON."""
-        return {"name": self.name, "masks": masks_to_json(self.masks)}
+        """Name, density and fingerprint; not the masks, which would be in every checkpoint twice."""
+        return {"name": self.name, "density": self.density, "fingerprint": self.fingerprint}
 
 
 for _method in (Dense, RandomMask, OneShotMagnitude, SNIP, FixedMasks):

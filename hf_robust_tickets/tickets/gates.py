@@ -1,11 +1,11 @@
 """One learnable coefficient for each attention head and each feed-forward neuron.
 
 A gate is a vector multiplied into the input of a projection: the attention output projection for heads (each entry
-repeated over the features of its head), the down projection for neurons. It is a parameter of that projection, named
-`robust_gate` - for example `bert.encoder.layer.0.attention.output.dense.robust_gate` and
-`bert.encoder.layer.0.output.dense.robust_gate` - so it trains, is saved and restored, moves between devices, and is
-wrapped for distributed training with the rest of the model. A gate of zeros and ones gives the output of the model
-from which the zeros are cut.
+repeated over the features of its head), the down projection for neurons, the next convolution for channels. It is a
+parameter of that projection, named `robust_gate` - for example
+`bert.encoder.layer.0.attention.output.dense.robust_gate` and `bert.encoder.layer.0.output.dense.robust_gate` - so it
+trains, is saved and restored, moves between devices, and is wrapped for distributed training with the rest of the
+model. A gate of zeros and ones gives the output of the model from which the zeros are cut.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from .._sharding import whole
 from ..architectures import get_architecture
 from ..errors import TicketError
-from .modeling_robust_ticket import count_units
+from .modeling_robust_ticket import count_units, weight_dim
 
 GATE_NAME = "robust_gate"
 
@@ -119,9 +119,9 @@ def detach_gates(model: nn.Module, fold: bool = False) -> nn.Module:
     """
     gated = _gated(model)
     for projection in gated if fold else ():
-        if type(projection) not in (nn.Linear, Conv1D):
+        if type(projection) not in (nn.Linear, Conv1D, nn.Conv2d):
             raise TicketError(
-                f"expected plain linear layers to fold gates into, got {_kind(projection)}: "
+                f"expected plain layers to fold gates into, got {_kind(projection)}: "
                 "detach the gates without fold, or merge the adapters before attaching"
             )
     for projection in gated:
@@ -137,9 +137,9 @@ def detach_gates(model: nn.Module, fold: bool = False) -> nn.Module:
 def _fold_gate(projection: nn.Module) -> None:
     with torch.no_grad():
         gate, weight = getattr(projection, GATE_NAME), projection.weight
-        inputs = weight.shape[0] if isinstance(projection, Conv1D) else weight.shape[1]
-        scale = gate.repeat_interleave(inputs // gate.numel()).to(weight.dtype)
-        weight.mul_(scale[:, None] if isinstance(projection, Conv1D) else scale)
+        dim = weight_dim(projection, "in")
+        scale = gate.repeat_interleave(weight.shape[dim] // gate.numel()).to(weight.dtype)
+        weight.mul_(scale.view([-1 if i == dim else 1 for i in range(weight.dim())]))
 
 
 def _kind(module: nn.Module) -> str:
@@ -159,6 +159,8 @@ def _apply_gate(projection: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[
     # A plain function that finds the parameter on the module: copies and replaced parameters keep working.
     x, *rest = args
     gate = projection.robust_gate
+    if isinstance(projection, nn.Conv2d):
+        return (x * gate.to(x.dtype).view(-1, 1, 1), *rest)
     repeats = x.shape[-1] // gate.numel()
     gate = gate.to(x.dtype)
     return (x * (gate if repeats == 1 else gate.repeat_interleave(repeats)), *rest)

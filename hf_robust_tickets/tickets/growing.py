@@ -8,7 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from .modeling_robust_ticket import count_units, find_parent, norm_goes_too, pass_selected, unit_features, weight_dim
+from .modeling_robust_ticket import (
+    PER_OUTPUT,
+    count_units,
+    find_parent,
+    norm_goes_too,
+    pass_selected,
+    unit_features,
+    weight_dim,
+    width_name,
+)
 
 
 def grow_units(layer: nn.Module, group: dict[str, Any], keep: torch.Tensor, dense: int) -> None:
@@ -85,16 +94,15 @@ def _grow_linear(module: nn.Module, keep: torch.Tensor, units: int, dense: int, 
     length = module.weight.shape[dim] // units * dense
     index = unit_features(keep, dense, length, cut["blocks"])
     module.weight = _spread(module.weight, dim, index, length)
-    if side == "out" and module.bias is not None:
-        module.bias = _spread(module.bias, 0, index, length)
-    transposed = hasattr(module, "nx")
-    setattr(module, {"out": "nf", "in": "nx"}[side] if transposed else f"{side}_features", length)
+    for name in PER_OUTPUT if side == "out" else ():
+        if getattr(module, name, None) is not None:
+            setattr(module, name, _spread(getattr(module, name), 0, index, length))
+    setattr(module, width_name(module, side), length)
 
 
-def _spread(parameter: nn.Parameter, dim: int, index: torch.Tensor, length: int) -> nn.Parameter:
-    shape = list(parameter.shape)
+def _spread(value: torch.Tensor, dim: int, index: torch.Tensor, length: int) -> torch.Tensor:
+    shape = list(value.shape)
     shape[dim] = length
-    zeros = torch.zeros(shape, dtype=parameter.dtype, device=parameter.device)
-    return nn.Parameter(
-        zeros.index_copy_(dim, index.to(parameter.device), parameter.detach()), requires_grad=parameter.requires_grad
-    )
+    zeros = torch.zeros(shape, dtype=value.dtype, device=value.device)
+    grown = zeros.index_copy_(dim, index.to(value.device), value.detach())
+    return nn.Parameter(grown, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else grown

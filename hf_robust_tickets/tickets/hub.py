@@ -17,6 +17,7 @@ import transformers
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
+from transformers.models.auto import modeling_auto
 
 from ..errors import CheckpointError, ConfigurationError, TicketError
 from .gates import get_gates
@@ -110,12 +111,14 @@ def export_dense(
     dense.__dict__.pop("_ticket_bytes", None)
     del dense.config.robust_ticket, dense.config.auto_map
     # Blocks that were removed come back from a model that still has them.
-    removed = 0 in (*record["heads"], *record["neurons"])
+    removed = any(0 in [k for k, d in zip(record[kind], record["dense"][kind]) if d] for kind in ("heads", "neurons"))
     whole = type(dense)(dense.config).to(dense.device, dense.dtype) if removed else dense
     layers = [find_layers(each, record["layout"]["layers"]) for each in (dense, whole)]
     for kind in ("heads", "neurons"):
         group = record["layout"][kind]
         for i, (layer, source) in enumerate(zip(*layers)):
+            if not record["dense"][kind][i]:
+                continue
             if not record[kind][i]:
                 restore_block(layer, source, group)
                 continue
@@ -142,7 +145,7 @@ def _class_for(config: Any, auto_class: Any) -> type:
     if auto_class is None:
         auto_class = (config.architectures or ["a class"])[0]
     if isinstance(auto_class, str):
-        found = getattr(transformers, auto_class, None)
+        found = getattr(transformers, auto_class, None) or _registered_class(config, auto_class)
         if found is None:
             raise ConfigurationError(
                 f"expected a class of transformers, got {auto_class!r}: pass the class itself as auto_class="
@@ -156,6 +159,14 @@ def _class_for(config: Any, auto_class: Any) -> type:
             f"expected an auto class or model class for {config.model_type!r} as auto_class=, got {auto_class!r}"
         )
     return stock_class(config, mapping, (config.architectures or [None])[0])
+
+
+def _registered_class(config: Any, name: str) -> type | None:
+    """The class of this name that was registered with an auto class for a configuration, outside transformers."""
+    mappings = (getattr(each, "_model_mapping", None) for each in vars(modeling_auto).values())
+    known = (mapping[type(config)] for mapping in mappings if mapping is not None and type(config) in mapping)
+    classes = (each for group in known for each in (group if isinstance(group, (tuple, list)) else (group,)))
+    return next((each for each in classes if each.__name__ == name), None)
 
 
 def _refuse_contradictions(model: PreTrainedModel, report: dict[str, Any], source: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from fnmatch import fnmatch
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from transformers.utils.hub import cached_file
 
 RECORD_VERSION = 1
 TICKET_FILE = "ticket.safetensors"
+PER_OUTPUT = ("bias", "running_mean", "running_var")  # what has an entry per output feature beside the weight
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
@@ -29,14 +31,17 @@ def find_layers(model: nn.Module, path: str) -> list[nn.Module]:
     """The modules at `path` from the base model, `*` standing for every entry of a list."""
     found = [getattr(model, "base_model", model)]
     for part in path.split("."):
-        found = [child for m in found for child in (m if part == "*" else (getattr(m, part),))]
+        named = [m.named_children() if "*" in part else [(part, getattr(m, part))] for m in found]
+        found = [child for children in named for name, child in children if fnmatch(name, part)]
     return found
 
 
 def count_units(layer: nn.Module, group: dict[str, Any]) -> int:
     """Number of heads or neurons that a layer has now."""
+    if not group["output"]:
+        return 0
     output = attrgetter(group["output"])(layer)
-    width = output.in_features if hasattr(output, "in_features") else output.nx
+    width = getattr(output, "in_features" if hasattr(output, "in_features") else width_name(output, "in"))
     for path in group["unit_size"]:
         width //= attrgetter(path)(layer)
     return width
@@ -44,8 +49,6 @@ def count_units(layer: nn.Module, group: dict[str, Any]) -> int:
 
 def unit_features(keep: torch.Tensor, units: int, length: int, blocks: int) -> torch.Tensor:
     """Indices, along a side of `length` read as `(blocks, units, width)`, of the features of the units in `keep`."""
-    if length % (blocks * units):
-        raise ValueError(f"expected a side divisible into {blocks} x {units} units, got {length} features")
     return torch.arange(length).view(blocks, units, -1)[:, keep].reshape(-1)
 
 
@@ -54,22 +57,30 @@ def weight_dim(module: nn.Module, side: str) -> int:
     return int((side == "in") != hasattr(module, "nx"))
 
 
-def shrink_linear(module: nn.Module, index: torch.Tensor, side: str = "out") -> nn.Module:
-    """Keeps the output or input features in `index` (int64) of a `nn.Linear` or `Conv1D`, in place.
+def width_name(module: nn.Module, side: str) -> str:
+    """Name of the attribute that holds the number of `"out"` or `"in"` features of a module."""
+    if hasattr(module, "nx"):
+        return {"out": "nf", "in": "nx"}[side]
+    norm, conv = hasattr(module, "num_features"), hasattr(module, "in_channels")
+    return "num_features" if norm else f"{side}_channels" if conv else f"{side}_features"
 
-    The module stays the same object, so its hooks stay too; its parameters become new objects on the same device (the
-    meta device included), of the same dtype and `requires_grad`.
+
+def shrink_linear(module: nn.Module, index: torch.Tensor, side: str = "out") -> nn.Module:
+    """Keeps the features in `index` (int64) of a `nn.Linear`, `Conv1D`, `nn.Conv2d` or batch norm, in place.
+
+    The module stays the same object, with its hooks; its parameters become new ones, on the same device (the meta
+    device included), of the same dtype and `requires_grad`.
     """
     module.weight = _select(module.weight, weight_dim(module, side), index)
-    if side == "out" and module.bias is not None:
-        module.bias = _select(module.bias, 0, index)
-    transposed = hasattr(module, "nx")
-    setattr(module, {"out": "nf", "in": "nx"}[side] if transposed else f"{side}_features", len(index))
+    for name in PER_OUTPUT if side == "out" else ():
+        if getattr(module, name, None) is not None:
+            setattr(module, name, _select(getattr(module, name), 0, index))
+    setattr(module, width_name(module, side), len(index))
     return module
 
 
 def find_parent(layer: nn.Module, path: str) -> tuple[nn.Module, str]:
-    """The module that holds what is at `path` from the layer, and its name there."""
+    """The module that holds what is at `path`, and its name there."""
     parent_path, _, name = path.rpartition(".")
     return (attrgetter(parent_path)(layer) if parent_path else layer), name
 
@@ -77,11 +88,8 @@ def find_parent(layer: nn.Module, path: str) -> tuple[nn.Module, str]:
 def cut_units(layer: nn.Module, group: dict[str, Any], keep: torch.Tensor, selected: list[int] | None = None) -> None:
     """Removes all heads, or neurons, of a layer but those in `keep`, in place.
 
-    Args:
-        layer: The transformer block.
-        group: What is coupled to the units, as in `config.robust_ticket["layout"]`.
-        keep: Indices of the units to keep among those present, shape `(kept,)`, dtype int64; none: see `skip_block`.
-        selected: Their indices in the dense layer, where the group selects from a tensor shared by all layers.
+    `keep` holds indices of units that are present, shape `(kept,)`, dtype int64; none: see `skip_block`. `selected`
+    holds their indices in the dense layer, where the group selects from a tensor shared by all layers.
     """
     units = count_units(layer, group)
     if group["select"]:
@@ -104,10 +112,7 @@ def cut_units(layer: nn.Module, group: dict[str, Any], keep: torch.Tensor, selec
 
 
 def skip_block(layer: nn.Module, group: dict[str, Any]) -> None:
-    """Removes the attention, or the feed-forward, of a layer, in place: its weights and its computation.
-
-    The residual stays, and so does the bias of the output projection, which the block adds whatever its input.
-    """
+    """Removes the attention, or the feed-forward, of a layer, in place, but not the bias of its output projection."""
     for cut in group["cuts"]:
         target = getattr(*find_parent(layer, cut["path"]), None)
         if cut["path"] == group["output"]:
@@ -130,7 +135,6 @@ def norm_goes_too(layer: nn.Module, group: dict[str, Any]) -> bool:
 
 
 def _become(module: nn.Module, kind: type, keep: Any = ()) -> nn.Module:
-    """Makes a module one of another class that has only those of its parts that are in `keep`."""
     module.__class__ = kind
     for parts in (module._parameters, module._buffers, module._modules):
         parts.update({name: None for name in parts if name not in keep})
@@ -138,8 +142,8 @@ def _become(module: nn.Module, kind: type, keep: Any = ()) -> nn.Module:
 
 
 class _Constant(nn.Module):
-    # What is left of a projection without inputs: its bias, or zeros; of one without outputs: nothing. The bias is
-    # copied since a view of a parameter claims to need a gradient even where none is recorded.
+    # What is left of a projection without inputs: its bias, or zeros; of one without outputs: nothing. A view of a
+    # parameter claims to need a gradient even where none is recorded: the bias is copied.
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         size = self.out_features if hasattr(self, "out_features") else self.nf
         return (x.new_zeros(1) if self.bias is None else self.bias.clone()).expand(*x.shape[:-1], size)
@@ -167,10 +171,7 @@ class _SkippedBlock(_Derived):
 
 
 def shrink_to_widths(model: nn.Module, record: dict[str, Any]) -> nn.Module:
-    """Shrinks a freshly built dense model to the widths of a record (`config.robust_ticket`), in place.
-
-    Raises ValueError if the record is malformed or contradicts the model.
-    """
+    """Shrinks a new dense model, in place, to `config.robust_ticket`; ValueError if that contradicts the model."""
     check_record(record)
     layers = find_layers(model, record["layout"]["layers"])
     for kind in ("heads", "neurons"):
@@ -245,9 +246,8 @@ class PrunedModel(_Derived):
         return loaded
 
     def save_pretrained(self, save_directory: Any, is_main_process: bool = True, *args: Any, **kwargs: Any) -> Any:
-        """As in the stock class; this file and the ticket are written beside the weights."""
+        """As in the stock class; this file and the ticket are written first, beside the weights."""
         if is_main_process:
-            # Before the rest, so that the stock method can also upload the folder.
             write_pruned_files(self, save_directory)
         return super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
@@ -271,7 +271,7 @@ def derive(stock: type, kind: type = PrunedModel) -> type:
 
 
 def write_pruned_files(model: Any, folder: Any) -> None:
-    """Writes what a pruned model needs beside its configuration and weights: this file, and the ticket."""
+    """Writes what a pruned model needs beside its configuration and weights."""
     os.makedirs(folder, exist_ok=True)
     write_atomically(Path(folder, Path(__file__).name), Path(__file__).read_bytes())
     if model._ticket_bytes is not None:
@@ -295,9 +295,9 @@ def _empty(kind: type, stock: type) -> nn.Module:
     return object.__new__(derive(stock, kind))
 
 
-def _select(parameter: nn.Parameter, dim: int, index: torch.Tensor) -> nn.Parameter:
-    kept = parameter.detach().index_select(dim, index.to(parameter.device))
-    return nn.Parameter(kept, requires_grad=parameter.requires_grad)
+def _select(value: torch.Tensor, dim: int, index: torch.Tensor) -> torch.Tensor:
+    kept = value.detach().index_select(dim, index.to(value.device))
+    return nn.Parameter(kept, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else kept
 
 
 def _select_argument(module: nn.Module, keyword: str, selected: list[int] | None) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel, modeling_utils
 from transformers.pytorch_utils import Conv1D
 
-from ..architectures import Cut, get_architecture
+from ..architectures import Architecture, Cut, get_architecture
 from ..errors import TicketError
 from .gates import get_gates
 from .modeling_robust_ticket import RECORD_VERSION, auto_map, count_units, cut_units, derive, weight_dim
@@ -132,11 +132,24 @@ def refuse_unfit(model: PreTrainedModel, ticket: RobustTicket | None = None) -> 
             f"expected a ticket for the {len(present['heads'])} layers of this model with {present}, "
             f"got one for {len(ticket.heads)} layers with {ticket.shape()}: draw it from this model"
         )
-    if ticket is not None and 0 in ticket.head_counts and not architecture.heads.block:
+    if ticket is not None:
+        _refuse_empty_convolutions(architecture, model, ticket)
+    emptied = [] if ticket is None else [len(mask) > 0 and not mask.any() for mask in ticket.heads]
+    if True in emptied and not architecture.heads.block:
         raise TicketError(
-            f"expected a ticket that keeps a head in every layer, got none in layer {ticket.head_counts.index(0)}: "
+            f"expected a ticket that keeps a head in every layer, got none in layer {emptied.index(True)}: "
             f"the description of {architecture.name!r} names no heads.block to remove; draw with keep_one=True"
         )
+
+
+def _refuse_empty_convolutions(architecture: Architecture, model: nn.Module, ticket: RobustTicket) -> None:
+    for kind in ("heads", "neurons"):
+        for i, output in enumerate(getattr(architecture, f"{kind[:-1]}_outputs")(model)):
+            if isinstance(output, nn.Conv2d) and not getattr(ticket, kind)[i].any():
+                raise TicketError(
+                    f"expected a ticket that keeps a channel of every convolution, got none of the {kind} of block "
+                    f"{i}: draw it with keep_one=True"
+                )
 
 
 def _is_quantised(model: PreTrainedModel) -> bool:
@@ -148,9 +161,10 @@ def _refuse_unfit_weight(layer: nn.Module, cut: Cut, units: int) -> None:
     target = _find(layer, cut.path)
     if target is None and cut.optional:
         return
-    if type(target) not in (nn.Linear, Conv1D, nn.Parameter):
+    if not _is_plain(target):
         raise TicketError(
-            f"expected a plain linear layer at {cut.path!r}, got {type(target).__module__}.{type(target).__name__}: "
+            f"expected a plain linear layer or an ungrouped convolution at {cut.path!r}, got "
+            f"{type(target).__module__}.{type(target).__name__}: "
             "merge adapters and undo quantisation before pruning, or correct the architecture's description"
         )
     weight = target if isinstance(target, nn.Parameter) else target.weight
@@ -166,6 +180,14 @@ def _refuse_unfit_weight(layer: nn.Module, cut: Cut, units: int) -> None:
             f"expected {cut.path!r} to divide into {cut.blocks} x {units} units, got {length} features: "
             "correct the architecture's description"
         )
+
+
+def _is_plain(target: Any) -> bool:
+    if type(target) is nn.Conv2d:
+        return target.groups == 1
+    if type(target) is nn.BatchNorm2d:
+        return target.weight is not None
+    return type(target) in (nn.Linear, Conv1D, nn.Parameter)
 
 
 def _find(layer: nn.Module, path: str) -> Any:

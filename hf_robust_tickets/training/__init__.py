@@ -9,6 +9,7 @@ from .publishing import PublishingTrainer
 from .robust_accuracy import RobustAccuracyCallback
 from .robustness import RobustnessCallback
 from .sparse import SparseTrainingCallback
+from .sparse_cost import SparseCost, sparse_cost
 from .sparse_trainer import SparseTrainer
 from .ticket_trainer import RobustTicketTrainer
 from .trainer import AdversarialTrainer
@@ -27,7 +28,9 @@ __all__ = [
     "RobustTicketArguments",
     "RobustTicketTrainer",
     "RobustnessCallback",
+    "SparseCost",
     "SparseTrainer",
     "SparseTrainingCallback",
     "TicketOptions",
+    "sparse_cost",
 ]

@@ -173,7 +173,7 @@ def describe_job(
         "model": type(model).__name__,
         "heads": architecture.num_heads(model),
         "neurons": architecture.num_neurons(model),
-        "hidden_size": model.config.hidden_size,
+        "hidden_size": getattr(model.config, "hidden_size", None),  # residual networks have several
         "name_or_path": model.config._name_or_path,
         "seed": args.seed,
         "batch_size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,

@@ -18,6 +18,29 @@ from .sparse_ranks import sum_over_ranks
 logger = logging.getLogger(__name__)
 
 
+def may_decide(dataloader: Any, metrics: Mapping[str, float] | None) -> bool:
+    """Whether an evaluation may decide about a training: not one of a test split.
+
+    Args:
+        dataloader: What was evaluated on; a data set of `datasets` says which split it is.
+        metrics: What came out; their prefix tells the name of one data set among several.
+
+    Raises:
+        ConfigurationError: If the trainer's one `eval_dataset` is a test split.
+    """
+    prefix = next((key.removesuffix("_runtime") for key in metrics or {} if key.endswith("_runtime")), "eval")
+    split = str(getattr(getattr(dataloader, "dataset", None), "split", None) or "")
+    if "test" not in (split.split("[")[0], prefix.removeprefix("eval_")):
+        return True
+    if prefix == "eval":
+        raise ConfigurationError(
+            f"density follows the eval_dataset, which must be a development split, got the split {split!r}: hold out "
+            "a part of the training set (train_dataset.train_test_split)"
+        )
+    logger.warning("the evaluation %r is of a test split and decides about nothing", prefix)
+    return False
+
+
 class TrainingAccuracy:
     """Counts right answers of the last forward pass of each micro-batch: the one that the attack ended in.
 

@@ -18,9 +18,8 @@ from ..adversaries import Adversary, Injector
 from ..errors import CheckpointError, ConfigurationError
 from ..sparse import MaskedWeights, RobustRecord, SparseMethod, get_sparse_method, select_weights
 from ..sparse.base import REGULAR, Decision
-from ..sparse.mask import masks_from_json
-from .robust_records import RobustHistory
-from .sparse_ranks import refuse_surroundings_of_masks
+from .robust_records import RobustHistory, may_decide
+from .sparse_ranks import refuse_surroundings_of_masks, refuse_transposed
 from .sparse_run import SparseRun
 from .stateful import StatefulCallback
 
@@ -138,7 +137,10 @@ class SparseTrainingCallback(StatefulCallback):
         self._refuse_foreign(state)
         self.restore(state)
         self._model = extract_model_from_parallel(kwargs["model"])
-        layers = MaskedWeights(select_weights(self._model, **self._patterns))
+        weights = select_weights(self._model, **self._patterns)
+        if isinstance(self.method.density, str):
+            refuse_transposed(self._model, weights)
+        layers = MaskedWeights(weights)
         seed = args.seed if self._seed is None else self._seed
         steps = _steps_per_epoch(args, state, kwargs.get("train_dataloader"))
         self._run.start(layers, state, kwargs["optimizer"], seed, steps)
@@ -196,8 +198,12 @@ class SparseTrainingCallback(StatefulCallback):
         return self.method.decide(self.records, epochs(state.global_step + 1), epochs(state.max_steps))
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Measures robust accuracy on the development split, for methods that adapt to it."""
-        if self._running and self.method.adapts:
+        """Measures robust accuracy on the development split, for methods that adapt to it.
+
+        Raises:
+            ConfigurationError: If the only set to evaluate on is a test split.
+        """
+        if self._running and self.method.adapts and may_decide(kwargs["eval_dataloader"], kwargs.get("metrics")):
             self._history.evaluate(self._model, kwargs["eval_dataloader"], state.global_step, args.device)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
@@ -209,7 +215,7 @@ class SparseTrainingCallback(StatefulCallback):
         if args.load_best_model_at_end and state.best_model_checkpoint:
             path = Path(state.best_model_checkpoint) / TRAINER_STATE_NAME
             record = json.loads(path.read_text())["stateful_callbacks"][type(self).__name__]
-            self._run.layers.set_masks(masks_from_json(record["attributes"]["progress"]["run"]["masks"]))
+            self._run.take_masks(record["attributes"]["progress"]["run"]["masks"])
 
     def options(self) -> dict[str, Any]:
         """Arguments of the constructor."""
@@ -218,7 +224,7 @@ class SparseTrainingCallback(StatefulCallback):
 
     @property
     def progress(self) -> dict[str, Any]:
-        """All that the training so far has made, as JSON; masks as packed bits."""
+        """All that the training so far has made, as JSON; the weights of the checkpoint complete the masks."""
         return {"run": self._run.state_dict(), "history": self._history.state_dict()}
 
     @progress.setter

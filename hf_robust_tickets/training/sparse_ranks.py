@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 from transformers import TrainingArguments
 
 from ..errors import ConfigurationError
+from ..sparse.selection import transposed_weights
 
 # These step inside the backward pass, or on a projection of the gradient.
 _OPTIMISERS_WITHOUT_GRADIENT = ("lomo", "galore", "apollo")
@@ -34,6 +35,16 @@ def sum_over_ranks(values: Sequence[float], device: torch.device) -> list[float]
     total = torch.tensor(values, dtype=torch.float64, device=device)
     dist.all_reduce(total)
     return total.tolist()
+
+
+def refuse_transposed(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> None:
+    """Raises ConfigurationError where a pattern N:M would lie along the outputs."""
+    names = transposed_weights(model, weights)
+    if names:
+        raise ConfigurationError(
+            f"a pattern N:M lies along the inputs, which come first in {names[0]!r} and {len(names) - 1} more: give "
+            "density as a fraction, or exclude them"
+        )
 
 
 def refuse_surroundings_of_masks(args: TrainingArguments, model: Any) -> None:

@@ -11,15 +11,16 @@ from transformers import TrainerState
 
 from ..sparse import MaskedWeights, SparseMethod
 from ..sparse.base import Decision
-from ..sparse.mask import masks_from_json, masks_to_json
+from ..sparse.packing import masks_from_json_beside, masks_to_json_beside
 from ..sparse.updating import all_finite, gradients_of, propose_masks
 from .sparse_ranks import as_of_first_rank
 from .sparse_search import MaskSearch
 
 logger = logging.getLogger(__name__)
 
-# These move each weight by its own gradient and state alone: a gradient that is zero keeps both at zero.
-_WEIGHT_BY_WEIGHT = {"SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adadelta", "Adamax"}
+# These move each weight by its own gradient and state alone: a gradient that is zero keeps both at zero. (Adamax adds
+# epsilon to its state.)
+_WEIGHT_BY_WEIGHT = {"SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adadelta"}
 
 
 def bare(optimizer: Any) -> torch.optim.Optimizer:
@@ -49,7 +50,7 @@ class SparseRun:
         self.search = MaskSearch(method) if method.searches else None
         self.due = False
         self._postponed = False
-        self._saved_masks: dict[str, Tensor] | None = None
+        self._saved_masks: dict[str, Any] | None = None
 
     def start(
         self, layers: MaskedWeights, state: TrainerState, optimizer: Any, seed: int, steps_per_epoch: int
@@ -58,11 +59,12 @@ class SparseRun:
 
         Raises:
             TicketError: If masks are for another model.
+            CheckpointError: If the weights are not those that the masks of the checkpoint were saved with.
         """
         self.layers, self._seed, self._steps_per_epoch = layers, seed, steps_per_epoch
         self._masks_after_step = type(bare(optimizer)).__name__ not in _WEIGHT_BY_WEIGHT
         if self._saved_masks is not None:
-            layers.set_masks(self._saved_masks)
+            self.take_masks(self._saved_masks)
             self._saved_masks = None
         if self.phase == "train":
             layers.hold_gradients()
@@ -159,12 +161,17 @@ class SparseRun:
         """That number of steps in epochs."""
         return step / self._steps_per_epoch
 
+    def take_masks(self, saved: dict[str, Any]) -> None:
+        """Puts masks in place that `state_dict` gave; the weights are those of the same checkpoint."""
+        self.layers.set_masks(masks_from_json_beside(saved, self.layers.weights))
+
     def state_dict(self) -> dict[str, Any]:
-        """All that the training so far has made, as JSON; masks as packed bits."""
+        """All that the training so far has made, as JSON; the weights of the checkpoint complete the masks."""
+        layers = self.layers
         return {
             "phase": self.phase,
             "postponed": self._postponed,
-            "masks": {} if self.layers is None else masks_to_json(self.layers.masks),
+            "masks": {} if layers is None else masks_to_json_beside(layers.masks, layers.weights),
             "log": self.log,
             "search": None if self.search is None else self.search.state_dict(),
         }
@@ -172,6 +179,6 @@ class SparseRun:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where another run stopped; `start` puts the masks in place."""
         self.phase, self._postponed, self.log = state["phase"], state["postponed"], state["log"]
-        self._saved_masks = masks_from_json(state["masks"])
+        self._saved_masks = state["masks"]
         if self.search is not None:
             self.search.load_state_dict(state["search"])

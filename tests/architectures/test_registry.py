@@ -27,7 +27,7 @@ CONFIG = BertConfig(
 
 @pytest.fixture
 def scratch_registry(monkeypatch):
-    monkeypatch.setattr(registry_module, "_BY_MODEL_TYPE", dict(registry_module._BY_MODEL_TYPE))
+    monkeypatch.setattr(registry_module, "_KNOWN", dict(registry_module._KNOWN))
 
 
 def test_widths_and_layers_of_a_task_model_and_its_base():

@@ -15,7 +15,7 @@ from tests.tiny import tiny_bert, tiny_data
 from hf_robust_tickets import AdversarialTrainer, FlyingBird, FlyingBirdPlus, RobustBird, SparseTrainingCallback
 from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.sparse import SNIP
-from hf_robust_tickets.sparse.mask import masks_to_json
+from hf_robust_tickets.sparse.packing import masks_to_json
 from transformers import TrainingArguments
 
 methods = [

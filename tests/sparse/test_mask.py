@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -18,7 +19,13 @@ from transformers import (
 
 from hf_robust_tickets.errors import CheckpointError, ConfigurationError, TicketError
 from hf_robust_tickets.sparse import MaskedWeights, load_masks, mask_difference, save_masks, select_weights
-from hf_robust_tickets.sparse.mask import masks_from_json, masks_to_json
+from hf_robust_tickets.sparse.packing import (
+    fingerprint_of_masks,
+    masks_from_json,
+    masks_from_json_beside,
+    masks_to_json,
+    masks_to_json_beside,
+)
 from tests.sparse.models import TwoLayers
 from tests.tiny import tiny_bert
 
@@ -153,6 +160,41 @@ def test_less_than_a_bit_per_weight_in_checkpoints(density):
     packed = masks_to_json(masks)
     assert sum(len(item["bits"]) for item in packed.values()) * 8 < sum(mask.numel() for mask in masks.values())
     assert all(torch.equal(mask, masks[name]) for name, mask in masks_from_json(packed).items())
+
+
+@pytest.mark.parametrize("density", [0.05, 0.2, 0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("grown", [0.0, 0.5])
+def test_at_most_a_bit_per_weight_beside_the_weights(density, grown):
+    """At any density, even when half of what is kept has just grown and is zero."""
+    masks = big_masks(density)
+    generator = torch.Generator().manual_seed(1)
+    weights = {n: torch.randn(m.shape, generator=generator) * m for n, m in masks.items()}
+    weights = {n: w * (torch.rand(w.shape, generator=generator) >= grown) for n, w in weights.items()}
+    saved = json.loads(json.dumps(masks_to_json_beside(masks, weights)))
+    size, entries = len(json.dumps(saved)), sum(mask.numel() for mask in masks.values())
+    assert size * 8 < entries * (1.0 if grown else 0.2)
+    again = masks_from_json_beside(saved, weights)
+    assert all(torch.equal(again[name], mask) for name, mask in masks.items())
+
+
+def test_masks_beside_other_weights():
+    masks = big_masks(0.5)
+    weights = {name: torch.randn(mask.shape) * mask for name, mask in masks.items()}
+    saved = masks_to_json_beside(masks, weights)
+    other = {**weights, "a": weights["a"].roll(1)}
+    with pytest.raises(CheckpointError, match=r"belong to the weights of the checkpoint, got others \(a has another"):
+        masks_from_json_beside(saved, other)
+    with pytest.raises(CheckpointError, match=r"got others \(expected .* bytes"):
+        masks_from_json_beside(saved, {**weights, "a": weights["a"] * 0})
+    with pytest.raises(TicketError, match="mask of a is for another model"):
+        masks_from_json_beside(saved, {**weights, "a": weights["a"][:5]})
+
+
+def test_fingerprints():
+    masks = big_masks(0.5)
+    assert fingerprint_of_masks(masks) == fingerprint_of_masks(big_masks(0.5))
+    masks["a"][0, 0] ^= True
+    assert fingerprint_of_masks(masks) != fingerprint_of_masks(big_masks(0.5))
 
 
 def test_damaged_masks(tmp_path):

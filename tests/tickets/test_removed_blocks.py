@@ -201,7 +201,7 @@ def test_the_normalisation_after_a_block_stays():
 
 
 def test_a_family_whose_attention_cannot_be_removed(monkeypatch):
-    monkeypatch.setattr(registry_module, "_BY_MODEL_TYPE", dict(registry_module._BY_MODEL_TYPE))
+    monkeypatch.setattr(registry_module, "_KNOWN", dict(registry_module._KNOWN))
     model = tiny_model()
     bert = get_architecture(model)
     register_architecture(replace(bert, heads=replace(bert.heads, block="")), replace=True)

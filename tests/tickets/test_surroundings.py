@@ -52,7 +52,7 @@ class MyClassifier(BertPreTrainedModel):
 
 @pytest.fixture
 def scratch_registry(monkeypatch):
-    monkeypatch.setattr(registry_module, "_BY_MODEL_TYPE", dict(registry_module._BY_MODEL_TYPE))
+    monkeypatch.setattr(registry_module, "_KNOWN", dict(registry_module._KNOWN))
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "gpt2", "modernbert", "vit", "distilbert"])

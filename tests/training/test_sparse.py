@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from datasets import Dataset
 from torch import nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import GPT2Config, GPT2ForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 from transformers.optimization import Adafactor
 
 from hf_robust_tickets import (
@@ -17,8 +18,10 @@ from hf_robust_tickets import (
     FlyingBirdPlus,
     RobustBird,
     SparseTrainingCallback,
+    load_pruned,
     prune_,
     random_ticket,
+    save_pruned,
 )
 from hf_robust_tickets.adversaries import PGD, TRADES, FreeLB
 from hf_robust_tickets.errors import CheckpointError, ConfigurationError, TicketError, UnknownNameError
@@ -28,11 +31,16 @@ from hf_robust_tickets.sparse import (
     FixedMasks,
     MaskedWeights,
     OneShotMagnitude,
+    Pattern,
     RandomMask,
     RigL,
+    count_flops,
+    follows_pattern,
     select_weights,
+    training_flops,
 )
 from hf_robust_tickets.sparse.base import REGULAR
+from hf_robust_tickets.training import sparse_cost
 from hf_robust_tickets.training.robust_records import TrainingAccuracy
 from hf_robust_tickets.training.sparse_ranks import refuse_surroundings_of_masks
 from hf_robust_tickets.training.sparse_run import SparseRun
@@ -141,6 +149,13 @@ OPTIMISERS = {
     "rmsprop": (torch.optim.RMSprop, {"momentum": 0.5, "centered": True}),
     "adagrad": (torch.optim.Adagrad, {"initial_accumulator_value": 0.1}),  # masked after the step
     "asgd": (torch.optim.ASGD, {}),
+    "nadam": (torch.optim.NAdam, {"decoupled_weight_decay": True, "weight_decay": 0.1}),
+    "radam": (torch.optim.RAdam, {"weight_decay": 0.1}),
+    "adamax": (torch.optim.Adamax, {}),
+    "adadelta": (torch.optim.Adadelta, {}),
+    "rprop": (torch.optim.Rprop, {}),
+    "muon": (torch.optim.Muon, {"weight_decay": 0.1}),  # moves whole matrices
+    "adafactor_factored": (torch.optim.Adafactor, {"weight_decay": 0.1}),
     "adafactor": (Adafactor, {"scale_parameter": False, "relative_step": False, "beta1": 0.9}),
 }
 
@@ -149,7 +164,8 @@ OPTIMISERS = {
 def test_masked_weights_and_state_are_exactly_zero_after_100_steps(name):
     kind, options = OPTIMISERS[name]
     model = TwoLayers()
-    optimizer = kind(model.parameters(), lr=1e-2, **options)
+    parameters = [p for p in model.parameters() if p.dim() == 2 or name != "muon"]
+    optimizer = kind(parameters, lr=1e-2, **options)
     data = vectors(8)
     batch = {"x": torch.tensor(data["x"]), "labels": torch.tensor(data["labels"])}
     run = SparseRun(FlyingBird(density=0.3, period=7))
@@ -168,13 +184,39 @@ def test_masked_weights_and_state_are_exactly_zero_after_100_steps(name):
                 if isinstance(value, torch.Tensor) and value.shape == weight.shape:
                     assert value[~run.layers.masks[key]].abs().max() == 0
                     compared += 1
-    assert compared >= 400 and len(run.log) == 1 + 14 and run.layers.density == 22 / 72
+    # Factored moments have no entry per weight: there the weights alone are compared.
+    assert (
+        compared >= (200 if name == "adafactor_factored" else 400)
+        and len(run.log) == 1 + 14
+        and run.layers.density == 22 / 72
+    )
 
 
 @pytest.mark.parametrize("optim", ["adamw_torch_fused", "adafactor"])
 def test_masked_weights_are_zero_with_the_trainers_own_optimisers(tmp_path, optim):
     trainer, callback = train(tmp_path, FlyingBird(density=0.3, period=3), options={"optim": optim})
     assert_masked_weights_and_state_are_zero(trainer, callback)
+
+
+def test_quantised_states_are_refused():
+    model = TwoLayers()
+    layers = MaskedWeights(select_weights(model))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.state[model.first.weight]["state1"] = torch.zeros(8, 6, dtype=torch.uint8)
+    with pytest.raises(ConfigurationError, match=r"got torch\.uint8 for first\.weight: masks need"):
+        layers.zero_state(optimizer)
+
+
+def test_two_of_four(tmp_path):
+    trainer, callback = train(tmp_path, FlyingBird(density="2:4", period=4), model=tiny_bert())
+    assert_masked_weights_and_state_are_zero(trainer, callback)
+    assert len(callback.log) == 4 and {entry["density"] for entry in callback.log} == {0.5}
+    for name in callback.masks:
+        assert follows_pattern(dict(trainer.model.named_parameters())[name], Pattern(2, 4))
+    gpt2 = GPT2ForSequenceClassification(GPT2Config(vocab_size=60, n_embd=16, n_layer=1, n_head=2, n_positions=16))
+    gpt2.config.pad_token_id = 0
+    with pytest.raises(ConfigurationError, match="lies along the inputs, which come first in"):
+        train(tmp_path, FlyingBird(density="2:4"), model=gpt2)
 
 
 METHODS = {
@@ -307,6 +349,22 @@ def test_restored_callbacks_are_as_good(tmp_path):
         assert torch.equal(ours, theirs)
 
 
+def test_checkpoints_hold_fixed_masks_once_and_go_on_with_them(tmp_path):
+    options = {"save_strategy": "steps", "save_steps": 5, "restore_callback_states_from_checkpoint": True}
+    masks = FlyingBird(density=0.5).initial_masks(select_weights(TwoLayers()), 3)
+    whole, _ = train(tmp_path / "whole", FixedMasks(masks), options=options)
+    record = json.loads((tmp_path / "whole/checkpoint-5/trainer_state.json").read_text())
+    saved = record["stateful_callbacks"]["SparseTrainingCallback"]
+    assert set(saved["args"]["method"]) == {"name", "density", "fingerprint"}
+    path = str(tmp_path / "whole/checkpoint-5")
+    resumed, _ = train(tmp_path / "resumed", FixedMasks(masks), options=options, resume=path)
+    for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    other = FlyingBird(density=0.5).initial_masks(select_weights(TwoLayers()), 4)
+    with pytest.raises(CheckpointError, match="expected fixed with the same options, got fixed"):
+        train(tmp_path / "other", FixedMasks(other), options={"save_strategy": "no"}, resume=path)
+
+
 def test_masks_belong_to_the_best_weights(tmp_path):
     scores = iter(range(0, -9, -1))
 
@@ -390,6 +448,25 @@ def test_plus_without_evaluations_says_so(tmp_path, caplog):
     assert {entry["density"] for entry in callback.log} == {callback.density}
 
 
+def test_a_test_split_decides_about_nothing(tmp_path, caplog):
+    def run(dev):
+        options = {"eval_strategy": "epoch", "max_steps": 6}
+        return train(tmp_path, METHODS["plus"], model=tiny_bert(), eval_dataset=dev, options=options)[1].records
+
+    def split(name):
+        data = tiny_data(16, seed=2)
+        return Dataset.from_dict(data.to_dict(), split=name)
+
+    with pytest.raises(ConfigurationError, match="must be a development split, got the split 'test'"):
+        run(split("test"))
+    alone = run(split("validation"))
+    among = run({"test": tiny_data(16, seed=3), "dev": split("validation"), "other": split("test")})
+    assert len(alone) == 2 and [r.validation_loss for r in among] == [r.validation_loss for r in alone]
+    assert "the evaluation 'eval_test' is of a test split and decides about nothing" in caplog.text
+    with pytest.raises(ConfigurationError, match=r"must be a development split, got the split 'test\[:50%\]'"):
+        run(split("test[:50%]"))
+
+
 def test_plus_without_labels_in_training(tmp_path):
     with pytest.raises(ConfigurationError, match="expected class labels in the training batches"):
         train(
@@ -398,16 +475,56 @@ def test_plus_without_labels_in_training(tmp_path):
         )  # fmt: skip
 
 
-def test_on_top_of_a_pruned_ticket(tmp_path):
+PRUNED = ["flying_bird", *(pytest.param(n, marks=pytest.mark.slow) for n in ("robust_bird", "plus"))]
+
+
+@pytest.mark.parametrize("name", PRUNED)
+def test_on_top_of_a_pruned_ticket(tmp_path, name):
     model = tiny_bert()
     prune_(model, random_ticket(model, head_sparsity=0.25, neuron_sparsity=0.5))
     size = sum(p.numel() for p in model.parameters())
     trainer, callback = train(
-        tmp_path, FlyingBird(density=0.25, period=4), model=model, kind=AdversarialTrainer, adversary=FreeLB(steps=2)
+        tmp_path,
+        METHODS[name],
+        model=model,
+        kind=AdversarialTrainer,
+        adversary=FreeLB(steps=2),
+        eval_dataset=tiny_data(16, seed=2),
+        options={"eval_strategy": "epoch"},
     )
     assert_masked_weights_and_state_are_zero(trainer, callback)
     assert sum(p.numel() for p in trainer.model.parameters()) == size
-    assert abs(callback.density - 0.25) < 1e-4
+    save_pruned(trainer.model, tmp_path / "pruned")
+    again = load_pruned(tmp_path / "pruned")
+    parameters = dict(again.named_parameters())
+    for key, mask in callback.masks.items():
+        assert torch.equal(parameters[key], dict(trainer.model.named_parameters())[key])
+        assert parameters[key].detach()[~mask].abs().max() == 0
+    masks = FixedMasks(callback.masks)  # training goes on under the same masks
+    trainer, fixed = train(tmp_path / "on", masks, model=again, kind=AdversarialTrainer, adversary=FreeLB(steps=2))
+    assert_masked_weights_and_state_are_zero(trainer, fixed)
+
+
+def test_cost_of_a_training(tmp_path):
+    trainer, callback = train(
+        tmp_path, FlyingBird(density=0.2, period=4), model=tiny_bert(), kind=AdversarialTrainer, adversary=PGD(steps=4)
+    )
+    batch = {"input_ids": torch.ones(2, 8, dtype=torch.long), "attention_mask": torch.ones(2, 8, dtype=torch.long)}
+    cost = sparse_cost(trainer, batch)
+    flops = count_flops(trainer.model, batch)
+    assert cost.dense_inference_flops == flops.forward() / 2
+    assert cost.inference_flops == pytest.approx(flops.forward(callback.log[-1]["layer_density"]) / 2)
+    # 12 steps of 8 sentences: one pass of three forward passes, three ascents of two
+    assert cost.dense_training_flops == pytest.approx(12 * 4 * flops.forward() * (3 + 3 * 2))
+    expected = training_flops(flops, callback.log, 12, full_passes=1, input_passes=3) * 4
+    assert cost.training_flops == pytest.approx(expected) and cost.steps == 12 and cost.seconds > 0
+    assert 0.5 < cost.theoretical_saving["training"] < cost.theoretical_saving["inference"] < 0.8
+    weights = sum(mask.numel() for mask in callback.masks.values())
+    assert (cost.weight_bytes, cost.mask_bytes) == (4 * weights, weights)
+    assert [step for step, _ in cost.density] == [0, 4, 8, 12] and len(cost.layers) == 13
+    assert json.loads(json.dumps(cost.as_dict())) == cost.as_dict()
+    with pytest.raises(ConfigurationError, match="expected an AdversarialTrainer that has trained"):
+        sparse_cost(Trainer(model=TwoLayers(), args=arguments(tmp_path)), batch)
 
 
 def test_patterns_reach_the_callback(tmp_path):

@@ -17,7 +17,7 @@ from hf_robust_tickets import FlyingBird, RobustBird
 from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.errors import CheckpointError, ConfigurationError
 from hf_robust_tickets.sparse import load_masks
-from hf_robust_tickets.training import SparseTrainer
+from hf_robust_tickets.training import SparseTrainer, sparse_cost
 from tests.tiny import tiny_bert, tiny_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +80,11 @@ def test_robust_bird_in_two_trainings(tmp_path):
     assert search["converged"] is True and search["cost"]["steps"] == 8 and search["cost"]["passes"] == 8
     saved = load_masks(tmp_path / "sparse_masks.safetensors")
     assert all(torch.equal(mask, saved[name]) for name, mask in trainer.masks.items())
+    batch = {key: torch.ones(1, 8, dtype=torch.long) for key in ("input_ids", "attention_mask")}
+    cost = sparse_cost(trainer, batch)
+    assert cost.steps == 24 and cost.seconds > search["cost"]["seconds"]
+    dense, step = cost.dense_inference_flops, cost.inference_flops * 2 * 3  # FreeLB-2: both passes train weights
+    assert cost.training_flops == pytest.approx(8 * (8 * 3 * dense + 16 * step))
 
 
 def test_other_methods_have_one_stage(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import pickle
+import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -62,8 +63,11 @@ class ModelWrapper(TextAttackWrapper):
         device = next(self.model.parameters()).device
         inputs = {name: torch.as_tensor([values], device=device) for name, values in encoded.items()}
         embedded: list[Tensor] = []
+        caller = threading.get_ident()
 
-        def keep(module: Any, args: Any, output: Tensor) -> Tensor:
+        def keep(module: Any, args: Any, output: Tensor) -> Tensor | None:
+            if threading.get_ident() != caller:
+                return None  # another thread asks the same model
             embedded.append(output.detach().requires_grad_())
             return embedded[-1]
 

@@ -43,6 +43,7 @@ def evaluate(data, *recipes, model=None, tokenizer=None, **options):
     return evaluate_robustness(model, tokenizer, data, recipes=list(recipes), **options)
 
 
+@pytest.mark.slow
 def test_of_an_inference_pair_each_recipe_changes_the_side_of_its_papers(parts):
     # the slowest are those that try in vain
     slow = {"leap", "iga", *(f"bad-characters-{kind}" for kind in ("deletions", "invisible", "reorderings"))}

@@ -74,6 +74,7 @@ def test_pairs_of_texts_change_only_the_hypothesis_in_nli_columns(nothing_instal
     outcome = evaluate(data).results["deepwordbug"].outcomes[0]
     assert outcome.original == {"premise": "A bad plot", "hypothesis": "great great"}
     assert set(outcome.perturbed) == {"premise", "hypothesis"} and outcome.outcome == "succeeded"
+    assert outcome.perturbed["premise"] == "A bad plot"
 
 
 def test_texts_without_words_and_odd_characters_do_not_stop_an_evaluation():

@@ -260,11 +260,24 @@ class RobustnessReport(Mapping[str, RecipeResult]):
             values = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogatepass"))
         except json.JSONDecodeError as error:
             raise CheckpointError(f"expected a robustness report in {path}, got no valid JSON ({error})") from error
+        return cls.from_dict(values, origin=f" in {path}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], origin: str = "") -> RobustnessReport:
+        """The inverse of `to_dict`.
+
+        Args:
+            values: What `to_dict` gave.
+            origin: Where they come from, for the error.
+
+        Raises:
+            CheckpointError: If they are no report, or one of another schema version.
+        """
         if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-            raise CheckpointError(f"expected a robustness report (schema {SCHEMA!r}) in {path}, got another JSON file")
+            raise CheckpointError(f"expected a robustness report (schema {SCHEMA!r}){origin}, got another JSON file")
         if values["schema_version"] != SCHEMA_VERSION:
             raise CheckpointError(
-                f"expected schema version {SCHEMA_VERSION} in {path}, got {values['schema_version']}: "
+                f"expected schema version {SCHEMA_VERSION}{origin}, got {values['schema_version']}: "
                 "evaluate again, or read it with the version of hf_robust_tickets that wrote it"
             )
         accuracy = values["clean_accuracy"]

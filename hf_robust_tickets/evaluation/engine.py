@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import merging
 from .batched import Victim
-from .encoders import TextEncoder
 from .examples import Example
 from .identity import seeded
 from .progress import Progress
-from .recipes import Recipe, RecipeContext
+from .recipes import Recipe
 from .result import ExampleOutcome, Text
 from .store import Outcomes
 
@@ -43,28 +42,46 @@ class Done:
     seconds: dict[str, float]
 
 
+class Forgetful(Protocol):
+    """A cache of texts, one per example that is attacked at the same time."""
+
+    def forget(self) -> None:
+        """Empties it."""
+
+
 class Attacker:
     """A recipe, built as often as examples are attacked side by side: an attack remembers the example that it is at.
 
     Args:
         recipe: The recipe.
-        context: What it is built from; shared.
+        build: Makes its attack, as often as is asked.
+        victim: The attacked model.
+        memories: What remembers texts until it is told that the example is over.
         query_budget: Queries after which an example is given up; None for no limit.
     """
 
-    def __init__(self, recipe: Recipe, context: RecipeContext, query_budget: int | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        build: Callable[[], Attack],
+        victim: Victim,
+        memories: Sequence[Forgetful] = (),
+        query_budget: int | None = None,
+    ) -> None:
         self.recipe = recipe
-        self.context = context
-        self.query_budget = query_budget
+        self.victim = victim
+        self.memories = (victim, *memories)
+        self._build = build
+        self._query_budget = query_budget
         self._local = threading.local()
 
     @property
     def attack(self) -> Attack:
         """The attack of this thread."""
         if not hasattr(self._local, "attack"):
-            attack = self.recipe.build(self.context)
-            if self.query_budget is not None:
-                attack.goal_function.query_budget = self.query_budget
+            attack = self._build()
+            if self._query_budget is not None:
+                attack.goal_function.query_budget = self._query_budget
             self._local.attack = attack
         return self._local.attack
 
@@ -74,7 +91,7 @@ class Attacker:
         from textattack.shared import AttackedText
 
         text = AttackedText(OrderedDict(example.texts))
-        top = self.context.victim([text.tokenizer_input])[0].topk(2).values
+        top = self.victim([text.tokenizer_input])[0].topk(2).values
         with seeded(seed, self.recipe.name, example.index):
             result = self.attack.attack(text, example.label)
         outcome = "failed"
@@ -133,9 +150,7 @@ def _attack_one(attackers: Sequence[Attacker], work: Work, seed: int) -> Done:
             error.add_note(f"while attacking row {work.example.index} with {name}")
             raise
         done.seconds[name] = merging.seconds() - start
-    memories: set[Victim | TextEncoder] = {attacker.context.victim for attacker in attackers}
-    memories |= {attacker.context.encoder for attacker in attackers if attacker.context.encoder is not None}
-    for memory in memories:
+    for memory in {id(memory): memory for attacker in attackers for memory in attacker.memories}.values():
         memory.forget()
     return done
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .._compat import import_textattack
 from ..errors import MissingDependencyError, MissingResourceError
 from .batched import Victim
 from .encoders import TextEncoder, load_sentence_encoder
@@ -90,6 +91,7 @@ def prepare(
     Raises:
         MissingResourceError: If nothing can run.
     """
+    import_textattack()
     prepared: list[Prepared] = []
     errors: dict[str, MissingResourceError | MissingDependencyError] = {}
 
@@ -113,7 +115,8 @@ def prepare(
             if isinstance(loaded, Exception):
                 raise loaded
             words = vectors() if recipe.needs_vectors else None
-            attacker = Attacker(recipe, RecipeContext(victim, loaded, words), query_budget)
+            build = functools.partial(recipe.build, RecipeContext(victim, loaded, words))
+            attacker = Attacker(recipe, build, victim, [loaded] if loaded is not None else [], query_budget)
             attacker.attack  # noqa: B018  (built here, where a missing resource is told from an error)
         except (MissingResourceError, MissingDependencyError) as error:
             logger.warning("recipe %s cannot run: %s", recipe.name, error)

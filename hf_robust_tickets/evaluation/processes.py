@@ -30,7 +30,7 @@ def run_processes(job: Job, count: int, materials: Mapping[str, Any], folder: Pa
     Args:
         job: The evaluation.
         count: How many processes.
-        materials: What a process needs beside: model, tokenizer, and the arguments of `prepare`.
+        materials: What a process needs beside: `model`, `tokenizer`, and the arguments of `victim` and `prepare`.
         folder: Where the outcomes are kept; None to keep them in memory.
 
     Raises:
@@ -98,7 +98,7 @@ def _work(path: str, rank: int, port: int) -> None:
         torch.set_num_threads(given["threads"])
         model = given["model"]
         victim = Victim(model, given["tokenizer"], **given["victim"])
-        prepared, _ = prepare(given["recipes"], victim, given["sentence_encoder"], given["query_budget"])
+        prepared, _ = prepare(victim=victim, **given["prepare"])
         attackers = [recipe.attacker for recipe in prepared]
         works = board.works({example.index: example for example in given["order"]})
         with evaluation_mode(model):

@@ -82,8 +82,8 @@ class OutcomeStore(Outcomes):
     """Append-only files with one line per example, and a file that says what the lines were made with.
 
     Each of several processes has a file of its own; all are read, whatever the number of processes was. A line holds
-    an example's outcomes under all recipes that were run on it. It is flushed to disk before the next example begins; a
-    line that was cut off in the middle is dropped and its example attacked again.
+    an example's outcomes under all recipes that were run on it. It is on disk before the next example is begun; a line
+    that was cut off in the middle is dropped and its example attacked again.
 
     Args:
         folder: Where the files lie; made if need be.

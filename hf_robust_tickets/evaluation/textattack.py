@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._compat import import_textattack
 from .._provenance import describe_data
 from ..errors import ConfigurationError
 from .batched import Victim, evaluation_mode
@@ -113,7 +112,6 @@ def evaluate_robustness(
         text_columns=text_columns,
         label_column=label_column,
     )
-    import_textattack()
     crew = Crew() if distributed else None
     how = {"batch_size": batch_size, "max_length": max_length, "bf16": bf16, "torch_compile": torch_compile}
     victim = Victim(model, tokenizer, **how)
@@ -144,8 +142,9 @@ def evaluate_robustness(
             if crew is not None:
                 crew.run(job, folder)
             elif num_processes > 1:
-                materials = {"model": model, "tokenizer": tokenizer, "victim": how, "query_budget": query_budget}
-                materials |= {"recipes": [recipe.recipe for recipe in prepared], "sentence_encoder": sentence_encoder}
+                with_what = {"sentence_encoder": sentence_encoder, "query_budget": query_budget}
+                with_what["recipes"] = [recipe.recipe for recipe in prepared]
+                materials = {"model": model, "tokenizer": tokenizer, "victim": how, "prepare": with_what}
                 run_processes(job, num_processes, materials, folder)
             else:
                 job.run()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from accelerate import PartialState
 
 from ..errors import MissingResourceError
 from ..evaluation import evaluate_robustness
@@ -27,13 +30,32 @@ class EvaluateOptions:
     )
     batch_size: int = field(default=256, metadata={"help": "Sentences per forward pass of the victim."})
     output_dir: str = field(default="robustness", metadata={"help": "Folder for robustness.json."})
+    num_processes: int = field(
+        default=1, metadata={"help": "Processes of this machine that share the work; a launcher's ranks share it too."}
+    )
+    concurrent_examples: int | None = field(
+        default=None, metadata={"help": "Examples side by side in one process; default: 1 on a CPU, 32 elsewhere."}
+    )
+    bf16: bool = field(default=False, metadata={"help": "Run the model under bfloat16 autocast."})
+    torch_compile: bool = field(default=False, metadata={"help": "Compile the model first."})
+    until_width: float | None = field(
+        default=None, metadata={"help": "Stop when every 95 % interval is this narrow, e.g. 0.03: three points."}
+    )
+    query_budget: int | None = field(
+        default=None, metadata={"help": "Give an example up after so many queries; it counts as withstood."}
+    )
 
 
 def run(argv: list[str]) -> None:
-    """Writes `robustness.json` and prints the table; an attack that was cut off continues."""
+    """Writes `robustness.json` and prints the table; an attack that was cut off continues.
+
+    Under `torchrun` or `accelerate launch` the ranks share the work; one of them prints.
+    """
     model_options, data_options, options = parse("evaluate", (ModelOptions, DataOptions, EvaluateOptions), argv)
+    distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    model = load_classifier(model_options).to(PartialState().device)
     report = evaluate_robustness(
-        load_classifier(model_options),
+        model,
         load_tokenizer(model_options),
         load_split(data_options, "validation", seed=options.seed),
         recipes=options.recipes,
@@ -45,7 +67,19 @@ def run(argv: list[str]) -> None:
         batch_size=options.batch_size,
         max_length=data_options.max_length,
         output_dir=options.output_dir,
+        bf16=options.bf16,
+        torch_compile=options.torch_compile,
+        concurrent_examples=options.concurrent_examples,
+        num_processes=options.num_processes,
+        distributed=distributed,
+        until_width=options.until_width,
+        query_budget=options.query_budget,
     )
+    if distributed:
+        leads = PartialState().is_main_process
+        PartialState().destroy_process_group()
+        if not leads:
+            return
     print(report.summary())
     print(f"report in {Path(options.output_dir) / 'robustness.json'}")
     if report.failures:

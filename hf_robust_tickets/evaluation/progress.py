@@ -95,8 +95,9 @@ class Progress:
             # the time that is left is told from the examples that this run attacks
             if not self._bar.disable:
                 self._bar.initial += not fresh
+            said = ", ".join(f"{name} {tally}" for name, tally in self._so_far.items())
+            self._bar.set_postfix_str(said, refresh=False)
             self._bar.update()
-            self._bar.set_postfix_str(", ".join(f"{name} {tally}" for name, tally in self._so_far.items()))
 
     def _advance(self) -> None:
         while self.enough is None and self._length < len(self._order):

@@ -16,10 +16,8 @@ OUTCOMES = {
 }
 
 
-def run_stock(
-    recipe: str, model: Any, tokenizer: Any, rows: list[dict], encoder: Any, seed: int, monkeypatch: Any
-) -> list[dict]:
-    """Attacks rows with `index`, `text` and `label` one by one, each seeded as `evaluate_robustness` seeds it."""
+def stock_attack(recipe: str, model: Any, tokenizer: Any, encoder: Any, monkeypatch: Any) -> Any:
+    """TextAttack's recipe over its own wrapper, with the given sentence encoder in place of its own."""
     import textattack
     from textattack import attack_recipes
     from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
@@ -45,7 +43,20 @@ def run_stock(
             self.homos_intentional = {}
 
     monkeypatch.setattr(WordSwapHomoglyphSwap, "__init__", tolerant)
-    attack = build.build(textattack.models.wrappers.HuggingFaceModelWrapper(model, tokenizer))
+    return build.build(textattack.models.wrappers.HuggingFaceModelWrapper(model, tokenizer))
+
+
+def run_stock(
+    recipe: str, model: Any, tokenizer: Any, rows: list[dict], encoder: Any, seed: int, monkeypatch: Any
+) -> list[dict]:
+    """Attacks rows with `index`, `text` and `label` one by one, each seeded as `evaluate_robustness` seeds it."""
+    return attack_rows(stock_attack(recipe, model, tokenizer, encoder, monkeypatch), recipe, rows, seed)
+
+
+def attack_rows(attack: Any, recipe: str, rows: list[dict], seed: int) -> list[dict]:
+    """What TextAttack's attacker finds for each row."""
+    import textattack
+
     found = []
     for row in rows:
         seed_of_row = derive_seed(seed, recipe, row["index"])

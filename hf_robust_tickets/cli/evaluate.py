@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from accelerate import PartialState
-
 from ..errors import MissingResourceError
 from ..evaluation import evaluate_robustness
+from ..evaluation.ranks import process_state
 from .data import load_split
 from .models import load_classifier, load_tokenizer
 from .options import DataOptions, ModelOptions, parse
@@ -52,8 +50,9 @@ def run(argv: list[str]) -> None:
     Under `torchrun` or `accelerate launch` the ranks share the work; one of them prints.
     """
     model_options, data_options, options = parse("evaluate", (ModelOptions, DataOptions, EvaluateOptions), argv)
-    distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    model = load_classifier(model_options).to(PartialState().device)
+    state = process_state()
+    distributed = state.num_processes > 1
+    model = load_classifier(model_options).to(state.device)
     report = evaluate_robustness(
         model,
         load_tokenizer(model_options),
@@ -76,8 +75,8 @@ def run(argv: list[str]) -> None:
         query_budget=options.query_budget,
     )
     if distributed:
-        leads = PartialState().is_main_process
-        PartialState().destroy_process_group()
+        leads = state.is_main_process
+        state.destroy_process_group()
         if not leads:
             return
     print(report.summary())

@@ -8,13 +8,37 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.distributed import TCPStore
 
+from ..errors import ConfigurationError
 from .board import POLL, Board
 from .engine import Job, attack_all
 from .store import append_line, to_line
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+
+def process_state() -> PartialState:
+    """Rank, number of ranks and device of this process; joins the process group if a launcher started it.
+
+    Raises:
+        ConfigurationError: If a launcher started several processes, but they do not find each other.
+    """
+    from accelerate import PartialState
+
+    # without an accelerator PartialState has to be told, or it takes every process for the only one
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != state.num_processes:
+        raise ConfigurationError(
+            f"expected the launcher's {launched} processes to work together, got a group of {state.num_processes}: "
+            "call evaluate_robustness before anything else makes an accelerate.PartialState, or make it with cpu=True"
+        )
+    return state
 
 
 class Crew:
@@ -26,10 +50,9 @@ class Crew:
     """
 
     def __init__(self) -> None:
-        from accelerate import PartialState
         from accelerate.utils import broadcast_object_list
 
-        state = PartialState()
+        state = process_state()
         self.rank, self.size = state.process_index, state.num_processes
         self._board: Board | None = None
         if self.size > 1:

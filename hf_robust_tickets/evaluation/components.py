@@ -7,6 +7,7 @@ This module imports TextAttack: import it inside functions only.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,12 @@ class Similarity(SentenceEncoder):
         return scores
 
 
+@functools.cache
+def _tagger() -> PerceptronTagger:
+    """One for all: attacks on examples side by side are built many times, and it does not change while it tags."""
+    return PerceptronTagger()
+
+
 class SameTag(PartOfSpeech):
     """TextAttack's part-of-speech constraint with NLTK's tagger, loaded once and remembered from example to example.
 
@@ -111,7 +118,7 @@ class SameTag(PartOfSpeech):
 
     def __init__(self, allow_verb_noun_swap: bool = True) -> None:
         super().__init__(tagger_type="nltk", tagset="universal", allow_verb_noun_swap=allow_verb_noun_swap)
-        self._tagger = PerceptronTagger()
+        self._tagger = _tagger()
 
     def clear_cache(self) -> None:
         """Keeps the tags: they depend on the words alone."""

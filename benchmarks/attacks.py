@@ -24,7 +24,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks.steps import row
 from hf_robust_tickets.evaluation import check_resources, evaluate_robustness
-from tests.evaluation.stock import attack_rows, stock_attack
+from tests.evaluation.stock import build_stock, run_attack
 
 RECIPES = ("textfooler", "textbugger", "pwws", "deepwordbug")
 logger = logging.getLogger(__name__)
@@ -81,10 +81,10 @@ def _ratio(recipe: str, examples: int, max_length: int) -> float:
     with pytest.MonkeyPatch.context() as patch:
         encode = functools.partial(given["encoder"].encode, show_progress_bar=False)
         encoder = type("Quiet", (), {"encode": staticmethod(encode)})
-        attack = stock_attack(recipe, given["model"], tokenizer, encoder, patch)
-        attack_rows(attack, recipe, [{"index": 0, "text": "It is a fairly good little film .", "label": 1}], 0)
+        attack = build_stock(recipe, given["model"], tokenizer, patch, encoder)
+        run_attack(attack, recipe, [{"index": 0, "text": "It is a fairly good little film .", "label": 1}], 0)
         began = time.perf_counter()
-        theirs = attack_rows(attack, recipe, rows, 0)
+        theirs = run_attack(attack, recipe, rows, 0)
         seconds = time.perf_counter() - began
     found = [{"outcome": o.outcome, "perturbed": o.perturbed, "queries": o.queries} for o in ours.outcomes]
     if found != theirs:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import shutil
 import sys
 from dataclasses import asdict, fields
@@ -26,18 +25,11 @@ from datasets import disable_progress_bars  # noqa: E402
 
 from benchmarks.arms import ARMS, Protocol, count_search, load_data, train_arm  # noqa: E402
 from benchmarks.evidence_report import write_report  # noqa: E402
+from benchmarks.storage import data_folder, read_result, write_result  # noqa: E402
 from hf_robust_tickets.evaluation import evaluate_robustness  # noqa: E402
 from hf_robust_tickets.tickets import load_pruned  # noqa: E402
 
 logger = logging.getLogger("evidence")
-
-
-def data_folder() -> Path:
-    """Where the data sets are."""
-    folder = Path(os.environ.get("ROBUST_TICKETS_DATA", ROOT.parent / "shared" / "data"))
-    if not (folder / "sst2").is_dir():
-        sys.exit(f"no SST-2 in {folder}: set ROBUST_TICKETS_DATA to a folder with sst2/train_sentences.parquet")
-    return folder
 
 
 def main() -> None:
@@ -55,19 +47,17 @@ def main() -> None:
 
 def _train_once(arm: str, seed: int, protocol: Protocol, options: argparse.Namespace) -> dict[str, Any]:
     path = options.results / f"{arm}-{seed}.json"
-    if path.exists():
-        result = json.loads(path.read_text())
-        if result["protocol"] != json.loads(json.dumps(asdict(protocol))):
-            sys.exit(f"{path} was made with another protocol: remove it, or give another --results folder")
-        return result
+    done = read_result(path, protocol)
+    if done is not None:
+        return done
     logger.info("training %s, seed %d", arm, seed)
     output = options.models / f"{arm}-{seed}"
     shutil.rmtree(output, ignore_errors=True)
     result = {"arm": arm, "seed": seed, "protocol": asdict(protocol), "attacks": {}}
-    result |= train_arm(arm, seed, protocol, data_folder(), output)
+    result |= train_arm(arm, seed, protocol, data_folder("sst2"), output)
     if arm == "early-bird+freelb-3":
         count_search(result, json.loads((options.results / f"early-bird-{seed}.json").read_text()))
-    _write(path, result)
+    write_result(path, result)
     logger.info("%s, seed %d: clean %.3f, %.0f s", arm, seed, result["clean"], result["seconds"])
     return result
 
@@ -84,7 +74,7 @@ def _attack_once(result: dict[str, Any], arm: str, seed: int, protocol: Protocol
         return
     pruned = "ticket" in result
     load = load_pruned if pruned else AutoModelForSequenceClassification.from_pretrained
-    _, test = load_data(data_folder(), protocol)
+    _, test = load_data(data_folder("sst2"), protocol)
     for recipe in todo:
         report = evaluate_robustness(
             load(folder),
@@ -106,15 +96,8 @@ def _attack_once(result: dict[str, Any], arm: str, seed: int, protocol: Protocol
             "mean_queries": attacked.mean_queries,
             "clean_on_sample": report.clean_accuracy,
         }
-        _write(options.results / f"{arm}-{seed}.json", result)
+        write_result(options.results / f"{arm}-{seed}.json", result)
         logger.info("%s, seed %d, %s: %.3f under attack", arm, seed, recipe, attacked.accuracy_under_attack)
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    part.replace(path)
 
 
 def _parse() -> tuple[argparse.Namespace, Protocol]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from adversaries_page import adversaries_page
+from recipes_page import recipes_page
 
 from hf_robust_tickets.architectures import Architecture, UnitGroup, get_architecture, known_model_types
 from hf_robust_tickets.reporting.tables import markdown_table
@@ -76,3 +77,4 @@ def _cuts(group: UnitGroup) -> str:
 if __name__ == "__main__":
     (DOCS / "architectures.md").write_text(architectures_page())
     (DOCS / "adversaries.md").write_text(adversaries_page())
+    (DOCS / "recipes.md").write_text(recipes_page())

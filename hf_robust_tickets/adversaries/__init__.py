@@ -10,8 +10,15 @@ from .freelb import FreeLB
 from .freelb_plus_plus import FreeLBPlusPlus
 from .infobert import InfoBERT
 from .injection import Injector, perturbation_mask
+from .mart import MART
 from .pgd import PGD
-from .pixel_pgd import PixelBox, PixelInjector, PixelPGD
+from .pixel_box import PixelBox, PixelInjector
+from .pixel_fast import PixelFast
+from .pixel_free import PixelFree
+from .pixel_mart import PixelMART
+from .pixel_pgd import PixelPGD
+from .pixel_space import PixelSpace
+from .pixel_trades import PixelTRADES
 from .r_drop import RDrop
 from .random_noise import RandomNoise
 from .registry import get_adversary, list_adversaries, register_adversary
@@ -26,6 +33,7 @@ __all__ = [
     "ALUM",
     "FGM",
     "FGSM",
+    "MART",
     "PGD",
     "SMART",
     "TAVAT",
@@ -40,8 +48,13 @@ __all__ = [
     "Injector",
     "Memory",
     "PixelBox",
+    "PixelFast",
+    "PixelFree",
     "PixelInjector",
+    "PixelMART",
     "PixelPGD",
+    "PixelSpace",
+    "PixelTRADES",
     "RDrop",
     "RandomNoise",
     "Regularizer",

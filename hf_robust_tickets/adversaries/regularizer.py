@@ -32,6 +32,8 @@ class Regularizer(Adversary):
 
     detach_clean: ClassVar[bool] = False
     """Whether the clean output is a constant in the penalty."""
+    ascends_task_loss: ClassVar[bool] = False
+    """Whether the ascent follows the task's loss, and labels decide the rest (`MART`), rather than the divergence."""
     perturbed_loss_weight: ClassVar[float] = 0.0
     """Weight of the task's loss at the perturbed input."""
 

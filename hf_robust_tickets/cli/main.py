@@ -15,6 +15,7 @@ VERBS = {
     "search": "search a ticket only",
     "prune": "cut a ticket out of a model",
     "evaluate": "attack a model with TextAttack recipes",
+    "resources": "what the recipes need, whether it is there, and how to get it",
     "report": "reports of attacks as a web page, with every text before and after",
     "compare": "whether models differ under the same attacks",
     "push": "check a checkpoint, write its model card, and upload it to the Hub",

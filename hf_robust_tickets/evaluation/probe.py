@@ -12,6 +12,7 @@ from ..adversaries import Injector, PixelBox, perturbation_mask
 from ..errors import DataError
 from .batched import length_limit
 from .examples import select_examples, stratified_sample
+from .images import image_rows, is_image_processor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -51,7 +52,7 @@ class Probe:
         self.pixel_range, self.box = pixel_range, box
         if box is not None:
             if injector is not None:
-                raise DataError("PixelPGD perturbs images, got texts: expected pixel_values, or another adversary")
+                raise DataError("the adversary perturbs pixels, got texts: pass pixel_values, or another adversary")
             box.check(inputs["pixel_values"])
         self.x = self._clean_input()
         self.mask = (
@@ -117,6 +118,8 @@ def sample_rows(
     """
     if len(dataset) == 0:
         raise DataError("expected at least one example, got an empty data set")
+    if is_image_processor(tokenizer):
+        return image_rows(dataset, tokenizer, num_examples, seed, label_column)
     if tokenizer is not None:
         examples = select_examples(
             dataset,
@@ -148,7 +151,7 @@ def make_batches(
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
     """Batches of similar lengths, padded to the longest of each, on the model's device."""
     device = next(model.parameters()).device
-    pad = tokenizer.pad_token_id if tokenizer is not None else getattr(model.config, "pad_token_id", None)
+    pad = tokenizer.pad_token_id if hasattr(tokenizer, "pad_token_id") else getattr(model.config, "pad_token_id", None)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].get("input_ids", ())))
     for start in range(0, len(order), batch_size):
         chosen = [rows[i] for i in order[start : start + batch_size]]

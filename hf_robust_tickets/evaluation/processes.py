@@ -21,6 +21,7 @@ from .batched import Victim, evaluation_mode
 from .board import POLL, Board
 from .engine import Job, attack_all
 from .prepared import prepare
+from .recipes import get_recipe
 from .store import append_line, to_line
 
 
@@ -30,7 +31,8 @@ def run_processes(job: Job, count: int, materials: Mapping[str, Any], folder: Pa
     Args:
         job: The evaluation.
         count: How many processes.
-        materials: What a process needs beside: `model`, `tokenizer`, and the arguments of `victim` and `prepare`.
+        materials: What a process needs beside: `model`, `tokenizer`, `recipes` (names, or recipes), and the further
+            arguments of `Victim` (`victim`) and of `prepare` (`parts`).
         folder: Where the outcomes are kept; None to keep them in memory.
 
     Raises:
@@ -98,7 +100,8 @@ def _work(path: str, rank: int, port: int) -> None:
         torch.set_num_threads(given["threads"])
         model = given["model"]
         victim = Victim(model, given["tokenizer"], **given["victim"])
-        prepared, _ = prepare(victim=victim, **given["prepare"])
+        recipes = [get_recipe(recipe) if isinstance(recipe, str) else recipe for recipe in given["recipes"]]
+        prepared, _ = prepare(recipes, victim, **given["parts"])
         attackers = [recipe.attacker for recipe in prepared]
         works = board.works({example.index: example for example in given["order"]})
         with evaluation_mode(model):

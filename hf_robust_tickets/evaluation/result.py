@@ -61,6 +61,8 @@ class RecipeResult:
         resources: What the recipe used: sentence encoder, word vectors.
         not_comparable: Why the figures cannot be set beside published ones; empty when they can.
         description: The attack's components and constants, as TextAttack prints them.
+        goal: "misclassify", or "reduce" for an attack that shortens texts under the same prediction: its outcomes hold
+            no success, and its figure is `mean_words_left`.
     """
 
     recipe: str
@@ -69,6 +71,7 @@ class RecipeResult:
     resources: Mapping[str, Any] = field(default_factory=dict)
     not_comparable: tuple[str, ...] = ()
     description: str = ""
+    goal: Literal["misclassify", "reduce"] = "misclassify"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -88,12 +91,16 @@ class RecipeResult:
 
     @property
     def accuracy_under_attack(self) -> float:
-        """Failed / all, in [0, 1]."""
+        """Failed / all, in [0, 1]; NaN for an attack that does not aim at a wrong prediction."""
+        if self.goal == "reduce":
+            return math.nan
         return metrics.accuracy_under_attack(**self.counts)
 
     @property
     def attack_success_rate(self) -> float:
-        """Succeeded / (succeeded + failed), in [0, 1]; NaN when nothing was attacked."""
+        """Succeeded / (succeeded + failed), in [0, 1]; NaN when nothing was attacked, or not aimed at."""
+        if self.goal == "reduce":
+            return math.nan
         return metrics.attack_success_rate(**self.counts)
 
     @property
@@ -105,7 +112,19 @@ class RecipeResult:
     @property
     def confidence_interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the accuracy under attack: the spread due to the sample of examples alone."""
+        if self.goal == "reduce":
+            return math.nan, math.nan
         return metrics.wilson_interval(self.counts["failed"], self.num_examples)
+
+    @property
+    def mean_words(self) -> float:
+        """Mean number of words of the attacked examples, separated by white space; NaN when nothing was attacked."""
+        return metrics.mean_words(outcome.original for outcome in self.outcomes if outcome.outcome != "skipped")
+
+    @property
+    def mean_words_left(self) -> float:
+        """The same after the attack."""
+        return metrics.mean_words(outcome.perturbed for outcome in self.outcomes if outcome.outcome != "skipped")
 
     @property
     def comparable(self) -> str:
@@ -117,9 +136,12 @@ class RecipeResult:
         lower, upper = self.confidence_interval
         return {
             "accuracy_under_attack": _number(self.accuracy_under_attack),
-            "confidence_interval": [lower, upper],
+            "confidence_interval": [_number(lower), _number(upper)],
             "attack_success_rate": _number(self.attack_success_rate),
             "mean_queries": _number(self.mean_queries),
+            "goal": self.goal,
+            "mean_words": _number(self.mean_words),
+            "mean_words_left": _number(self.mean_words_left),
             **self.counts,
             "seconds": self.seconds,
             "comparable_with_published_numbers": self.comparable,
@@ -139,6 +161,7 @@ class RecipeResult:
             resources=values["resources"],
             not_comparable=tuple(values["not_comparable"]),
             description=values["description"],
+            goal=values.get("goal", "misclassify"),
         )
 
 
@@ -214,6 +237,12 @@ class RobustnessReport(Mapping[str, RecipeResult]):
             f"clean accuracy {self.clean_accuracy:.1%} [{lower:.1%}, {upper:.1%}] on {len(self.sample_ids)} examples"
         ]
         for name, result in self.results.items():
+            if result.goal == "reduce":
+                lines.append(
+                    f"{name}: {result.mean_words_left:.1f} of {result.mean_words:.1f} words left under the same "
+                    f"prediction (no accuracy under attack), {result.mean_queries:.1f} queries, {result.seconds:.1f} s"
+                )
+                continue
             lower, upper = result.confidence_interval
             lines.append(
                 f"{name}: accuracy under attack {result.accuracy_under_attack:.1%} [{lower:.1%}, {upper:.1%}], "
@@ -251,11 +280,7 @@ class RobustnessReport(Mapping[str, RecipeResult]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RobustnessReport:
-        """Reads what `save` wrote.
-
-        Raises:
-            CheckpointError: If the file is no report, or one of another schema version.
-        """
+        """Reads what `save` wrote; a `CheckpointError` if it is something else, or of another schema version."""
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogatepass"))
         except json.JSONDecodeError as error:
@@ -264,15 +289,7 @@ class RobustnessReport(Mapping[str, RecipeResult]):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], origin: str = "") -> RobustnessReport:
-        """The inverse of `to_dict`.
-
-        Args:
-            values: What `to_dict` gave.
-            origin: Where they come from, for the error.
-
-        Raises:
-            CheckpointError: If they are no report, or one of another schema version.
-        """
+        """The inverse of `to_dict`; `origin` is for the error, which is that of `load`."""
         if not isinstance(values, dict) or values.get("schema") != SCHEMA:
             raise CheckpointError(f"expected a robustness report (schema {SCHEMA!r}){origin}, got another JSON file")
         if values["schema_version"] != SCHEMA_VERSION:

@@ -44,6 +44,8 @@ def evaluate_robustness(
     text_columns: str | Sequence[str] | None = None,
     label_column: str = "label",
     sentence_encoder: str | os.PathLike[str] | SentenceTransformer = "use",
+    masked_language_model: str | os.PathLike[str] | tuple[Any, Any] | None = None,
+    modify_columns: str | Sequence[str] | None = None,
     batch_size: int = 64,
     max_length: int | None = None,
     bf16: bool = False,
@@ -66,12 +68,16 @@ def evaluate_robustness(
         model: A sequence classifier, dense or pruned. It stays on its device; it is put into evaluation mode and back.
         tokenizer: Its tokenizer.
         dataset: One split: a `datasets.Dataset` or a list of dicts.
-        recipes: Names of recipes. One whose resources are missing is reported in `failures`, the others run.
+        recipes: Names of recipes, or Python paths of one's own (`my_module:build`, `path/to/file.py:build`). One whose
+            resources are missing is reported in `failures`, the others run.
         num_examples: Size of the sample; None for the whole split.
         seed: Seed of the sample and, with recipe and row, of each attack.
         text_columns: The text column, or two for tasks on pairs; None to guess.
         label_column: The column of class numbers or names.
         sentence_encoder: "use" (the papers'), "minilm", the name or folder of a sentence-transformers model, or one.
+        masked_language_model: For recipes that use one: a name, a folder, or `(model, tokenizer)`; None for the
+            papers' (`docs/recipes.md`).
+        modify_columns: Of a pair of texts, the columns that may change; None for the papers' rule.
         batch_size: Most texts per forward call.
         max_length: Truncation in tokens; None for the tokenizer's limit.
         bf16: Runs the model under bfloat16 autocast.
@@ -120,7 +126,9 @@ def evaluate_robustness(
     # absent where they are off: a folder of before they existed can be continued
     optional = {"torch_compile": torch_compile, "until_width": until_width, "query_budget": query_budget}
     settings |= {name: value for name, value in optional.items() if value}
-    prepared, failures = prepare(chosen, victim, sentence_encoder, query_budget)
+    parts = {"sentence_encoder": sentence_encoder, "masked_language_model": masked_language_model}
+    parts |= {"columns": settings["text_columns"], "modify_columns": modify_columns, "query_budget": query_budget}
+    prepared, failures = prepare(chosen, victim, **parts)
     description = describe_model(model)
     # a recipe may be added to a folder; what else may change is only how fast it goes, and when it is enough
     fixed = {name: value for name, value in settings.items() if name not in {"recipes", "num_examples", "until_width"}}
@@ -142,9 +150,9 @@ def evaluate_robustness(
             if crew is not None:
                 crew.run(job, folder)
             elif num_processes > 1:
-                with_what = {"sentence_encoder": sentence_encoder, "query_budget": query_budget}
-                with_what["recipes"] = [recipe.recipe for recipe in prepared]
-                materials = {"model": model, "tokenizer": tokenizer, "victim": how, "prepare": with_what}
+                materials = {"model": model, "tokenizer": tokenizer, "victim": how, "parts": parts}
+                # a recipe that was found by a Python path is found again by it
+                materials["recipes"] = [r.recipe.name if r.recipe.source else r.recipe for r in prepared]
                 run_processes(job, num_processes, materials, folder)
             else:
                 job.run()

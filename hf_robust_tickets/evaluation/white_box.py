@@ -15,11 +15,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .._files import write_json
-from ..adversaries import PGD, Adversary, Injector, PixelPGD, get_adversary
+from ..adversaries import PGD, Adversary, Injector, PixelPGD, PixelSpace, get_adversary
 from ..adversaries.geometry import expand_mask, steepest_direction
 from ..errors import ConfigurationError
 from . import checks, metrics
 from .batched import evaluation_mode
+from .images import is_image_processor
 from .probe import Probe, make_batches, sample_rows
 
 if TYPE_CHECKING:
@@ -98,10 +99,13 @@ def evaluate_white_box(
 
     Args:
         model: A classifier; it is put into evaluation mode and back.
-        dataset: Texts with `tokenizer`; otherwise rows with `input_ids` or `pixel_values`, and labels.
-        tokenizer: The model's tokenizer, for texts.
+        dataset: Texts with a tokenizer, images (an `Image` column) with an image processor; otherwise rows with
+            `input_ids` or `pixel_values`; and labels.
+        tokenizer: The model's tokenizer, for texts; its image processor, for images: attacks on pixels then take
+            their constants from it.
         adversary: The attack, an `Adversary` or its name; its `max_norm`, `step_size` and `init_magnitude` are scaled
-            together to each radius. None: PGD with 10 steps of a quarter of the radius, l2 ball over the sentence.
+            together to each radius. None: PGD with 10 steps of a quarter of the radius, l2 ball over the sentence;
+            with an image processor PGD-20 on pixels, linf ball of 8/255.
         restarts: Starts per example. From the second on they are random, with the radius as magnitude where the
             adversary itself starts at zero.
         radii: Radii of the balls, in units of the embedding or pixel tensor; None: the adversary's own, or
@@ -123,16 +127,20 @@ def evaluate_white_box(
         ConfigurationError: If an argument cannot work.
         DataError: If data set and model do not fit.
     """
+    if adversary is None and is_image_processor(tokenizer):
+        adversary = PixelPGD(steps=21)
     attack, chosen_radii = _attack_and_radii(adversary, radii, restarts)
+    if isinstance(attack, PixelSpace):
+        attack = attack.with_processor(tokenizer)
     rows = sample_rows(model, dataset, tokenizer, num_examples, seed, text_columns, label_column, max_length)
     warnings = ["the model was in train mode: evaluated without dropout"] if model.training else []
     tally = _Tally(chosen_radii)
-    embedding = model.get_input_embeddings()
-    injector = Injector(embedding) if "pixel_values" not in rows[0] else None
+    # a convolutional network has no input embedding
+    injector = None if "pixel_values" in rows[0] else Injector(model.get_input_embeddings())
     try:
         with evaluation_mode(model), torch.random.fork_rng(), tqdm(total=len(rows), disable=not progress) as bar:
             torch.manual_seed(seed)
-            box = attack.box if isinstance(attack, PixelPGD) else None
+            box = attack.box if isinstance(attack, PixelSpace) else None
             for inputs, labels in make_batches(rows, batch_size, model, tokenizer):
                 probe = Probe(model, injector, inputs, labels, pixel_range, box)
                 _attack_batch(probe, attack, chosen_radii, restarts, tally)

@@ -8,8 +8,18 @@ state with these.
 from __future__ import annotations
 
 from ._distance_plots import plot_distance_matrix, plot_distances
+from ._overfitting_plots import plot_layer_densities, plot_robust_overfitting
 from ._result_plots import plot_accuracy, plot_cost
 from ._speed_plot import plot_speed
 from ._ticket_plot import plot_ticket
 
-__all__ = ["plot_accuracy", "plot_cost", "plot_distance_matrix", "plot_distances", "plot_speed", "plot_ticket"]
+__all__ = [
+    "plot_accuracy",
+    "plot_cost",
+    "plot_distance_matrix",
+    "plot_distances",
+    "plot_layer_densities",
+    "plot_robust_overfitting",
+    "plot_speed",
+    "plot_ticket",
+]

@@ -14,7 +14,9 @@ __all__ = ["format_percent", "format_ratio", "format_seconds", "format_value", "
 Columns = Sequence[str] | Mapping[str, str]
 
 # What `format_value` and the other formatting functions make of a number, units and intervals included.
-_NUMBER = re.compile(r"[-+−]?(\d[\d.,]*(e[-+]?\d+)?|inf|nan)( ?(%|×|s|min|h|d)( \d+ (s|min|h))?)?( \([^)]*\))?")
+_NUMBER = re.compile(
+    r"[-+−]?(\d[\d.,]*(e[-+]?\d+)?|inf|nan)( ?(%|×|s|min|h|d)( \d+ (s|min|h))?)?( ± \d[\d.]*)?( \([^)]*\))?"
+)
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Columns | None = None) -> str:

@@ -128,19 +128,20 @@ class FlyingBird(SparseMethod):
             seed: Seed and position of random growth.
         """
         drop, grow = self.counts(int(mask.sum()), mask.numel(), fraction, decision)
-        survivors = mask.clone()
+        # Flat and in the order of the indices: weights of any memory format have their elements in the same order.
+        survivors = mask.flatten().clone()
         if drop:
-            magnitude = weight.detach().abs().float().masked_fill(~mask, torch.inf)
-            survivors.view(-1)[magnitude.view(-1).topk(drop, largest=False, sorted=False).indices] = False
+            magnitude = weight.detach().abs().float().masked_fill(~mask, torch.inf).flatten()
+            survivors[magnitude.topk(drop, largest=False, sorted=False).indices] = False
         grown = survivors.clone()
         if grow:
             if self.growth == "random":
                 score = torch.rand(mask.shape, generator=generator(*seed)).to(mask.device)
             else:
                 score = gradient.detach().abs().float()
-            score = score.masked_fill(survivors, -1.0)
-            grown.view(-1)[score.reshape(-1).topk(grow, sorted=False).indices] = True
-        return LayerUpdate(survivors, grown)
+            score = score.flatten().masked_fill(survivors, -1.0)
+            grown[score.topk(grow, sorted=False).indices] = True
+        return LayerUpdate(survivors.view(mask.shape), grown.view(mask.shape))
 
 
 @dataclass(frozen=True)

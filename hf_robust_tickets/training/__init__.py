@@ -5,6 +5,7 @@ from .callbacks import EarlyBirdCallback
 from .cost import CostCallback, PhaseCost
 from .gated import GatedTrainer
 from .publishing import PublishingTrainer
+from .robust_accuracy import RobustAccuracyCallback
 from .sparse import SparseTrainingCallback
 from .sparse_trainer import SparseTrainer
 from .ticket_trainer import RobustTicketTrainer
@@ -19,6 +20,7 @@ __all__ = [
     "GatedTrainer",
     "PhaseCost",
     "PublishingTrainer",
+    "RobustAccuracyCallback",
     "RobustTicketArguments",
     "RobustTicketTrainer",
     "SparseTrainer",

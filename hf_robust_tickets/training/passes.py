@@ -3,77 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..adversaries import Adversary, Injector, Regularizer
+from ..adversaries import Regularizer
 from ..adversaries.infobert import anchored_information, anchored_tokens, bottleneck
+from .attack import Attack
 from .cost import CostCallback
-from .critic import CriticHook, hidden_states
-from .first_layer import FirstLayer
-from .layer_cache import LayerCache
+from .critic import hidden_states
 from .meters import AttackMeter, Reading
-from .outputs import find_logits, logits_of, valid_rows, without_labels
-from .perturbation import Perturbation
+from .outputs import find_logits, logits_of, without_labels
+from .penalties import PenaltyPasses
 from .restarts import WorstEnd, losses_by_example
 from .sound import SoundTrainer
 from .weight_average import WeightAverage
 
 
-class Attack:
-    """Everything that one attacked micro-batch needs.
-
-    Attributes:
-        inputs: The batch, on its device.
-        perturbation: Delta.
-        injector: Adds it.
-        cache: The layers below it, or `None`.
-        first_layer: f0 of YOPO, or `None`.
-        restarts: Random starts of the ascent.
-        critic: For InfoBERT, or `None`.
-        perturbed: Whether the present pass is.
-        readings: Loss and logits of the passes that reached the weights or began an ascent.
-    """
-
-    def __init__(
-        self,
-        inputs: dict[str, Any],
-        perturbation: Perturbation,
-        injector: Injector,
-        cache: LayerCache | None,
-        first_layer: FirstLayer | None,
-        restarts: int = 1,
-        critic: CriticHook | None = None,
-    ) -> None:
-        self.inputs = inputs
-        self.perturbation = perturbation
-        self.adversary: Adversary = perturbation.adversary
-        self.injector = injector
-        self.cache = cache
-        self.first_layer = first_layer
-        self.restarts = restarts
-        self.critic = critic
-        self.perturbed = False
-        self.readings: list[Reading] = []
-
-    @contextmanager
-    def one_pass(self, device: torch.device, perturbed: bool = True, attached: bool = True) -> Iterator[None]:
-        """While it lasts, a forward pass is perturbed, or only goes through the cache."""
-        self.perturbed = perturbed
-        self.perturbation.begin_pass(device)
-        with ExitStack() as stack:
-            if self.cache is not None:
-                stack.enter_context(self.cache.one_pass(attached))
-            source = self.perturbation.add if perturbed else None
-            stack.enter_context(self.injector.armed(source, None if self.cache is None else self.cache.joint))
-            yield
-
-
-class PassesTrainer(SoundTrainer):
+class PassesTrainer(PenaltyPasses, SoundTrainer):
     """`Trainer` that can take a step in several weighted passes; what it attacks with is its heirs' business.
 
     In each pass, `compute_loss` of this object stands behind a wrapper: a subclass may override it as in any Trainer.
@@ -113,6 +63,8 @@ class PassesTrainer(SoundTrainer):
             self._climb_from_many_starts(model, attack, *args)
         for k in range(last if restarts > 1 else 0, last + 1):
             weight = adversary.loss_weight(k) * (1 - clean_weight)
+            if k == last and attack.weights is not None:
+                self._perturb_weights(model, attack, *args)
             with attack.one_pass(self.args.device, attached=k == last), self._defer_sync(model, k < last):
                 if weight == 0:
                     attack.perturbation.grad = self._delta_gradient(model, attack, *args)
@@ -121,6 +73,14 @@ class PassesTrainer(SoundTrainer):
             if k < last or adversary.remembers:
                 self._climb(attack, k < last)
         return total
+
+    def _perturb_weights(self, model: nn.Module, attack: Attack, num_items_in_batch: Any = None) -> None:
+        """AWP: moves the weights uphill on the loss at the end of the ascent, for the pass that trains them."""
+        with attack.one_pass(self.args.device, attached=False), self._defer_sync(model, True):
+            model.train()
+            with self.compute_loss_context_manager():
+                loss, _ = self._task_loss(attack, model, dict(attack.inputs), num_items_in_batch)
+        attack.weights.climb(self._scaled(loss))
 
     def _regularized_step(self, model: nn.Module, attack: Attack, *args: Any) -> Tensor:
         """One call of `Trainer.training_step`, whose loss holds the clean pass, the ascents and the penalty."""
@@ -218,40 +178,6 @@ class PassesTrainer(SoundTrainer):
             worst.offer(attack.perturbation.delta.detach(), losses)
         attack.perturbation.delta = worst.delta.requires_grad_()
 
-    def _regularized_loss(
-        self, attack: Attack, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
-    ) -> Tensor:
-        adversary, device = attack.adversary, self.args.device
-        bare = without_labels(inputs, self.label_names)
-        averaged = self._averaged_logits(adversary, bare)
-        with attack.one_pass(device, perturbed=False):
-            loss, outputs = self._task_loss(attack, self._inside_engine(model), dict(inputs), num_items_in_batch)
-        clean = logits_of(outputs)
-        constant = [logits.detach() for logits in clean]
-        for _ in range(adversary.steps):
-            self._virtual_ascent(attack, model, bare, constant)
-        with attack.one_pass(device):
-            if adversary.perturbed_loss_weight:
-                second, outputs = self._task_loss(attack, model, dict(inputs), num_items_in_batch)
-                loss = loss + adversary.perturbed_loss_weight * second
-            else:
-                outputs = self._bare_pass(model, bare)
-        target, perturbed = constant if adversary.detach_clean else clean, logits_of(outputs)
-        penalty = self._divergence(adversary, target, perturbed, bare)
-        attack.readings.append(Reading(penalty.detach(), [logits.detach() for logits in perturbed]))
-        penalty = adversary.coefficient * penalty
-        if averaged:
-            penalty = penalty + adversary.proximal_coefficient * self._divergence(adversary, averaged, clean, bare)
-        return loss + self._per_step(penalty, num_items_in_batch)
-
-    def _virtual_ascent(self, attack: Attack, model: nn.Module, inputs: dict[str, Any], clean: list[Tensor]) -> None:
-        with attack.one_pass(self.args.device, attached=False), self._defer_sync(model, True):
-            perturbed = logits_of(self._bare_pass(self._inside_engine(model), inputs))
-        attack.perturbation.require_delta()
-        divergence = self._divergence(attack.adversary, clean, perturbed, inputs)
-        attack.perturbation.grad = self._gradient(divergence, attack.perturbation.delta)
-        attack.perturbation.ascend()
-
     def _inside_engine(self, model: nn.Module) -> nn.Module:
         """What runs a pass that a step does not end with.
 
@@ -264,31 +190,12 @@ class PassesTrainer(SoundTrainer):
         self.cost_callback.passes += 1
         return model(**inputs)
 
-    def _averaged_logits(self, adversary: Regularizer, inputs: dict[str, Any]) -> list[Tensor]:
-        """For SMART's pull towards the moving average of the weights, the output with these; nothing for others."""
-        if not getattr(adversary, "proximal_coefficient", 0.0):
-            return []
-        whole = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        return logits_of(self.weight_average.outputs(whole, inputs))
-
-    @staticmethod
-    def _divergence(adversary: Regularizer, clean: list[Tensor], other: list[Tensor], inputs: Any) -> Tensor:
-        heads = [adversary.divergence(a, b, valid_rows(a, inputs)) for a, b in zip(clean, other, strict=True)]
-        return torch.stack(heads).sum()
-
-    def _per_step(self, mean: Tensor, num_items_in_batch: Any) -> Tensor:
-        """A mean over the micro-batch, such that the accumulated step has the mean of these means.
-
-        Where the loss is normalised over the whole accumulated batch already, the Trainer does not divide it again.
-        """
-        scaled = self.loss_is_scaled_for_ga
-        if scaled is None:
-            scaled = (self.model_accepts_loss_kwargs and num_items_in_batch is not None) or self.compute_loss_func
-        return mean / self.current_gradient_accumulation_steps if scaled else mean
-
     def _gradient(self, loss: Tensor, delta: Tensor, retain_graph: bool = False) -> Tensor:
+        return torch.autograd.grad(self._scaled(loss), delta, retain_graph=retain_graph)[0]
+
+    def _scaled(self, loss: Tensor) -> Tensor:
         scaler = self.accelerator.scaler
-        return torch.autograd.grad(loss if scaler is None else scaler.scale(loss), delta, retain_graph=retain_graph)[0]
+        return loss if scaler is None else scaler.scale(loss)
 
     @contextmanager
     def _watching_first_layer(self, attack: Attack) -> Iterator[None]:

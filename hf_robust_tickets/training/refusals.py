@@ -41,6 +41,34 @@ def refuse_options(adversary: Adversary, options: AdversaryOptions) -> None:
         )
 
 
+def refuse_weight_perturbation(args: TrainingArguments, adversary: Adversary, options: AdversaryOptions) -> None:
+    """Raises ConfigurationError where weights cannot be perturbed."""
+    if not options.adversary_weight_perturbation:
+        return
+    title = f"adversary_weight_perturbation={options.adversary_weight_perturbation}"
+    passes = [adversary.loss_weight(k) for k in range(adversary.num_passes)]
+    one = isinstance(adversary, Regularizer) or (not any(passes[:-1]) and not adversary.remembers)
+    if not one or isinstance(adversary, (YOPO, InfoBERT)) or options.adversary_clean_weight:
+        raise ConfigurationError(
+            f"{title} needs a method that trains on the end of its ascent, got {adversary.name} (with clean weight "
+            f"{options.adversary_clean_weight:g}): use pgd, fgsm, trades or mart, on embeddings or pixels"
+        )
+    if args.fsdp or args.deepspeed or options.adversary_layer:
+        raise ConfigurationError(
+            f"{title} moves whole weights of all layers, got fsdp, deepspeed or adversary_layer: use data "
+            "parallelism (torchrun) and adversary_layer=0"
+        )
+
+
+def refuse_own_loss(args: TrainingArguments, adversary: Adversary, compute_loss_func: Any) -> None:
+    """Raises ConfigurationError for another loss than that of a method which brings its own."""
+    if getattr(adversary, "ascends_task_loss", False) and (args.label_smoothing_factor or compute_loss_func):
+        raise ConfigurationError(
+            f"{adversary.name} has a loss of its own, got label_smoothing_factor={args.label_smoothing_factor} or "
+            "compute_loss_func: leave them away, or use trades"
+        )
+
+
 def refuse_critic(args: TrainingArguments, model: nn.Module) -> None:
     """Raises ConfigurationError where InfoBERT's critic cannot be a part of the model."""
     for where, there in (

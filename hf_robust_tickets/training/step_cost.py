@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..adversaries import YOPO, Adversary
+from ..adversaries import YOPO, Adversary, Regularizer
 from .arguments import AdversaryOptions
 
 # A forward pass, the gradients of activations and those of weights cost a third of a plain pass each.
@@ -24,6 +24,8 @@ def step_cost(adversary: Adversary | None, options: AdversaryOptions, num_layers
         return 1.0
     whole = getattr(adversary, "proximal_coefficient", 0.0) and _THIRD  # the averaged weights see the clean batch
     passes = adversary.cost - whole + (options.adversary_clean_weight > 0)
+    if options.adversary_weight_perturbation:
+        passes += 2 if isinstance(adversary, Regularizer) else 1
     if options.adversary_restarts > 1:
         ascents = (adversary.num_passes - 1) * 2 * _THIRD
         passes += (options.adversary_restarts - 1) * ascents + options.adversary_restarts * _THIRD

@@ -11,24 +11,32 @@ from torch import Tensor, nn
 from torch.utils.data import RandomSampler, Sampler
 
 from .._compat import loss_uses_num_items_in_batch
-from ..adversaries import YOPO, Adversary, InfoBERT, Injector, Memory, PixelInjector, PixelPGD, Regularizer
+from ..adversaries import YOPO, Adversary, InfoBERT, Injector, Memory, PixelInjector, PixelSpace, Regularizer
 from ..architectures import get_architecture
 from ..errors import CheckpointError, ConfigurationError
 from ..reporting.model_card import CardFacts
 from .adversary_state import load_adversary_state, save_adversary_state
 from .arguments import AdversaryOptions
+from .attack import Attack
 from .callbacks import first_step
 from .critic import CriticHook
 from .first_layer import FirstLayer
 from .layer_cache import LayerCache
 from .model_card import attack_facts
-from .passes import Attack, PassesTrainer
+from .passes import PassesTrainer
 from .perturbation import Perturbation
-from .refusals import refuse_critic, refuse_options, refuse_surroundings
+from .refusals import (
+    refuse_critic,
+    refuse_options,
+    refuse_own_loss,
+    refuse_surroundings,
+    refuse_weight_perturbation,
+)
 from .replay import ReplaySampler
 from .saving import explain_failed_save, last_complete_checkpoint
 from .schedule import strength
 from .step_cost import step_cost
+from .weight_perturbation import WeightPerturbation
 
 _FROM_ARGUMENTS: Any = object()
 
@@ -88,6 +96,8 @@ class AdversarialTrainer(PassesTrainer):
         if self.adversary is not None:
             refuse_surroundings(self.args, self.accelerator, self.adversary)
             refuse_options(self.adversary, options)
+            refuse_weight_perturbation(self.args, self.adversary, options)
+            refuse_own_loss(self.args, self.adversary, self.compute_loss_func)
             if isinstance(self.adversary, InfoBERT):
                 refuse_critic(self.args, self.accelerator.unwrap_model(self.model))
 
@@ -113,13 +123,13 @@ class AdversarialTrainer(PassesTrainer):
             else:
                 loss = self._virtual_batch_step(model, attack, self.adversary_options.adversary_clean_weight, *args)
         finally:
-            if attack.first_layer is not None:
-                attack.first_layer.remove()
+            attack.close()
         self._close(attack)
         return loss
 
     def _make_attack(self, inputs: dict[str, Any], injector: Injector) -> Attack:
         options, whole = self.adversary_options, self._bare_model()
+        gamma = options.adversary_weight_perturbation
         adversary = self.adversary.scaled(strength(options, self.state))
         memory = self.memories.setdefault(str(self._micro_batch) if adversary.remembers == "batch" else "run", {})
         if getattr(adversary, "proximal_coefficient", 0.0) and self._micro_batch == 0:
@@ -136,6 +146,7 @@ class AdversarialTrainer(PassesTrainer):
             FirstLayer(layers[options.adversary_layer]) if isinstance(adversary, YOPO) else None,
             options.adversary_restarts,
             self._critic,
+            WeightPerturbation(whole, gamma) if gamma else None,
         )
 
     def _close(self, attack: Attack) -> None:
@@ -279,7 +290,7 @@ class AdversarialTrainer(PassesTrainer):
     def _injector(self) -> Injector | PixelInjector:
         model = self._bare_model()
         layer = self.adversary_options.adversary_layer
-        if isinstance(self.adversary, PixelPGD):
+        if isinstance(self.adversary, PixelSpace):
             if id(model) not in self._injectors:
                 box = self.adversary.with_processor(self.processing_class).box
                 self._injectors = {id(model): PixelInjector(model, box)}

@@ -137,6 +137,28 @@ def test_images_that_are_none(images, message):
         PixelPGD(image_mean=MEAN, image_std=STD).box.check(images)
 
 
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        torch.full((2, 3, 4, 4), 0.5),
+        0.5 + 0.1 * torch.rand(2, 3, 4, 4),
+        torch.tensor([128, 255]).repeat(2, 3, 4, 2) / 255,
+    ],
+    ids=["flat", "nearly flat", "two bright levels of 8 bits"],
+)
+def test_bright_images_inside_the_unit_interval_are_taken(pixels):
+    x = normalise(pixels)
+    box = PixelPGD(image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5)).box
+    box.check((pixels - 0.5) / 0.5)  # all of it lies in [0, 1]
+    torch.testing.assert_close(PixelPGD(image_mean=MEAN, image_std=STD).box.pixels(x), pixels)
+
+
+def test_8_bit_images_that_were_not_normalised():
+    raw = torch.arange(256).reshape(1, 1, 16, 16).repeat(1, 3, 1, 1) / 255
+    with pytest.raises(DataError, match="expected normalised images"):
+        PixelPGD(image_mean=MEAN, image_std=STD).box.check(raw)
+
+
 def tiny_vit():
     torch.manual_seed(0)
     config = ViTConfig(

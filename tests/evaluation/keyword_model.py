@@ -39,11 +39,13 @@ class KeywordModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None: ...
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: object
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: object
     ) -> SequenceClassifierOutput:
         time.sleep(getattr(self.config, "delay", 0))
         score = self.dropout(self.scores(input_ids)).sum(dim=(1, 2)) - 1
-        return SequenceClassifierOutput(logits=torch.stack([torch.zeros_like(score), score], dim=1))
+        logits = torch.stack([torch.zeros_like(score), score], dim=1)
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
 def keyword_model(**config: object) -> KeywordModel:

@@ -13,14 +13,48 @@ OUTCOMES = {
     "SuccessfulAttackResult": "succeeded",
     "FailedAttackResult": "failed",
     "SkippedAttackResult": "skipped",
+    # Input Reduction has no success: the model keeps its prediction
+    "MaximizedAttackResult": "failed",
 }
 
+RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "a2t": ("A2TYoo2021", {}),
+    "a2t-mlm": ("A2TYoo2021", {"mlm": True}),
+    "bae": ("BAEGarg2019", {}),
+    "bert-attack": ("BERTAttackLi2020", {}),
+    "checklist": ("CheckList2020", {}),
+    "clare": ("CLARE2020", {}),
+    "deepwordbug": ("DeepWordBugGao2018", {}),
+    "faster-genetic": ("FasterGeneticAlgorithmJia2019", {}),
+    "genetic": ("GeneticAlgorithmAlzantot2018", {}),
+    "iga": ("IGAWang2019", {}),
+    "input-reduction": ("InputReductionFeng2018", {}),
+    "kuleshov": ("Kuleshov2017", {}),
+    "leap": ("LEAP2023", {}),
+    "pruthi": ("Pruthi2019", {}),
+    "pso": ("PSOZang2020", {}),
+    "pwws": ("PWWSRen2019", {}),
+    "textbugger": ("TextBuggerLi2018", {}),
+    "textfooler": ("TextFoolerJin2019", {}),
+}
+"""Our name -> TextAttack's class and what its `build` is given."""
 
-def stock_attack(recipe: str, model: Any, tokenizer: Any, encoder: Any, monkeypatch: Any) -> Any:
-    """TextAttack's recipe over its own wrapper, with the given sentence encoder in place of its own."""
+
+def build_stock(
+    recipe: str,
+    model: Any,
+    tokenizer: Any,
+    monkeypatch: Any,
+    encoder: Any = None,
+    vectors: Any = None,
+    masked_lm: Any = None,
+) -> Any:
+    """A recipe as TextAttack builds it, from the same parts where it would download others."""
     import textattack
+    import transformers
     from textattack import attack_recipes
     from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
+    from textattack.constraints.semantics.sentence_encoders.sentence_bert import sbert
     from textattack.transformations import WordSwapHomoglyphSwap
 
     # NLTK reads its tagger's files at every call, more than half a second each
@@ -28,12 +62,15 @@ def stock_attack(recipe: str, model: Any, tokenizer: Any, encoder: Any, monkeypa
     monkeypatch.setattr(nltk, "download", lambda *args, **kwargs: True)
     if encoder is not None:
         monkeypatch.setattr(UniversalSentenceEncoder, "encode", lambda self, texts: encoder.encode(texts))
-    build = {
-        "textfooler": attack_recipes.TextFoolerJin2019,
-        "pwws": attack_recipes.PWWSRen2019,
-        "textbugger": attack_recipes.TextBuggerLi2018,
-        "deepwordbug": attack_recipes.DeepWordBugGao2018,
-    }[recipe]
+        monkeypatch.setattr(sbert.SBERT, "__init__", _without_model(sbert.SBERT))
+        monkeypatch.setattr(sbert.SBERT, "encode", lambda self, texts: encoder.encode(texts))
+    if vectors is not None:
+        embedding = textattack.shared.WordEmbedding
+        monkeypatch.setattr(embedding, "counterfitted_GLOVE_embedding", staticmethod(lambda: vectors))
+    if masked_lm is not None:
+        for name in ("AutoModelForMaskedLM", "AutoModelForCausalLM"):
+            monkeypatch.setattr(getattr(transformers, name), "from_pretrained", lambda *args, **kwargs: masked_lm[0])
+        monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *args, **kwargs: masked_lm[1])
     original = WordSwapHomoglyphSwap.__init__
 
     def tolerant(self: Any, **kwargs: Any) -> None:
@@ -43,18 +80,22 @@ def stock_attack(recipe: str, model: Any, tokenizer: Any, encoder: Any, monkeypa
             self.homos_intentional = {}
 
     monkeypatch.setattr(WordSwapHomoglyphSwap, "__init__", tolerant)
-    return build.build(textattack.models.wrappers.HuggingFaceModelWrapper(model, tokenizer))
+    name, arguments = RECIPES[recipe]
+    wrapper = textattack.models.wrappers.HuggingFaceModelWrapper(model, tokenizer)
+    return getattr(attack_recipes, name).build(wrapper, **arguments)
 
 
-def run_stock(
-    recipe: str, model: Any, tokenizer: Any, rows: list[dict], encoder: Any, seed: int, monkeypatch: Any
-) -> list[dict]:
+def _without_model(kind: Any) -> Any:
+    base = kind.__mro__[1]
+
+    def init(self: Any, model_name: str, **kwargs: Any) -> None:
+        base.__init__(self, **kwargs)
+
+    return init
+
+
+def run_attack(attack: Any, recipe: str, rows: list[dict], seed: int) -> list[dict]:
     """Attacks rows with `index`, `text` and `label` one by one, each seeded as `evaluate_robustness` seeds it."""
-    return attack_rows(stock_attack(recipe, model, tokenizer, encoder, monkeypatch), recipe, rows, seed)
-
-
-def attack_rows(attack: Any, recipe: str, rows: list[dict], seed: int) -> list[dict]:
-    """What TextAttack's attacker finds for each row."""
     import textattack
 
     found = []
@@ -72,3 +113,10 @@ def attack_rows(attack: Any, recipe: str, rows: list[dict], seed: int) -> list[d
             }
         )
     return found
+
+
+def run_stock(
+    recipe: str, model: Any, tokenizer: Any, rows: list[dict], encoder: Any, seed: int, monkeypatch: Any
+) -> list[dict]:
+    """What TextAttack's own recipe, wrapper and attacker make of the rows."""
+    return run_attack(build_stock(recipe, model, tokenizer, monkeypatch, encoder), recipe, rows, seed)

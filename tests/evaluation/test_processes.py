@@ -145,29 +145,27 @@ def test_ranks_give_the_report_of_one_process(launcher, tmp_path):
     arguments = ["--model_name_or_path", str(tmp_path / "model"), "--validation_file", str(tmp_path / "data.parquet")]
     arguments += ["--recipes", "deepwordbug", "--max_length", "32"]
 
-    def run(folder: Path, *more: str, start=launcher) -> tuple[RobustnessReport, subprocess.CompletedProcess]:
-        command = [sys.executable, "-m", *start, "hf_robust_tickets.cli.main", "evaluate", *arguments, *more]
+    def run(folder: Path, *more: str) -> tuple[RobustnessReport, str]:
+        command = [sys.executable, "-m", *launcher, "hf_robust_tickets.cli.main", "evaluate", *arguments, *more]
         command += ["--output_dir", str(folder)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=ROOT, env=environment)
         assert done.returncode == 0, done.stderr[-3000:]
-        return RobustnessReport.load(folder / "robustness.json"), done
+        return RobustnessReport.load(folder / "robustness.json"), done.stdout
 
-    one, _ = run(tmp_path / "one", start=[])
-    two, done = run(tmp_path / "two")
-    assert done.stdout.count("clean accuracy") == 1
+    def here(**more: float) -> RobustnessReport:
+        return evaluate_robustness(model.eval(), tokenizer, data, recipes=["deepwordbug"], progress=False, **more)
+
+    one, (two, said) = here(), run(tmp_path / "two")
+    assert said.count("clean accuracy") == 1
     assert two["deepwordbug"].outcomes == one["deepwordbug"].outcomes and two.sample_ids == one.sample_ids
     assert one["deepwordbug"].counts["succeeded"] and one["deepwordbug"].counts["failed"]
     assert sorted(indices(tmp_path / "two")) == list(range(60))
     assert sorted(path.name for path in (tmp_path / "two").glob("*.jsonl")) == ["outcomes-1.jsonl", "outcomes.jsonl"]
     if launcher is TORCHRUN:
-        narrow, _ = run(tmp_path / "narrow", "--until-width", "0.3")
-        straight, _ = run(tmp_path / "straight", "--until-width", "0.3", start=[])
-        assert (
-            narrow["deepwordbug"].outcomes == straight["deepwordbug"].outcomes and narrow.warnings == straight.warnings
-        )
-        with pytest.raises(AssertionError, match="expected the evaluation that was begun"):
-            run(tmp_path / "two", "--seed", "5")
+        (narrow, _), straight = run(tmp_path / "narrow", "--until-width", "0.3"), here(until_width=0.3)
+        assert narrow["deepwordbug"].outcomes == straight["deepwordbug"].outcomes
+        assert narrow.warnings == straight.warnings and "stopped after" in narrow.warnings[-1]
 
 
 def test_damage_in_a_file_of_any_process_is_told(tmp_path):

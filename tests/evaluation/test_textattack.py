@@ -15,9 +15,10 @@ from hf_robust_tickets.evaluation import (
     evaluate_robustness,
     get_recipe,
     list_recipes,
-    recipes,
     register_recipe,
 )
+from hf_robust_tickets.evaluation.recipes import registry
+from hf_robust_tickets.evaluation.recipes.deepwordbug import _deepwordbug
 from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
 
 pytest.importorskip("nltk")
@@ -93,7 +94,7 @@ def test_missing_resources_are_named_with_the_command_and_the_others_run(nothing
         report = evaluate(recipes=["pwws", "deepwordbug", "textfooler"])
     assert list(report) == ["deepwordbug"] and set(report.failures) == {"pwws", "textfooler"}
     assert "python -m nltk.downloader wordnet omw-1.4" in report.failures["pwws"]
-    assert "fetch_resource('counter-fitted-vectors')" in report.failures["textfooler"]
+    assert "resources fetch counter-fitted-vectors" in report.failures["textfooler"]
     assert all("\n" not in reason for reason in report.failures.values())
     assert [record.levelname for record in caplog.records].count("WARNING") == 2
 
@@ -123,7 +124,7 @@ def test_arguments_that_cannot_work_are_refused():
 
 
 def test_a_recipe_of_ones_own(monkeypatch):
-    monkeypatch.setattr(recipes, "_RECIPES", dict(recipes._RECIPES))
+    monkeypatch.setattr(registry, "_RECIPES", dict(registry._RECIPES))
     register_recipe("mine", lambda context: get_recipe("deepwordbug").build(context), citation="me")
     assert "mine" in list_recipes()
     assert evaluate(recipes=["mine"])["mine"].accuracy_under_attack == pytest.approx(2 / 6)
@@ -132,7 +133,7 @@ def test_a_recipe_of_ones_own(monkeypatch):
 
 
 def test_an_unexpected_error_says_where_it_happened(monkeypatch):
-    monkeypatch.setattr(recipes, "_RECIPES", dict(recipes._RECIPES))
+    monkeypatch.setattr(registry, "_RECIPES", dict(registry._RECIPES))
 
     def broken(context):
         attack = get_recipe("deepwordbug").build(context)
@@ -159,7 +160,7 @@ class Counting(torch.nn.Module):
 
 
 def test_a_rerun_attacks_nothing_twice_and_a_new_recipe_only_what_is_new(tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "_RECIPES", dict(recipes._RECIPES))
+    monkeypatch.setattr(registry, "_RECIPES", dict(registry._RECIPES))
     register_recipe("second", get_recipe("deepwordbug").build)
     model = Counting()
     arguments = {"progress": False, "output_dir": tmp_path}
@@ -180,8 +181,8 @@ def test_another_evaluation_in_the_same_folder_is_refused(tmp_path, change, monk
     elif change == "sample":
         data = rows(3)
     elif change == "recipe":
-        other = dict(recipes._RECIPES)
-        monkeypatch.setattr(recipes, "_RECIPES", other)
+        other = dict(registry._RECIPES)
+        monkeypatch.setattr(registry, "_RECIPES", other)
         del other["deepwordbug"]
         register_recipe("deepwordbug", _milder)
     else:
@@ -194,7 +195,7 @@ def test_another_evaluation_in_the_same_folder_is_refused(tmp_path, change, monk
 
 
 def _milder(context):
-    attack = recipes._deepwordbug(context)
+    attack = _deepwordbug(context)
     attack.constraints[0].max_edit_distance = 1
     return attack
 

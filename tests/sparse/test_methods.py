@@ -42,6 +42,21 @@ def test_a_part_of_a_weight_is_dropped_as_a_whole():
     assert survivors.sum() == 4 and mask.sum() == 5  # ceil(0.025) = 1
 
 
+def test_the_memory_format_of_a_weight_changes_nothing():
+    weight, gradient = torch.randn(2, 4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    mask = random_mask_of(weight)
+    plain = FlyingBird().update_layer(weight * mask, mask, gradient, fraction=0.4)
+    formatted = [x.to(memory_format=torch.channels_last) for x in (weight * mask, mask, gradient)]
+    update = FlyingBird().update_layer(*formatted, fraction=0.4)
+    assert not formatted[0].is_contiguous()
+    for expected, got in zip(plain, update, strict=True):
+        assert torch.equal(expected, got)
+
+
+def random_mask_of(weight):
+    return torch.rand(weight.shape, generator=torch.Generator().manual_seed(1)) < 0.5
+
+
 def test_random_growth_repeats_with_its_seed_and_keeps_the_count():
     method = FlyingBird(growth="random")
     weight = torch.randn(40, 30)

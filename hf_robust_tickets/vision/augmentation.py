@@ -1,0 +1,72 @@
+"""Random crops and flips, the augmentation of CIFAR: made anew in every epoch, and the same after a resume."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class RandomCropFlip:
+    """Pads an image with black, cuts a piece of the old size out at random, and mirrors it at random.
+
+    He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2, after Lee et al. 2015.
+
+    The draws follow from the seed and from the images that are in the batch, and from nothing else: they are the same
+    in any number of worker processes and after a resume, and they leave every other random number alone. A shuffled
+    epoch makes other batches and so other crops. (Batches of one image, or an order that never changes, would repeat
+    their crops in every epoch.)
+
+    Attributes:
+        padding: Pixels added on each side; 0 crops nothing.
+        flip: Probability of a mirror image.
+        seed: Another seed gives other crops.
+
+    Example:
+        >>> train = prepare_images(train, processor, augment=RandomCropFlip(padding=4))
+    """
+
+    padding: int = 4
+    flip: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if type(self.padding) is not int or self.padding < 0:
+            raise ConfigurationError(f"RandomCropFlip: expected a padding of 0 or more pixels, got {self.padding!r}")
+        if not 0 <= self.flip <= 1:
+            raise ConfigurationError(f"RandomCropFlip: expected a probability between 0 and 1, got flip={self.flip!r}")
+        if type(self.seed) is not int or self.seed < 0:
+            raise ConfigurationError(f"RandomCropFlip: expected a seed of 0 or more, got {self.seed!r}")
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Augments a batch.
+
+        Args:
+            images: Each `(height, width, channels)`, uint8.
+
+        Returns:
+            New images of the same shapes.
+        """
+        draw = np.random.default_rng([self.seed, _checksum(images)])
+        corners = draw.integers(0, 2 * self.padding + 1, size=(len(images), 2)).tolist()
+        mirrored = (draw.random(len(images)) < self.flip).tolist()
+        return [self._one(*each) for each in zip(images, corners, mirrored, strict=True)]
+
+    def _one(self, image: np.ndarray, corner: list[int], mirror: bool) -> np.ndarray:
+        height, width, channels = image.shape
+        padded = np.zeros((height + 2 * self.padding, width + 2 * self.padding, channels), dtype=image.dtype)
+        padded[self.padding : self.padding + height, self.padding : self.padding + width] = image
+        cut = padded[corner[0] : corner[0] + height, corner[1] : corner[1] + width]
+        return cut[:, ::-1] if mirror else cut
+
+
+def _checksum(images: Sequence[np.ndarray]) -> int:
+    value = 0
+    for image in images:
+        value = zlib.crc32(np.ascontiguousarray(image), value)
+    return value

@@ -1,0 +1,174 @@
+"""AutoAttack on a linear model, whose robust accuracy is known in closed form, and what else can go wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, Features, Image
+from PIL import Image as Pillow
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel, ViTImageProcessor
+from transformers.modeling_outputs import ImageClassifierOutput
+
+from hf_robust_tickets import evaluate_white_box
+from hf_robust_tickets.adversaries import PixelPGD
+from hf_robust_tickets.errors import ConfigurationError, DataError
+from hf_robust_tickets.evaluation import evaluate_auto_attack
+from tests.pixels import MEAN, STD, normalise, tiny_convnet, tiny_images
+
+pytest.importorskip("pyautoattack")
+CLASSES, SIDE, RADIUS = 5, 6, 0.01
+SHORT = {"queries": 20, "iterations": 10, "progress": False}
+
+
+class Linear(PreTrainedModel):
+    """Logits linear in normalised pixels."""
+
+    config_class = PretrainedConfig
+    main_input_name = "pixel_values"
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.head = nn.Linear(3 * SIDE * SIDE, config.num_labels)
+        self.post_init()
+
+    def _init_weights(self, module):
+        return None
+
+    def forward(self, pixel_values, labels=None):
+        return ImageClassifierOutput(logits=self.head(pixel_values.flatten(1)))
+
+
+def linear_model(classes=CLASSES):
+    torch.manual_seed(0)
+    return Linear(PretrainedConfig(num_labels=classes))
+
+
+def linear_data(model, size=24):
+    """Images far from 0 and 1, so that the box does not bound the ball; labelled by the model but for two."""
+    generator = torch.Generator().manual_seed(1)
+    x = normalise(0.2 + 0.6 * torch.rand(size, 3, SIDE, SIDE, generator=generator))
+    labels = model(x).logits.argmax(1)
+    labels[:2] = (labels[:2] + 1) % model.config.num_labels
+    return Dataset.from_dict({"pixel_values": x.tolist(), "labels": labels.tolist()})
+
+
+def analytic(model, data, radius, dual):
+    """Which examples no perturbation in the ball can change: the margin against the dual norm of the slope."""
+    x, y = torch.tensor(data["pixel_values"]), torch.tensor(data["labels"])
+    slope = model.head.weight.reshape(-1, 3, SIDE, SIDE) / torch.tensor(STD).reshape(3, 1, 1)
+    logits = model(x).logits
+    margins = logits.gather(1, y[:, None]) - logits
+    reach = radius * torch.linalg.vector_norm((slope[y][:, None] - slope[None]).flatten(2), ord=dual, dim=2)
+    margins[torch.arange(len(y)), y] = 1.0
+    reach[torch.arange(len(y)), y] = 0.0
+    return (margins > reach).all(1)
+
+
+PROCESSOR = ViTImageProcessor(image_mean=list(MEAN), image_std=list(STD), do_resize=False)
+
+
+@pytest.mark.parametrize(("norm", "radius", "dual"), [("linf", RADIUS, 1), ("l2", 0.08, 2)])
+def test_linear_model(norm, radius, dual):
+    model = linear_model()
+    data = linear_data(model)
+    expected = analytic(model, data, radius, dual)
+    assert 0.2 < expected.float().mean() < 0.8
+    model.train()
+    result = evaluate_auto_attack(model, data, PROCESSOR, radius, norm, batch_size=16, **(SHORT | {"iterations": 30}))
+    assert result.clean_accuracy == pytest.approx(22 / 24)
+    assert result.robust == tuple(expected.tolist())
+    assert result.robust_accuracy == pytest.approx(float(expected.float().mean()))
+    assert list(result.accuracy_after) == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    assert result.accuracy_after["square"] == result.robust_accuracy
+    assert model.training and all(p.grad is None and p.requires_grad for p in model.parameters())
+    pgd = PixelPGD(steps=21, step_size=radius / 8, max_norm=radius, init_magnitude=radius, norm=norm)
+    white = evaluate_white_box(model, data, PROCESSOR, pgd, restarts=2, progress=False)
+    # No attack can break more than what is breakable; PGD with a fixed step comes near.
+    assert result.robust_accuracy <= white.robust_accuracy[radius] <= result.robust_accuracy + 0.1
+
+
+def test_the_same_seed_gives_the_same_result(tmp_path):
+    model, data = tiny_convnet(num_labels=4), tiny_images(6, classes=3)
+    options = {"radius": 0.02, "seed": 3} | SHORT
+    state = torch.random.get_rng_state()
+    first, second = (evaluate_auto_attack(model, data, PROCESSOR, **options) for _ in range(2))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert first.robust == second.robust and first.accuracy_after == second.accuracy_after
+    assert any("not comparable" in warning for warning in first.warnings)
+    first.save(tmp_path / "result.json")
+    assert json.loads((tmp_path / "result.json").read_text())["seed"] == 3
+    low, high = first.confidence_interval
+    assert 0 <= low <= first.robust_accuracy <= high <= 1
+
+
+def test_few_classes_leave_attacks_out():
+    model = linear_model(classes=2)
+    data = linear_data(model)
+    expected = analytic(model, data, RADIUS / 2, 1)
+    result = evaluate_auto_attack(model, data, PROCESSOR, RADIUS / 2, **SHORT)
+    assert list(result.accuracy_after) == ["apgd-ce", "fab-t", "square"]
+    assert any("left out apgd-t" in warning for warning in result.warnings)
+    assert result.robust == tuple(expected.tolist())
+
+
+def image_data(mode="RGB"):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randint(256, (6, SIDE, SIDE, 3), generator=generator, dtype=torch.uint8).numpy()
+    images = [Pillow.fromarray(value).convert(mode) for value in values]
+    features = Features({"img": Image(), "label": ClassLabel(names=[str(i) for i in range(CLASSES)])})
+    return Dataset.from_dict({"img": images, "label": [0, 1, 2, 3, 4, 0]}, features=features)
+
+
+def test_image_columns():
+    model, data = linear_model(), image_data()
+    rows = [
+        {"pixel_values": PROCESSOR(row["img"], return_tensors="pt")["pixel_values"][0].tolist(), "label": row["label"]}
+        for row in data
+    ]
+    for evaluate in (
+        lambda given: evaluate_auto_attack(model, given, PROCESSOR, 0.01, **SHORT).robust,
+        lambda given: evaluate_white_box(model, given, PROCESSOR, radii=[0.01], progress=False).robust_accuracy,
+    ):
+        assert evaluate(data) == evaluate(rows)
+    with pytest.raises(DataError, match="expected images of 3 channels, got mode 'L'"):
+        evaluate_auto_attack(model, image_data("L"), PROCESSOR, progress=False)
+    with pytest.raises(DataError, match="expected an image processor for the column 'img'"):
+        evaluate_auto_attack(model, data, progress=False)
+
+
+def test_the_default_attack_on_images_is_pgd_20():
+    model = linear_model()
+    result = evaluate_white_box(model, linear_data(model), PROCESSOR, progress=False)
+    assert result.adversary["name"] == "pixel_pgd" and result.adversary["steps"] == 21
+    assert result.adversary["image_std"] == STD and list(result.robust_accuracy) == [8 / 255]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"norm": "l1"}, "expected norm in linf, l2"),
+        ({"version": "rand"}, "version in standard, plus"),
+        ({"radius": 0.0}, "expected radius > 0"),
+        ({"queries": 0}, "iterations of at least 1, got 0"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        evaluate_auto_attack(linear_model(), image_data(), PROCESSOR, **options)
+
+
+def test_bad_data():
+    model = linear_model()
+    with pytest.raises(DataError, match="an empty data set"):
+        evaluate_auto_attack(model, [], PROCESSOR)
+    with pytest.raises(DataError, match=r"expected images in image, img"):
+        evaluate_auto_attack(model, [{"text": "a", "label": 0}], PROCESSOR)
+    data = [{"pixel_values": torch.zeros(3, SIDE, SIDE), "label": CLASSES}]
+    with pytest.raises(DataError, match="expected labels below 5"):
+        evaluate_auto_attack(model, data, PROCESSOR, progress=False)
+    data = [{"pixel_values": torch.full((3, SIDE, SIDE), 200.0), "label": 0}]
+    with pytest.raises(DataError, match=r"expected pixels in \[0, 1\]"):
+        evaluate_auto_attack(model, data, PROCESSOR, progress=False)

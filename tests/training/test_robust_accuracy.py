@@ -1,0 +1,116 @@
+"""The curves of robust overfitting: what is measured, that nothing else changes, and that they survive a stop."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from transformers import TrainerCallback, TrainingArguments, ViTImageProcessor
+
+from hf_robust_tickets import AdversarialTrainer
+from hf_robust_tickets.adversaries import PixelPGD
+from hf_robust_tickets.errors import ConfigurationError, DataError
+from hf_robust_tickets.reporting.overfitting import summarize_overfitting
+from hf_robust_tickets.training import RobustAccuracyCallback
+from tests.pixels import MEAN, STD, tiny_convnet, tiny_images
+
+ATTACK = PixelPGD(steps=3, step_size=0.05, max_norm=0.1, image_mean=MEAN, image_std=STD)
+
+
+class Stop(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step == 4
+        return control
+
+
+def trainer(tmp_path, callbacks, adversary=ATTACK, processing_class=None, **options):
+    values = {
+        "output_dir": str(tmp_path), "num_train_epochs": 3, "per_device_train_batch_size": 8, "save_strategy": "epoch",
+        "report_to": "none", "disable_tqdm": True, "use_cpu": True, "learning_rate": 0.01, "optim": "sgd",
+    }  # fmt: skip
+    args = TrainingArguments(**(values | options))
+    return AdversarialTrainer(
+        model=tiny_convnet(),
+        args=args,
+        train_dataset=tiny_images(16),
+        adversary=adversary,
+        callbacks=callbacks,
+        processing_class=processing_class,
+    )
+
+
+def watch(**options):
+    splits = {"train": tiny_images(16), "validation": tiny_images(8, seed=1), "test": tiny_images(8, seed=2)}
+    return RobustAccuracyCallback(splits, **options)
+
+
+def test_records_of_every_epoch(tmp_path):
+    callback = watch()
+    run = trainer(tmp_path / "a", [callback])
+    run.train()
+    assert [(record.step, round(record.epoch)) for record in callback.records] == [(2, 1), (4, 2), (6, 3)]
+    last = callback.records[-1]
+    run.model.eval()
+    for name, images in callback._splits.items():
+        with torch.no_grad():
+            logits = run.model(torch.tensor(images["pixel_values"])).logits
+        right = (logits.argmax(1) == torch.tensor(images["labels"])).float().mean()
+        assert last.standard[name] == pytest.approx(float(right))
+        assert last.robust[name] <= last.standard[name]
+    assert summarize_overfitting(callback.records).final_robust == last.robust["test"]
+    # The training is what it is without them, random starts included.
+    plain = trainer(tmp_path / "b", [])
+    plain.train()
+    for one, other in zip(run.model.parameters(), plain.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert not run.model._forward_pre_hooks
+
+
+def test_an_attack_of_its_own_under_plain_training(tmp_path):
+    callback = watch(adversary=PixelPGD(steps=3, step_size=1.0, max_norm=1.0), every=16)
+    processor = ViTImageProcessor(image_mean=list(MEAN), image_std=list(STD))
+    options = {"learning_rate": 0.3, "num_train_epochs": 20, "save_strategy": "no"}
+    trainer(tmp_path, [callback], adversary=None, processing_class=processor, **options).train()
+    assert [record.step for record in callback.records] == [32, 40]
+    # The box is all of the ball: every image can become every other.
+    assert all(record.robust["test"] < record.standard["test"] for record in callback.records)
+    with pytest.raises(ConfigurationError, match="expected an adversary, got none"):
+        trainer(tmp_path / "c", [watch()], adversary=None).train()
+
+
+def test_records_survive_a_stop(tmp_path):
+    whole = watch()
+    trainer(tmp_path / "whole", [whole]).train()
+    first, second = watch(), watch()
+    trainer(tmp_path / "cut", [first, Stop()]).train()
+    trainer(tmp_path / "cut", [second]).train(resume_from_checkpoint=True)
+    assert second.records == whole.records and first.records == whole.records[:2]
+
+
+def test_bad_arguments(tmp_path):
+    for options, message in (({"splits": {}}, "at least one split"), ({"every": 0}, "every >= 1")):
+        with pytest.raises(ConfigurationError, match=message):
+            RobustAccuracyCallback(**({"splits": {"test": tiny_images(4)}} | options))
+    unlabelled = tiny_images(4).remove_columns("labels")
+    with pytest.raises(DataError, match="expected class labels in a column"):
+        trainer(tmp_path, [RobustAccuracyCallback({"test": unlabelled})]).train()
+
+
+def test_ranks_share_a_split():
+    """Two shares are the whole, without overlap."""
+    from hf_robust_tickets.training.robust_accuracy import SplitBatches
+
+    class Rank:
+        world_size, device = 2, torch.device("cpu")
+
+        def __init__(self, index):
+            self.process_index = index
+
+    images = tiny_images(7).add_column("index", list(range(7)))
+    shares = [
+        SplitBatches(images, 2, lambda rows: {k: torch.tensor([row[k] for row in rows]) for k in rows[0]}, Rank(i))
+        for i in range(2)
+    ]
+    seen = [[int(i) for batch in share for i in batch["index"]] for share in shares]
+    assert seen == [[0, 2, 4, 6], [1, 3, 5]] and sorted(itertools.chain(*seen)) == list(range(7))

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 from transformers import logging  # noqa: E402
 
-from benchmarks import masks, processes, surgery, training  # noqa: E402
+from benchmarks import attacks, masks, processes, surgery, training  # noqa: E402
 from hf_robust_tickets.reporting.tables import text_table  # noqa: E402
 
 SECTIONS = {
@@ -39,6 +39,10 @@ SECTIONS = {
     "widths": surgery.widths,
     "cutting": surgery.cutting,
     "loading": surgery.loading,
+    "attacks": attacks.stock_at_64,
+    "attacks_padded": attacks.stock_as_it_comes,
+    "attacks_merged": attacks.merged,
+    "attacks_processes": attacks.processes,
 }
 
 
@@ -53,7 +57,8 @@ def main() -> None:
         print(f"measuring {name} ...", flush=True)
         rows.extend(SECTIONS[name](options.rounds))
     print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}, medians, {options.rounds} rounds\n")
-    print(text_table(rows))
+    limits = [side for side in ("at most", "at least") if any(side in row for row in rows)]
+    print(text_table(rows, ["what", "ratio", *limits, ""]))
 
 
 if __name__ == "__main__":

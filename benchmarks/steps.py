@@ -98,6 +98,8 @@ def ratio(
     return centre(times[0]) / centre(times[1])
 
 
-def row(what: str, value: float, limit: float, digits: int = 3) -> dict[str, Any]:
-    missed = "" if value <= limit else "missed"
-    return {"what": what, "ratio": f"{value:.{digits}f}", "at most": f"{limit:.{digits}f}", "": missed}
+def row(what: str, value: float, limit: float, digits: int = 3, least: bool = False) -> dict[str, Any]:
+    """A row of the table; `least`: the limit is what a ratio has to reach, not what it must not pass."""
+    kept = value >= limit if least else value <= limit
+    side = "at least" if least else "at most"
+    return {"what": what, "ratio": f"{value:.{digits}f}", side: f"{limit:.{digits}f}", "": "" if kept else "missed"}

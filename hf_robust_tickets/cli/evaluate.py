@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import MissingResourceError
 from ..evaluation import evaluate_robustness
+from ..evaluation.ranks import process_state
 from .data import load_split
 from .models import load_classifier, load_tokenizer
 from .options import DataOptions, ModelOptions, parse
@@ -37,13 +38,33 @@ class EvaluateOptions:
     )
     batch_size: int = field(default=256, metadata={"help": "Sentences per forward pass of the victim."})
     output_dir: str = field(default="robustness", metadata={"help": "Folder for robustness.json."})
+    num_processes: int = field(
+        default=1, metadata={"help": "Processes of this machine that share the work; a launcher's ranks share it too."}
+    )
+    concurrent_examples: int | None = field(
+        default=None, metadata={"help": "Examples side by side in one process; default: 1 on a CPU, 32 elsewhere."}
+    )
+    bf16: bool = field(default=False, metadata={"help": "Run the model under bfloat16 autocast."})
+    torch_compile: bool = field(default=False, metadata={"help": "Compile the model first."})
+    until_width: float | None = field(
+        default=None, metadata={"help": "Stop when every 95 % interval is this narrow, e.g. 0.03: three points."}
+    )
+    query_budget: int | None = field(
+        default=None, metadata={"help": "Give an example up after so many queries; it counts as withstood."}
+    )
 
 
 def run(argv: list[str]) -> None:
-    """Writes `robustness.json` and prints the table; an attack that was cut off continues."""
+    """Writes `robustness.json` and prints the table; an attack that was cut off continues.
+
+    Under `torchrun` or `accelerate launch` the ranks share the work; one of them prints.
+    """
     model_options, data_options, options = parse("evaluate", (ModelOptions, DataOptions, EvaluateOptions), argv)
+    state = process_state()
+    distributed = state.num_processes > 1
+    model = load_classifier(model_options).to(state.device)
     report = evaluate_robustness(
-        load_classifier(model_options),
+        model,
         load_tokenizer(model_options),
         load_split(data_options, "validation", seed=options.seed),
         recipes=options.recipes,
@@ -57,7 +78,19 @@ def run(argv: list[str]) -> None:
         batch_size=options.batch_size,
         max_length=data_options.max_length,
         output_dir=options.output_dir,
+        bf16=options.bf16,
+        torch_compile=options.torch_compile,
+        concurrent_examples=options.concurrent_examples,
+        num_processes=options.num_processes,
+        distributed=distributed,
+        until_width=options.until_width,
+        query_budget=options.query_budget,
     )
+    if distributed:
+        leads = state.is_main_process
+        state.destroy_process_group()
+        if not leads:
+            return
     print(report.summary())
     print(f"report in {Path(options.output_dir) / 'robustness.json'}")
     if report.failures:

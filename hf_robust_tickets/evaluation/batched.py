@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigurationError, DataError
+from .merging import ask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,13 +27,20 @@ DEFAULT_MAX_LENGTH = 512
 """Truncation where the tokenizer has no limit, as in TextAttack's wrapper."""
 
 
+class Memory(threading.local):
+    """What was computed before, by text; each example that is attacked beside others has one of its own."""
+
+    def __init__(self) -> None:
+        self.known: dict[TextInput, Tensor] = {}
+
+
 @dataclass
 class VictimStatistics:
     """What the attacks cost the model.
 
     Attributes:
         texts: Texts that were asked about.
-        forwarded: Texts that went through the model; the others were in the cache.
+        forwarded: Texts that went through the model; the others were in the cache, or asked by two at a time.
         batches: Forward calls.
     """
 
@@ -47,12 +56,16 @@ class Victim:
     of a call are sorted by length, cut into batches, padded to the longest of each batch, and answered from a cache
     where they were asked before. Logits differ from the other wrapper's by rounding.
 
+    The texts of examples that are attacked side by side (`merging`) go through the model together. A text's logits
+    depend on its company in the last bits: what is padded, and how an accelerator or BLAS cuts a matrix into blocks.
+
     Args:
         model: A sequence classifier; it stays on its device, in its mode (see `evaluation_mode`).
         tokenizer: Its tokenizer.
         batch_size: Most texts per forward call.
         max_length: Truncation in tokens; None for the tokenizer's limit.
         bf16: Whether to run the model under bfloat16 autocast: faster where the hardware has it, rounder logits.
+        torch_compile: Whether to compile the model first, for any shape.
     """
 
     def __init__(
@@ -62,6 +75,7 @@ class Victim:
         batch_size: int = 64,
         max_length: int | None = None,
         bf16: bool = False,
+        torch_compile: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ConfigurationError(f"expected batch_size >= 1, got {batch_size}")
@@ -77,7 +91,8 @@ class Victim:
         self.bf16 = bf16
         self.statistics = VictimStatistics()
         self._vocabulary = _embeddings_of(model)
-        self._cache: dict[TextInput, Tensor] = {}
+        self._call = torch.compile(model, dynamic=True) if torch_compile else model
+        self._memory = Memory()
 
     def __call__(self, texts: Sequence[TextInput]) -> Tensor:
         """Logits of texts.
@@ -93,21 +108,22 @@ class Victim:
         """
         if not texts:
             return torch.empty(0, self.model.config.num_labels)
-        unseen = [text for text in dict.fromkeys(texts) if text not in self._cache]
+        known = self._memory.known
+        unseen = [text for text in dict.fromkeys(texts) if text not in known]
         self.statistics.texts += len(texts)
-        self.statistics.forwarded += len(unseen)
         if unseen:
-            self._cache.update(zip(unseen, self._forward(unseen)))
-        return torch.stack([self._cache[text] for text in texts])
+            known.update(zip(unseen, ask(self._forward, unseen)))
+        return torch.stack([known[text] for text in texts])
 
     def forget(self) -> None:
         """Empties the cache. Done after each example, it bounds memory and makes an example's logits independent of
         which examples came before: a resumed evaluation gives the same bits.
         """
-        self._cache.clear()
+        self._memory.known.clear()
 
     @torch.inference_mode()
     def _forward(self, texts: list[TextInput]) -> Tensor:
+        self.statistics.forwarded += len(texts)
         encoded = self.tokenizer(texts, truncation=True, max_length=self.max_length)
         lengths = [len(ids) for ids in encoded["input_ids"]]
         self._check_vocabulary(encoded["input_ids"])
@@ -122,7 +138,7 @@ class Victim:
                 batch = self.tokenizer.pad(batch, return_tensors="pt")
             inputs = {name: torch.as_tensor(values, device=device) for name, values in batch.items()}
             with autocast:
-                logits = self.model(**inputs).logits.float().cpu()
+                logits = self._call(**inputs).logits.float().cpu()
             self.statistics.batches += 1
             for i, row in zip(chosen, logits):
                 rows[i] = row

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from .._compat import require
 from ..errors import ConfigurationError, MissingResourceError
+from .batched import Memory
+from .merging import ask
 from .resources import INSTALL, RESOURCES, USE_URL, handed_over_model, hub_snapshot, is_offline
 from .resources.encoder import tfhub_cache
 
@@ -39,18 +41,19 @@ class TextEncoder:
         self.name = name
         self.published = published
         self._encode = encode
-        self._cache: dict[str, Tensor] = {}
+        self._memory = Memory()
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Vectors of texts, (texts, dim); those already seen since `forget` are not computed again."""
-        unseen = [text for text in dict.fromkeys(texts) if text not in self._cache]
+        known = self._memory.known
+        unseen = [text for text in dict.fromkeys(texts) if text not in known]
         if unseen:
-            self._cache.update(zip(unseen, self._encode(unseen)))
-        return torch.stack([self._cache[text] for text in texts])
+            known.update(zip(unseen, ask(self._encode, unseen)))
+        return torch.stack([known[text] for text in texts])
 
     def forget(self) -> None:
         """Empties the cache."""
-        self._cache.clear()
+        self._memory.known.clear()
 
 
 def load_sentence_encoder(

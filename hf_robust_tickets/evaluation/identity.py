@@ -72,6 +72,22 @@ def derive_seed(seed: int, recipe: str, index: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{recipe}:{index}".encode()).digest()[:4], "big")
 
 
+def random_states() -> tuple[Any, ...]:
+    """States of the generators of `random`, NumPy and PyTorch, its accelerators' among them."""
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), devices
+
+
+def set_random_states(states: tuple[Any, ...]) -> None:
+    """Puts back what `random_states` gave."""
+    python_state, numpy_state, torch_state, devices = states
+    random.setstate(python_state)
+    np.random.set_state(numpy_state)
+    torch.set_rng_state(torch_state)
+    if devices is not None:
+        torch.cuda.set_rng_state_all(devices)
+
+
 @contextlib.contextmanager
 def seeded(seed: int, recipe: str, index: int) -> Iterator[None]:
     """Seeds `random`, NumPy and PyTorch for one example under one recipe, and puts their states back afterwards.
@@ -85,13 +101,11 @@ def seeded(seed: int, recipe: str, index: int) -> Iterator[None]:
         index: Row of the example.
     """
     derived = derive_seed(seed, recipe, index)
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        random.seed(derived)
-        np.random.seed(derived)
-        torch.manual_seed(derived)
-        try:
-            yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
+    before = random_states()
+    random.seed(derived)
+    np.random.seed(derived)
+    torch.manual_seed(derived)
+    try:
+        yield
+    finally:
+        set_random_states(before)

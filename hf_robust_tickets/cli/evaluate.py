@@ -47,7 +47,7 @@ class EvaluateOptions:
     bf16: bool = field(default=False, metadata={"help": "Run the model under bfloat16 autocast."})
     torch_compile: bool = field(default=False, metadata={"help": "Compile the model first."})
     until_width: float | None = field(
-        default=None, metadata={"help": "Stop when every 95 % interval is this narrow, e.g. 0.03: three points."}
+        default=None, metadata={"help": "Stop when every 95 %% interval is this narrow, e.g. 0.03: three points."}
     )
     query_budget: int | None = field(
         default=None, metadata={"help": "Give an example up after so many queries; it counts as withstood."}

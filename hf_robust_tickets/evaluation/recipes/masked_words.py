@@ -59,7 +59,7 @@ def _fudan_bertattack(context: RecipeContext) -> Attack:
 
     from ..components import Goal
 
-    # 50 nearest neighbours in place of the masked language model, and a much lower threshold: their released code
+    # 50 nearest neighbours in place of the masked language model, and a much lower threshold: what those papers ran
     transformation = WordSwapEmbedding(max_candidates=50, embedding=context.vectors)
     constraints = _bae_constraints(context, 0.2)
     return Attack(Goal(context.victim), constraints, transformation, GreedyWordSwapWIR(wir_method="delete"))

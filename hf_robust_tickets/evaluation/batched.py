@@ -79,6 +79,8 @@ class Victim:
     ) -> None:
         if batch_size < 1:
             raise ConfigurationError(f"expected batch_size >= 1, got {batch_size}")
+        if max_length is not None and max_length < 1:
+            raise ConfigurationError(f"expected max_length >= 1 or None, got {max_length}")
         if batch_size > 1 and tokenizer.pad_token_id is None:
             raise ConfigurationError(
                 "expected a tokenizer with a padding token, got none: set tokenizer.pad_token and "

@@ -35,7 +35,8 @@ def expected_calibration_error(
     """ECE with bins of equal mass: `sum_b |b| / n * |accuracy(b) - confidence(b)|`.
 
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3; bins that hold equally many examples
-    each (within one): Nguyen and O'Connor, EMNLP 2015, section 3.
+    each (within one): Nguyen and O'Connor, EMNLP 2015, section 3. Errors among equal confidences are
+    spread evenly, as in `risk_coverage`.
 
     Args:
         confidences: Probability of the predicted class, one per example, in [0, 1].
@@ -50,7 +51,12 @@ def expected_calibration_error(
         raise ConfigurationError(f"expected bins >= 1, got {bins}")
     if not total:
         return math.nan
-    pairs = sorted(zip(confidences, correct))
+    # equal confidences have no order: each counts with the mean of its kind, wherever a bin ends
+    verdicts: dict[float, list[bool]] = {}
+    for confidence, ok in zip(confidences, correct):
+        verdicts.setdefault(confidence, []).append(ok)
+    share = {confidence: sum(found) / len(found) for confidence, found in verdicts.items()}
+    pairs = [(confidence, share[confidence]) for confidence in sorted(confidences)]
     edges = [round(i * total / min(bins, total)) for i in range(min(bins, total) + 1)]
     gaps = [abs(sum(c - ok for c, ok in pairs[start:end])) for start, end in pairwise(edges)]
     return sum(gaps) / total

@@ -79,7 +79,9 @@ class Attacker:
     def attack(self) -> Attack:
         """The attack of this thread."""
         if not hasattr(self._local, "attack"):
-            attack = self._build()
+            # whichever thread or process builds it, it is the same, and its numbers are nobody else's
+            with seeded(0, self.recipe.name, -1):
+                attack = self._build()
             if self._query_budget is not None:
                 attack.goal_function.query_budget = self._query_budget
             self._local.attack = attack
@@ -93,8 +95,9 @@ class Attacker:
         text = AttackedText(OrderedDict(example.texts))
         logits = self.victim([text.tokenizer_input])[0]
         top = logits.topk(2).values
+        attack = self.attack
         with seeded(seed, self.recipe.name, example.index):
-            result = self.attack.attack(text, example.label)
+            result = attack.attack(text, example.label)
         outcome = "failed"
         if isinstance(result, SkippedAttackResult):
             outcome = "skipped"

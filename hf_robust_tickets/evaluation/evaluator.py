@@ -11,6 +11,7 @@ from evaluate import TextClassificationEvaluator
 from transformers import PreTrainedModel, pipeline
 
 from ..errors import ConfigurationError
+from .recipes import get_recipe
 from .textattack import evaluate_robustness
 
 METRIC = Path(__file__).parent / "robustness_metric"
@@ -64,8 +65,13 @@ class RobustnessEvaluator(TextClassificationEvaluator):
             The metric's figures; with several recipes, recipe -> figures.
 
         Raises:
-            ConfigurationError: If the pipeline brings no model or tokenizer.
+            ConfigurationError: If the pipeline brings no model or tokenizer, or a recipe leaves no accuracy.
         """
+        if reducing := [name for name in recipes if get_recipe(name).goal == "reduce"]:
+            raise ConfigurationError(
+                f"expected recipes that leave an accuracy under attack, got {', '.join(reducing)}: leave them out, or "
+                "take evaluate_robustness"
+            )
         pipe = model_or_pipeline
         if isinstance(pipe, str | PreTrainedModel):
             # the parent's own way asks transformers for its TensorFlow classes, which version 5 no longer has

@@ -147,8 +147,10 @@ class Flips:
             return None
         column, start, end = span
         text = encoded.texts[column]
-        surface = self._surfaces[token]
-        texts = {**encoded.texts, column: text[:start] + surface + text[end:]}
+        old = text[start:end]
+        # GPT-2's tokenizer and others count the space before a word as a part of its token
+        space = old[: len(old) - len(old.lstrip())]
+        texts = {**encoded.texts, column: text[:start] + space + self._surfaces[token] + text[end:]}
         meant = encoded.ids.tolist()
         meant[place] = token
         again = self.tokenizer(*texts.values(), truncation=True, max_length=self.max_length)["input_ids"]

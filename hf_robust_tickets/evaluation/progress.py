@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tqdm.auto import tqdm
@@ -63,14 +63,21 @@ class Progress:
         recipes: Names of the recipes.
         until_width: Upper minus lower end at which an interval is narrow enough; None to attack everything.
         show: Whether to show the bar.
+        reducing: Those of the recipes that fool no model: they leave no accuracy to show or to wait for.
     """
 
     def __init__(
-        self, order: Sequence[Example], recipes: Sequence[str], until_width: float | None = None, show: bool = False
+        self,
+        order: Sequence[Example],
+        recipes: Sequence[str],
+        until_width: float | None = None,
+        show: bool = False,
+        reducing: Collection[str] = (),
     ) -> None:
         self._order = order
         self._until_width = until_width
-        self._so_far = {recipe: Tally() for recipe in recipes}
+        self._recipes = frozenset(recipes)
+        self._so_far = {recipe: Tally() for recipe in recipes if recipe not in reducing}
         self._beginning = dict(self._so_far)
         self._length = 0
         self._known: dict[int, dict[str, ExampleOutcome]] = defaultdict(dict)
@@ -85,12 +92,13 @@ class Progress:
     def add(self, index: int, found: Mapping[str, ExampleOutcome], fresh: bool = True) -> None:
         """Takes note of outcomes of one example; `fresh` ones count for the time that is left."""
         known = self._known[index]
-        complete = len(known) == len(self._so_far)
+        complete = len(known) == len(self._recipes)
         for recipe, outcome in found.items():
-            if recipe in self._so_far and recipe not in known:
+            if recipe in self._recipes and recipe not in known:
                 known[recipe] = outcome
-                self._so_far[recipe] = self._so_far[recipe].plus(outcome)
-        if len(known) == len(self._so_far) and not complete:
+                if recipe in self._so_far:
+                    self._so_far[recipe] = self._so_far[recipe].plus(outcome)
+        if len(known) == len(self._recipes) and not complete:
             self._advance()
             # the time that is left is told from the examples that this run attacks
             if not self._bar.disable:
@@ -102,11 +110,11 @@ class Progress:
     def _advance(self) -> None:
         while self.enough is None and self._length < len(self._order):
             known = self._known[self._order[self._length].index]
-            if len(known) < len(self._so_far):
+            if len(known) < len(self._recipes):
                 return
             self._length += 1
             self._beginning = {name: tally.plus(known[name]) for name, tally in self._beginning.items()}
-            if self._until_width is not None and self.width <= self._until_width:
+            if self._until_width is not None and self._so_far and self.width <= self._until_width:
                 self.enough = self._length
 
     def close(self) -> None:

@@ -130,7 +130,7 @@ class OutcomeStore(Outcomes):
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
             version, before, known = state["version"], state["circumstances"], state["recipes"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:  # no JSON, or bytes that are no text
             raise CheckpointError(
                 f"expected the state of an evaluation in {path}, got something else: {error!r}"
             ) from error
@@ -155,7 +155,7 @@ class OutcomeStore(Outcomes):
             for number, line in enumerate(complete.splitlines(), start=1):
                 try:
                     self.remember(*from_line(line))
-                except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise CheckpointError(
                         f"expected an outcome in line {number} of {path}, got a damaged line: pass resume=False"
                     ) from error

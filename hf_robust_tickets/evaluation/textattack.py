@@ -108,6 +108,11 @@ def evaluate_robustness(
     """
     chosen = _chosen(recipes)
     _check(concurrent_examples, num_processes, distributed, until_width, query_budget)
+    if until_width is not None and all(recipe.goal == "reduce" for recipe in chosen):
+        raise ConfigurationError(
+            f"expected a recipe with an accuracy under attack for until_width, got {[r.name for r in chosen]}: "
+            "add one, or leave until_width out"
+        )
     if model.config.num_labels < 2:
         raise ConfigurationError(f"expected a classifier with two or more classes, got {model.config.num_labels}")
     examples = select_examples(
@@ -141,7 +146,8 @@ def evaluate_robustness(
         keeps = folder is not None and leads
         outcomes = OutcomeStore(folder, fixed, descriptions, resume=resume) if keeps else Outcomes()
         order = representative_order(examples, seed)
-        following = Progress(order, list(descriptions), until_width, show=progress and leads)
+        reducing = {recipe.recipe.name for recipe in prepared if recipe.recipe.goal == "reduce"}
+        following = Progress(order, list(descriptions), until_width, progress and leads, reducing)
         if concurrent_examples is None:
             concurrent_examples = 1 if next(model.parameters()).device.type == "cpu" else SIDE_BY_SIDE
         attackers = [recipe.attacker for recipe in prepared]

@@ -44,6 +44,13 @@ def test_equal_confidences_have_no_order():
     assert one == area_under_risk_coverage([0.8, 0.8], [False, True]) == pytest.approx(0.5)
 
 
+def test_bins_do_not_part_the_right_from_the_wrong_of_equal_confidence():
+    # right nine times of ten with a confidence of 0.9: calibrated, however many bins there are
+    correct = [False] * 2 + [True] * 18
+    for verdicts in (correct, correct[::-1]):
+        assert expected_calibration_error([0.9] * 20, verdicts, bins=5) == pytest.approx(0)
+
+
 def test_wrong_arguments():
     with pytest.raises(ConfigurationError, match="probabilities, not logits"):
         risk_coverage([1.7], [True])

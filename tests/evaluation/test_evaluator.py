@@ -32,6 +32,11 @@ def test_figures_are_those_of_the_report():
     assert several["deepwordbug"] == found
 
 
+def test_recipes_that_fool_no_model_are_refused():
+    with pytest.raises(ConfigurationError, match="accuracy under attack, got input-reduction"):
+        compute(tiny_bert(), tokenizer=tiny_tokenizer(), recipes=["input-reduction"])
+
+
 def test_other_tasks_are_refused():
     with pytest.raises(ConfigurationError, match="text-classification"):
         robustness_evaluator("translation")

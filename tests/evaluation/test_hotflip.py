@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
 
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.evaluation import RobustnessReport, compare_reports, evaluate_hotflip
@@ -149,6 +151,23 @@ def test_classes_of_words_are_kept_and_texts_mean_their_tokens(tmp_path):
     for outcome in report["hotflip"].outcomes:
         again = model(**tokenizer(outcome.perturbed, return_tensors="pt")).logits.argmax().item()
         assert again == outcome.perturbed_prediction
+
+
+def test_words_whose_tokens_hold_the_space_before_them_are_flipped():
+    pieces = Tokenizer(models.BPE())
+    pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    pieces.decoder = decoders.ByteLevel()
+    pieces.post_processor = processors.ByteLevel(trim_offsets=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, special_tokens=["<pad>"])
+    pieces.train_from_iterator(["a good bad movie film"] * 9, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, pad_token="<pad>")
+    flips = Flips(tokenizer, torch.nn.Embedding(len(tokenizer), 2), 16, same_class=True, min_cosine=None)
+    encoded = flips.encode({"text": "a good movie"})
+    assert encoded.spans[1] == ("text", 1, 6)
+    allowed = flips.allowed(encoded, ["text"], {0, 2})
+    found = [texts["text"] for texts, _ in flips.best(encoded, torch.ones(allowed.shape), allowed, 99)]
+    assert {"a bad movie", "a film movie"} <= set(found)
 
 
 def test_reports_are_like_those_of_other_attacks(tmp_path):

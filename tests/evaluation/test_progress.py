@@ -71,6 +71,16 @@ def test_the_report_is_about_the_beginning_and_says_so(tmp_path):
     assert evaluate(until_width=0.3, output_dir=tmp_path)["deepwordbug"].outcomes == result.outcomes
 
 
+def test_recipes_that_fool_no_model_are_not_waited_for(capsys):
+    alone = evaluate(until_width=0.3)
+    report = evaluate(until_width=0.3, recipes=["input-reduction", "deepwordbug"], progress=True)
+    assert report.sample_ids == alone.sample_ids and report.warnings == alone.warnings
+    assert report["input-reduction"].num_examples == len(report.sample_ids)
+    assert "input-reduction" not in capsys.readouterr().err
+    with pytest.raises(ConfigurationError, match="until_width"):
+        evaluate(until_width=0.3, recipes=["input-reduction"])
+
+
 def test_attacks_are_given_up_only_when_asked_for_and_the_report_says_so():
     freely, report = evaluate(), evaluate(query_budget=6)
     queries = [outcome.queries for outcome in report["deepwordbug"].outcomes]
@@ -96,6 +106,7 @@ def test_bar_says_figure_interval_and_time_left(capsys):
         {"until_width": 0.0},
         {"until_width": 3},
         {"query_budget": 0},
+        {"max_length": 0},
         {"concurrent_examples": 0},
         {"num_processes": 0},
         {"num_processes": 2, "distributed": True},

@@ -78,10 +78,11 @@ def test_a_killed_evaluation_continues_and_ends_like_an_unbroken_one(tmp_path):
     assert len(indices) == 60 and sorted(indices) == list(range(60))
 
 
-def test_a_damaged_line_is_not_passed_over(tmp_path):
+@pytest.mark.parametrize("damage", [b"{}", bytes(40), b"\xff\xfe"], ids=["empty", "zeros", "no text"])
+def test_a_damaged_line_is_not_passed_over(tmp_path, damage):
     run(tmp_path)
     path = tmp_path / OUTCOMES
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[0], "{}", *lines[2:]]) + "\n")
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([lines[0], damage, *lines[2:]]) + b"\n")
     with pytest.raises(CheckpointError, match="line 2"):
         run(tmp_path)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..errors import ConfigurationError
-from ..evaluation import compare_reports
 from ..reporting.tables import text_table
 from .options import parse
-from .report import ReportOptions, read_files
+from .report import ReportOptions, comparison_rows, read_files
 
 
 @dataclass
@@ -25,6 +24,6 @@ def run(argv: list[str]) -> None:
     bare = argv and not argv[0].startswith("-") and not argv[0].endswith((".yaml", ".yml"))
     (options,) = parse("compare", (CompareOptions,), ["--reports", *argv] if bare else argv)
     reports, _ = read_files(ReportOptions(options.reports, options.names))
-    if len(reports) < 2:
-        raise ConfigurationError(f"expected two reports or more to compare, got {len(reports)}")
-    print(text_table([comparison.to_row() for comparison in compare_reports(reports)]))
+    if len(options.reports) < 2:
+        raise ConfigurationError(f"expected two reports or more to compare, got {len(options.reports)}")
+    print(text_table(comparison_rows(reports)))

@@ -37,7 +37,10 @@ class EvaluateOptions:
         default=None, metadata={"help": "Of a pair of texts, the columns that may change; default: the papers' rule."}
     )
     batch_size: int = field(default=256, metadata={"help": "Sentences per forward pass of the victim."})
-    output_dir: str = field(default="robustness", metadata={"help": "Folder for robustness.json."})
+    output_dir: str = field(
+        default="robustness", metadata={"help": "Folder for outcomes as they come and robustness.json."}
+    )
+    resume: bool = field(default=True, metadata={"help": "Go on with what output_dir holds; --no_resume starts over."})
     num_processes: int = field(
         default=1, metadata={"help": "Processes of this machine that share the work; a launcher's ranks share it too."}
     )
@@ -78,6 +81,7 @@ def run(argv: list[str]) -> None:
         batch_size=options.batch_size,
         max_length=data_options.max_length,
         output_dir=options.output_dir,
+        resume=options.resume,
         bf16=options.bf16,
         torch_compile=options.torch_compile,
         concurrent_examples=options.concurrent_examples,

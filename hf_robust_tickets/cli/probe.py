@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,14 +135,15 @@ def _contrast(model: Any, tokenizer: Any, data: Any, data_options: DataOptions, 
 
 
 def _transfer(model: Any, tokenizer: Any, data: Any, data_options: DataOptions, options: ProbeOptions) -> dict:
-    """Every recipe of the report; the file of the only one, or the first, is `transfer.json`."""
+    """Every recipe of the report; the first one's file is `transfer.json`, the others' are `transfer-RECIPE.json`."""
     made = RobustnessReport.load(options.transfer_from)
     own = RobustnessReport.load(options.own_report) if options.own_report else {}
     limits = {"batch_size": options.batch_size, "max_length": data_options.max_length}
     found = {}
     for recipe, result in made.items():
         mine = own.get(recipe)
-        found[f"transfer-{recipe}" if found else "transfer"] = evaluate_transfer(
+        # a recipe from a file has its path for a name
+        found["transfer-" + re.sub(r"[^\w.-]+", "_", recipe) if found else "transfer"] = evaluate_transfer(
             result, model, tokenizer, **limits, own=mine
         )
     return found

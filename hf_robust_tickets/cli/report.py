@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, DataError
 from ..evaluation import RobustnessReport, compare_reports
+from ..evaluation.hotflip import NAME as HOTFLIP
 from ..reporting.attack_page import write_attack_page
 from ..reporting.tables import text_table
 from ..reporting.views import SCHEMAS
@@ -36,18 +38,24 @@ def run(argv: list[str]) -> None:
     bare = argv and not argv[0].startswith("-") and not argv[0].endswith((".yaml", ".yml"))
     (options,) = parse("report", (ReportOptions,), ["--reports", *argv] if bare else argv)
     reports, views = read_files(options)
-    rows = []
     for name, report in reports.items():
         print(f"{name}\n{report.summary()}\n")
-    if len(reports) > 1:
-        rows = [comparison.to_row() for comparison in compare_reports(reports)]
+    if rows := comparison_rows(reports):
         print(text_table(rows))
     values = {name: report.to_dict() for name, report in reports.items()}
     print(f"page: {write_attack_page(options.output_file, values, rows, options.max_examples, views)}")
 
 
+def comparison_rows(reports: Mapping[str, RobustnessReport]) -> list[dict[str, Any]]:
+    """How the models differ: reports of recipes among themselves, and those of `probe hotflip`."""
+    flips = {name: report for name, report in reports.items() if tuple(report) == (HOTFLIP,)}
+    recipes = {name: report for name, report in reports.items() if name not in flips}
+    return [row.to_row() for group in (recipes, flips) for row in compare_reports(group)]
+
+
 def read_files(options: ReportOptions) -> tuple[dict[str, RobustnessReport], list[tuple[str, dict[str, Any]]]]:
-    """Name -> report, and (name, JSON) of other views, in the order given.
+    """Name -> report, and (name, JSON) of other views, in the order given. A second report of a folder is named after
+    its file too.
 
     Raises:
         DataError: If a file is missing.
@@ -65,7 +73,7 @@ def read_files(options: ReportOptions) -> tuple[dict[str, RobustnessReport], lis
     for name, file in ((name, file) for name, files in zip(names, found) for file in files):
         view = _view(file)
         if view is None:
-            reports[name] = RobustnessReport.load(file)
+            reports[f"{name}, {file.stem}" if name in reports else name] = RobustnessReport.load(file)
         else:
             views.append((name, view))
     return reports, views
@@ -84,7 +92,8 @@ def _files(path: Path) -> list[Path]:
     """A file itself; of a folder its report and the files of `probe`."""
     if not path.is_dir():
         return [path]
-    found = [path / "robustness.json", *(path / f"{name}.json" for name in _VIEWS)]
+    found = [path / f"{name}.json" for name in ("robustness", HOTFLIP, *_VIEWS)]
+    found += sorted(path.glob("transfer-*.json"))
     return [file for file in found if file.is_file()] or found[:1]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.distributed import TCPStore
 
-from ..errors import ConfigurationError, RobustTicketsError
+from ..errors import ConfigurationError, MissingResourceError, RobustTicketsError
 from .batched import Victim, evaluation_mode
 from .board import POLL, Board
 from .engine import Job, attack_all
@@ -101,7 +101,9 @@ def _work(path: str, rank: int, port: int) -> None:
         model = given["model"]
         victim = Victim(model, given["tokenizer"], **given["victim"])
         recipes = [get_recipe(recipe) if isinstance(recipe, str) else recipe for recipe in given["recipes"]]
-        prepared, _ = prepare(recipes, victim, **given["parts"])
+        prepared, failures = prepare(recipes, victim, **given["parts"])
+        if failures:
+            raise MissingResourceError("; ".join(f"{name}: {why}" for name, why in failures.items()))
         attackers = [recipe.attacker for recipe in prepared]
         works = board.works({example.index: example for example in given["order"]})
         with evaluation_mode(model):

@@ -6,14 +6,14 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributed import TCPStore
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, MissingResourceError
 from .board import POLL, Board
 from .engine import Job, attack_all
 from .store import append_line, to_line
@@ -75,6 +75,26 @@ class Crew:
             if self._board is not None:
                 self._board.fail(f"rank {self.rank}", error)
             raise
+
+    def agree(self, resources: Mapping[str, Any]) -> None:
+        """Makes sure that all ranks attack with the same: a host may lack what another has.
+
+        Args:
+            resources: Recipe -> what it was built with on this rank.
+
+        Raises:
+            MissingResourceError: If this rank has built something else than the leader.
+        """
+        if self._board is None:
+            return
+        mine = json.loads(json.dumps(dict(resources)))
+        if self.leads:
+            self._board.store.set("resources", json.dumps(mine))
+        elif (wanted := json.loads(self._board.wait_for("resources"))) != mine:
+            raise MissingResourceError(
+                f"expected the recipes and resources of rank 0 ({wanted}), got others on rank {self.rank} ({mine}): "
+                "put the same resources on every host"
+            )
 
     def run(self, job: Job, folder: Path | None) -> None:
         """Attacks this rank's share; on the leader, waits for the others' outcomes."""

@@ -133,7 +133,9 @@ def evaluate_robustness(
     settings |= {name: value for name, value in optional.items() if value}
     parts = {"sentence_encoder": sentence_encoder, "masked_language_model": masked_language_model}
     parts |= {"columns": settings["text_columns"], "modify_columns": modify_columns, "query_budget": query_budget}
-    prepared, failures = prepare(chosen, victim, **parts)
+    together = contextlib.nullcontext if crew is None else crew.together
+    with together():
+        prepared, failures = prepare(chosen, victim, **parts)
     description = describe_model(model)
     # a recipe may be added to a folder; what else may change is only how fast it goes, and when it is enough
     fixed = {name: value for name, value in settings.items() if name not in {"recipes", "num_examples", "until_width"}}
@@ -141,7 +143,9 @@ def evaluate_robustness(
     fixed["sample"] = sample_fingerprint(examples)
     folder = None if output_dir is None else Path(output_dir)
     leads = crew is None or crew.leads
-    with crew.together() if crew is not None else contextlib.nullcontext():
+    with together():
+        if crew is not None:
+            crew.agree({recipe.recipe.name: recipe.resources for recipe in prepared})
         descriptions = {recipe.recipe.name: recipe.fingerprint for recipe in prepared}
         keeps = folder is not None and leads
         outcomes = OutcomeStore(folder, fixed, descriptions, resume=resume) if keeps else Outcomes()

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import random
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from hf_robust_tickets.evaluation import evaluate_robustness, merging
+from hf_robust_tickets.evaluation.engine import Attacker
 from hf_robust_tickets.evaluation.identity import random_states, seeded
 from tests.evaluation.keyword_model import KeywordModel, keyword_model, keyword_tokenizer, rows
 
@@ -112,3 +114,14 @@ def test_examples_side_by_side_give_the_report_of_one_after_the_other(monkeypatc
     assert many["deepwordbug"].outcomes == one["deepwordbug"].outcomes
     assert one["deepwordbug"].counts == {"succeeded": 16, "failed": 16, "skipped": 16}
     assert len(calls) - alone < 2 * alone / width
+
+
+def test_an_attack_is_built_alike_in_every_thread_and_takes_no_random_number():
+    recipe = SimpleNamespace(name="mine")
+    attacker = Attacker(recipe, lambda: SimpleNamespace(drawn=random.random()), victim=None)
+    random.seed(5)
+    before, drawn = random.getstate(), [attacker.attack.drawn]
+    thread = threading.Thread(target=lambda: drawn.append(attacker.attack.drawn))
+    thread.start()
+    thread.join()
+    assert drawn[0] == drawn[1] and random.getstate() == before

@@ -14,9 +14,18 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from torch.distributed import TCPStore
 
-from hf_robust_tickets.errors import CheckpointError, ConfigurationError, DataError, RobustTicketsError
+from hf_robust_tickets.errors import (
+    CheckpointError,
+    ConfigurationError,
+    DataError,
+    MissingResourceError,
+    RobustTicketsError,
+)
 from hf_robust_tickets.evaluation import RobustnessReport, evaluate_robustness, recipes
+from hf_robust_tickets.evaluation.board import Board
+from hf_robust_tickets.evaluation.ranks import Crew
 from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
 from tests.tiny import tiny_bert, tiny_tokenizer
 
@@ -175,3 +184,20 @@ def test_damage_in_a_file_of_any_process_is_told(tmp_path):
         evaluate(data=rows(1), output_dir=tmp_path)
     evaluate(data=rows(1), output_dir=tmp_path, resume=False)
     assert [path.name for path in tmp_path.glob("*.jsonl")] == ["outcomes.jsonl"]
+
+
+def test_a_rank_that_lacks_a_resource_stops_all():
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    ranks = []
+    for rank in range(2):
+        crew = object.__new__(Crew)
+        crew.rank, crew.size = rank, 2
+        crew._board = Board(store if rank == 0 else TCPStore("127.0.0.1", store.port, is_master=False))
+        ranks.append(crew)
+    leader, other = ranks
+    leader.agree({"pwws": {}, "bae": {"masked_language_model": "x"}})
+    other.agree({"pwws": {}, "bae": {"masked_language_model": "x"}})
+    with pytest.raises(MissingResourceError, match="rank 1"), other.together():
+        other.agree({"pwws": {}})
+    with pytest.raises(MissingResourceError, match="on every host"):
+        leader._board.check()

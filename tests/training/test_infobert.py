@@ -125,7 +125,9 @@ trainer = AdversarialTrainer(tiny_bert(), options, train_dataset=tiny_data(), ad
 trainer.train()
 total = torch.stack([p.double().sum() for p in trainer.model.parameters()])
 both = trainer.accelerator.gather(total.unsqueeze(0))
-print("EQUAL", torch.equal(both[0], both[1]), len(both), flush=True)
+# One write: the lines of two ranks do not mix.
+sys.stdout.write(f"EQUAL {{torch.equal(both[0], both[1])}} {{len(both)}}\\n")
+sys.stdout.flush()
 """
 
 

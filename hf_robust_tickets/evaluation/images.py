@@ -57,8 +57,10 @@ def image_rows(
 
 
 def _column(dataset: Any, name: str) -> Any:
-    # A data set decodes every image of a row that is asked for as a whole.
-    if isinstance(getattr(dataset, "column_names", None), list):
+    # A data set decodes every image of a row that is asked for as a whole. The columns that a transform makes are in
+    # its rows alone.
+    transformed = (getattr(dataset, "format", None) or {}).get("type") == "custom"
+    if isinstance(getattr(dataset, "column_names", None), list) and not transformed:
         return dataset[name]
     return [row[name] for row in dataset]
 

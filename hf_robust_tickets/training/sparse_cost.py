@@ -88,6 +88,7 @@ def sparse_cost(trainer: Any, inputs: Mapping[str, Tensor]) -> SparseCost:
     examples = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     passes = _passes(trainer.adversary, trainer.step_cost)
     measured, search = trainer.cost_callback.cost(trainer.state), _search_cost(trainer)
+    attacked = steps - max((entry["step"] for entry in callback.log if entry["event"] == "ticket"), default=0)
     spent = training_flops(flops, callback.log, steps, **passes) + search["steps"] * flops.step()
     weights = layers.weights.values()
     return SparseCost(
@@ -99,7 +100,7 @@ def sparse_cost(trainer: Any, inputs: Mapping[str, Tensor]) -> SparseCost:
         inference_flops=flops.forward(density),
         dense_inference_flops=flops.forward(),
         training_flops=spent * examples,
-        dense_training_flops=steps * flops.step(**passes) * examples,
+        dense_training_flops=attacked * flops.step(**passes) * examples,
         seconds=measured.seconds + search["seconds"],
         steps=steps + search["steps"],
         peak_memory_bytes=max(measured.peak_memory_bytes, search["peak_memory_bytes"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 _SEARCH = "_search"
 _MASKS = "sparse_masks.safetensors"
 _WEIGHTS = "end.safetensors"
+_SUMMARY = "search.json"
 # More epochs than a search will have: its end is that of its own training.
 _WHOLE_TRAINING = 1e6
 
@@ -69,6 +71,7 @@ class SparseTrainer(AdversarialTrainer):
         self.search: SparseTrainingCallback | None = None
         self._patterns = {"include": include, "exclude": exclude}
         self._two_stages = self.sparse.method.searches
+        self._asked_method = json.loads(json.dumps(self.sparse.method.describe()))
         if not self._two_stages:
             self.add_callback(self.sparse)
         elif self.optimizer is not None or self.lr_scheduler is not None or self.model_init is not None:
@@ -99,6 +102,8 @@ class SparseTrainer(AdversarialTrainer):
             )
         if not (resume_from_checkpoint and (folder / _MASKS).exists()):
             self._first_stage(folder, resume=bool(resume_from_checkpoint and checkpoints(folder)))
+        else:
+            self._refuse_other_search(folder)
         masks = FixedMasks(load_masks(folder / _MASKS))
         resume = resume_from_checkpoint
         if resume is True and last_complete_checkpoint(self.args.output_dir) is None:
@@ -133,11 +138,19 @@ class SparseTrainer(AdversarialTrainer):
                 save_file({name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}, part)
                 part.replace(folder / _WEIGHTS)
                 log = {"log": self.search.log, "distances": self.search.distances, "converged": self.search.converged}
-                write_json(folder / "search.json", {**log, "cost": cost})
+                write_json(folder / _SUMMARY, {"method": self._asked_method, **log, "cost": cost})
         self._save_masks(folder, self.search.masks)
         self.accelerator.wait_for_everyone()
         self.model_wrapped = self.model
         self.optimizer, self.lr_scheduler, self._created_lr_scheduler = None, None, False
+
+    def _refuse_other_search(self, folder: Path) -> None:
+        found = json.loads((folder / _SUMMARY).read_text()).get("method", self._asked_method)
+        if found != self._asked_method:
+            raise CheckpointError(
+                f"the masks in {folder} were found with other options: expected {self._asked_method}, got {found}; "
+                "resume with those, or use another output_dir"
+            )
 
     def _first_callbacks(self) -> list[Any]:
         """The Trainer's own flow of saving, and the cost of the stage: no callback of the user."""

@@ -98,14 +98,14 @@ class AdversarialTrainer(PassesTrainer):
         The returned loss is the sum of the passes' losses, each times its weight.
         """
         if self.adversary is not None:
-            # Before the first attacked step: a compiled model does not watch for hooks that come later.
+            # Before the first attacked step: a compiled model misses hooks that come later, and callbacks may measure.
             injector = self._injector()
+            for callback in self.callback_handler.callbacks:
+                if hasattr(callback, "meet_adversary"):
+                    callback.meet_adversary(self.adversary, injector)
         if not self.is_attacking:
             self.cost_callback.passes += 1
             return super().training_step(model, inputs, *args, **kwargs)
-        for callback in self.callback_handler.callbacks:
-            if hasattr(callback, "meet_adversary"):
-                callback.meet_adversary(self.adversary, injector)
         args = (*args, *kwargs.values())  # num_items_in_batch, which the loop gives by position
         self._replicas = reach_replicas(self._replicas, model, injector)
         attack = self._make_attack(self._prepare_inputs(inputs), injector)

@@ -38,8 +38,10 @@ class WeightPerturbation:
         with torch.no_grad():
             for weight, gradient in zip(self.weights, gradients, strict=True):
                 gradient = gradient.masked_fill(weight == 0, 0)
-                factor = self.gamma * weight.norm() / gradient.norm()
-                weight.add_(torch.where(torch.isfinite(factor), factor * gradient, torch.zeros_like(gradient)))
+                length = gradient.norm()
+                # An infinite length divides to a finite zero, which times an infinite entry is not a number.
+                moves = torch.isfinite(length) & (length > 0)
+                weight.add_(torch.where(moves, self.gamma * weight.norm() / length * gradient, 0.0))
 
     @torch.no_grad()
     def restore(self) -> None:

@@ -62,7 +62,8 @@ class RandomCropFlip:
         padded = np.zeros((height + 2 * self.padding, width + 2 * self.padding, channels), dtype=image.dtype)
         padded[self.padding : self.padding + height, self.padding : self.padding + width] = image
         cut = padded[corner[0] : corner[0] + height, corner[1] : corner[1] + width]
-        return cut[:, ::-1] if mirror else cut
+        # A copy: tensors cannot be made of arrays that run backwards.
+        return cut[:, ::-1].copy() if mirror else cut
 
 
 def _checksum(images: Sequence[np.ndarray]) -> int:

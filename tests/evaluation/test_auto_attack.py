@@ -16,6 +16,8 @@ from hf_robust_tickets import evaluate_white_box
 from hf_robust_tickets.adversaries import PixelPGD
 from hf_robust_tickets.errors import ConfigurationError, DataError
 from hf_robust_tickets.evaluation import evaluate_auto_attack
+from hf_robust_tickets.evaluation.images import image_rows
+from hf_robust_tickets.vision import prepare_images
 from tests.pixels import MEAN, STD, normalise, tiny_convnet, tiny_images
 
 pytest.importorskip("pyautoattack")
@@ -67,7 +69,8 @@ def analytic(model, data, radius, dual):
     return (margins > reach).all(1)
 
 
-PROCESSOR = ViTImageProcessor(image_mean=list(MEAN), image_std=list(STD), do_resize=False)
+SIZE = {"height": SIDE, "width": SIDE}
+PROCESSOR = ViTImageProcessor(image_mean=list(MEAN), image_std=list(STD), do_resize=False, size=SIZE)
 
 
 @pytest.mark.parametrize(("norm", "radius", "dual"), [("linf", RADIUS, 1), ("l2", 0.08, 2)])
@@ -137,6 +140,16 @@ def test_image_columns():
         evaluate_auto_attack(model, image_data("L"), PROCESSOR, progress=False)
     with pytest.raises(DataError, match="expected an image processor for the column 'img'"):
         evaluate_auto_attack(model, data, progress=False)
+
+
+@pytest.mark.parametrize("label", ["label", "labels"])
+def test_rows_of_a_data_set_with_a_transform(label):
+    pictures = [Pillow.new("RGB", (SIDE, SIDE), (40 * i, 0, 0)) for i in range(4)]
+    features = Features({"image": Image(), label: ClassLabel(names=["a", "b"])})
+    data = Dataset.from_dict({"image": pictures, label: [0, 1, 1, 0]}, features)
+    rows = image_rows(prepare_images(data, PROCESSOR), PROCESSOR, num_examples=None, seed=0)
+    assert sorted(row["labels"] for row in rows) == [0, 0, 1, 1]
+    assert all(row["pixel_values"].shape == (3, SIDE, SIDE) for row in rows)
 
 
 def test_the_default_attack_on_images_is_pgd_20():

@@ -124,8 +124,7 @@ def test_whole_job_on_two_ranks(launcher, options, kind, tmp_path):
 @pytest.mark.slow
 def test_search_under_fsdp2_resumes_in_either_phase(tmp_path):
     """A job of two ranks, resumed from a checkpoint of the fine-tuning, ends with the weights it had."""
-    # torch takes the device of an optimiser's state from its tensors: plain SGD, which has none, does not load
-    # in FSDP2
+    # torch takes the device of an optimiser's state from its tensors: plain SGD, with none, does not load in FSDP2.
     options = {**FSDP, **SAVING, **EXACT, "optim": "adamw_torch", "learning_rate": 1e-3}
     run(JOB.format(root=str(ROOT), folder=str(tmp_path), options=options), tmp_path / "job.py", TORCHRUN)
     weights = (tmp_path / "small" / "model.safetensors").read_bytes()

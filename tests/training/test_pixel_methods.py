@@ -14,6 +14,7 @@ from hf_robust_tickets import AdversarialTrainer, AdversarialTrainingArguments
 from hf_robust_tickets.adversaries import MART, PixelFast, PixelFree, PixelMART, PixelPGD, PixelTRADES, get_adversary
 from hf_robust_tickets.errors import ConfigurationError, DataError
 from hf_robust_tickets.training import SparseTrainingCallback
+from hf_robust_tickets.training.weight_perturbation import WeightPerturbation
 from tests.pixels import MEAN, STD, tiny_convnet, tiny_images
 from tests.tiny import tiny_bert, tiny_data
 
@@ -192,6 +193,14 @@ def test_weights_come_back_bit_for_bit_and_pruned_ones_stay_zero(norm, tmp_path)
     for key, mask in sparse.masks.items():
         assert not seen[-1][key][~mask].any() and not mask.all()
         assert float((seen[-1][key] - after[key]).norm() / after[key].norm()) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_weights_stay_where_a_gradient_is_infinite():
+    model = torch.nn.Linear(2, 2, bias=False)
+    before = model.weight.detach().clone()
+    perturbation = WeightPerturbation(model, gamma=0.1)
+    perturbation.climb(model.weight[0, 0] * 3e38 * 10.0 + model.weight.sum())  # as a loss scale too large makes it
+    assert torch.equal(model.weight, before)
 
 
 def test_free_replays_and_goes_on_from_its_delta(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import TrainerCallback, TrainingArguments, ViTImageProcessor
 
-from hf_robust_tickets import AdversarialTrainer
+from hf_robust_tickets import AdversarialTrainer, AdversarialTrainingArguments
 from hf_robust_tickets.adversaries import PixelPGD
 from hf_robust_tickets.errors import ConfigurationError, DataError
 from hf_robust_tickets.reporting.overfitting import summarize_overfitting
@@ -24,12 +24,12 @@ class Stop(TrainerCallback):
         return control
 
 
-def trainer(tmp_path, callbacks, adversary=ATTACK, processing_class=None, **options):
+def trainer(tmp_path, callbacks, adversary=ATTACK, processing_class=None, arguments=TrainingArguments, **options):
     values = {
         "output_dir": str(tmp_path), "num_train_epochs": 3, "per_device_train_batch_size": 8, "save_strategy": "epoch",
         "report_to": "none", "disable_tqdm": True, "use_cpu": True, "learning_rate": 0.01, "optim": "sgd",
     }  # fmt: skip
-    args = TrainingArguments(**(values | options))
+    args = arguments(**(values | options))
     return AdversarialTrainer(
         model=tiny_convnet(),
         args=args,
@@ -65,6 +65,15 @@ def test_records_of_every_epoch(tmp_path):
     for one, other in zip(run.model.parameters(), plain.model.parameters(), strict=True):
         assert torch.equal(one, other)
     assert not run.model._forward_pre_hooks
+
+
+def test_epochs_before_the_attack_begins(tmp_path):
+    callback = watch()
+    args = {"adversary_start_step": 5, "save_strategy": "no"}
+    run = trainer(tmp_path, [callback], arguments=AdversarialTrainingArguments, **args)
+    run.train()
+    assert [record.step for record in callback.records] == [2, 4, 6]
+    assert all(record.robust["test"] <= record.standard["test"] for record in callback.records)
 
 
 def test_an_attack_of_its_own_under_plain_training(tmp_path):

@@ -527,6 +527,17 @@ def test_cost_of_a_training(tmp_path):
         sparse_cost(Trainer(model=TwoLayers(), args=arguments(tmp_path)), batch)
 
 
+def test_cost_of_one_run_with_a_search(tmp_path):
+    method = RobustBird(density=0.2, patience=2, tolerance=1.0, interval=0.5)
+    trainer, callback = train(tmp_path, method, model=tiny_bert(), kind=AdversarialTrainer, adversary=PGD(steps=4))
+    found = callback.log[0]["step"]
+    batch = {"input_ids": torch.ones(2, 8, dtype=torch.long), "attention_mask": torch.ones(2, 8, dtype=torch.long)}
+    cost, flops = sparse_cost(trainer, batch), count_flops(trainer.model, batch)
+    # Without masks and without the search, which was not attacked.
+    assert 0 < found < 12
+    assert cost.dense_training_flops == pytest.approx((12 - found) * 4 * flops.forward() * (3 + 3 * 2))
+
+
 def test_patterns_reach_the_callback(tmp_path):
     callback = SparseTrainingCallback("random", include="query", exclude=["layer.0"])
     train(tmp_path, callback, model=tiny_bert())

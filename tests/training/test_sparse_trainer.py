@@ -77,6 +77,7 @@ def test_robust_bird_in_two_trainings(tmp_path):
     assert all(parameters[name].detach()[~mask].abs().max() == 0 for name, mask in trainer.masks.items())
     assert sum(int(mask.sum()) for mask in trainer.masks.values()) == round(0.2 * 17408)
     search = json.loads((tmp_path / "_search" / "search.json").read_text())
+    assert search["method"]["density"] == 0.2
     assert search["converged"] is True and search["cost"]["steps"] == 8 and search["cost"]["passes"] == 8
     saved = load_masks(tmp_path / "sparse_masks.safetensors")
     assert all(torch.equal(mask, saved[name]) for name, mask in trainer.masks.items())
@@ -85,6 +86,9 @@ def test_robust_bird_in_two_trainings(tmp_path):
     assert cost.steps == 24 and cost.seconds > search["cost"]["seconds"]
     dense, step = cost.dense_inference_flops, cost.inference_flops * 2 * 3  # FreeLB-2: both passes train weights
     assert cost.training_flops == pytest.approx(8 * (8 * 3 * dense + 16 * step))
+    # The masks of a search are for the training that asked for them.
+    with pytest.raises(CheckpointError, match=r"found with other options: expected .*'density': 0.5.*'density': 0.2"):
+        make(tmp_path, method=RobustBird(density=0.5, patience=2, tolerance=0.3)).train(resume_from_checkpoint=True)
 
 
 def test_other_methods_have_one_stage(tmp_path):

@@ -91,6 +91,7 @@ def test_no_padding_and_no_flip_change_nothing():
         assert np.array_equal(before, after)
     for before, after in zip(images, RandomCropFlip(padding=0, flip=1.0)(images), strict=True):
         assert np.array_equal(before[:, ::-1], after)
+        assert torch.from_numpy(after).shape == (5, 6, 3)  # which an array that runs backwards cannot become
 
 
 def test_crops_are_the_same_in_worker_processes_and_leave_other_random_numbers_alone():

@@ -43,7 +43,7 @@ def _accuracy_table(by_arm: Results, arms: list[str]) -> str:
         results = by_arm[arm]
         gap = mean(summary.robust_generalization_gap for summary in summaries[TITLES[arm]])
         row["gap / dense"] = None if dense is None else f"{gap / dense:.2f}"
-        for column, key in (("SA final, PGD-20 sample", "standard"), ("RA final, PGD-20", "robust")):
+        for column, key in (("SA final, 1,000 images", "standard"), ("RA final, PGD-20, 1,000 images", "robust")):
             row[column] = _spread([100 * result["final"][key] for result in results])
         row["seeds"] = len(results)
     return markdown_table(rows)

@@ -11,10 +11,14 @@ from tests.feature_record import (  # noqa: F401
     pytest_runtest_logreport,
     pytest_sessionfinish,
 )
+from tests.real_data import DATA
 
 # Tests never reach for the network, and a logging integration that happens to be installed stays out of them.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# NLTK reads this once, when it is imported; tests that need its data are skipped where it is nowhere.
+if (DATA / "nltk_data").is_dir():
+    os.environ.setdefault("NLTK_DATA", str(DATA / "nltk_data"))
 
 
 @pytest.fixture(scope="session")

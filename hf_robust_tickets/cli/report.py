@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,13 @@ def comparison_rows(reports: Mapping[str, RobustnessReport]) -> list[dict[str, A
 
 def read_files(options: ReportOptions) -> tuple[dict[str, RobustnessReport], list[tuple[str, dict[str, Any]]]]:
     """Name -> report, and (name, JSON) of other views, in the order given. A second report of a folder is named after
-    its file too.
+    its file too; a file that is given twice, by itself and by its folder, is read once.
 
     Raises:
         DataError: If a file is missing.
         ConfigurationError: If there are not as many names as paths, or two are equal.
     """
-    found = [_files(Path(path)) for path in options.reports]
+    found = _once(_files(Path(path)) for path in options.reports)
     for file in (file for files in found for file in files):
         if not file.is_file():
             raise DataError(f"expected a report at {file}, got no such file: make it with `robust-tickets evaluate`")
@@ -95,6 +95,17 @@ def _files(path: Path) -> list[Path]:
     found = [path / f"{name}.json" for name in ("robustness", HOTFLIP, *_VIEWS)]
     found += sorted(path.glob("transfer-*.json"))
     return [file for file in found if file.is_file()] or found[:1]
+
+
+def _once(found: Iterable[list[Path]]) -> list[list[Path]]:
+    """Each file where it comes first, without the lists that are left empty."""
+    seen: set[Path] = set()
+    left = []
+    for files in found:
+        new = [file for file in files if file.resolve() not in seen]
+        seen.update(file.resolve() for file in new)
+        left += [new] if new else []
+    return left
 
 
 def _names(files: list[Path]) -> list[str]:

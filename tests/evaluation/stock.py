@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import nltk.corpus
 import nltk.tag
 
 from hf_robust_tickets.evaluation.identity import derive_seed
+from hf_robust_tickets.evaluation.stopwords import NLTK_ENGLISH
 
 OUTCOMES = {
     "SuccessfulAttackResult": "succeeded",
@@ -60,6 +62,7 @@ def build_stock(
     # NLTK reads its tagger's files at every call, more than half a second each
     monkeypatch.setattr(nltk.tag, "_get_tagger", functools.cache(nltk.tag._get_tagger))
     monkeypatch.setattr(nltk, "download", lambda *args, **kwargs: True)
+    pin_stopwords(monkeypatch)
     if encoder is not None:
         monkeypatch.setattr(UniversalSentenceEncoder, "encode", lambda self, texts: encoder.encode(texts))
         monkeypatch.setattr(sbert.SBERT, "__init__", _without_model(sbert.SBERT))
@@ -83,6 +86,15 @@ def build_stock(
     name, arguments = RECIPES[recipe]
     wrapper = textattack.models.wrappers.HuggingFaceModelWrapper(model, tokenizer)
     return getattr(attack_recipes, name).build(wrapper, **arguments)
+
+
+def pin_stopwords(monkeypatch: Any) -> None:
+    """TextAttack's recipes ask NLTK for stop words: where it has none, they see those that ours are pinned to."""
+    try:
+        nltk.data.find("corpora/stopwords")
+    except LookupError:
+        pinned = {"words": staticmethod(lambda language: {"english": sorted(NLTK_ENGLISH)}[language])}
+        monkeypatch.setattr(nltk.corpus, "stopwords", type("Pinned", (), pinned))
 
 
 def _without_model(kind: Any) -> Any:

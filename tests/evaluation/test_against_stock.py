@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from hf_robust_tickets.evaluation import check_resources, evaluate_robustness
 from tests.evaluation.stock import run_stock
 from tests.evaluation.word_model import BagEncoder, word_model
+from tests.real_data import real_file
 
 pytestmark = pytest.mark.slow
 
@@ -42,13 +42,10 @@ def victim(rows):
 @pytest.fixture
 def sst2():
     """Training and validation sentences, and everything that the recipes need."""
-    data = Path(os.environ.get("ROBUST_TICKETS_DATA", Path(__file__).parents[3] / "shared" / "data")) / "sst2"
-    if not data.exists():
-        pytest.skip("needs SST-2 (ROBUST_TICKETS_DATA)")
+    files = {"train": real_file("sst2/train_sentences.parquet"), "validation": real_file("sst2/validation.parquet")}
     missing = [status.detail for status in check_resources(RECIPES, BagEncoder()) if not status.available]
     if missing:
         pytest.skip(f"needs NLTK_DATA and TA_CACHE_DIR: {'; '.join(missing)}")
-    files = {"train": str(data / "train_sentences.parquet"), "validation": str(data / "validation.parquet")}
     return load_dataset("parquet", data_files=files)
 
 

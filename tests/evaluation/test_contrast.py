@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 from datasets import Dataset
 
 from hf_robust_tickets.errors import DataError
 from hf_robust_tickets.evaluation import contrast_groups, evaluate_contrast
 from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer
+from tests.real_data import real_file
 
 ROWS = [
     {"text": "good film", "label": 1, "set": "a", "kind": "original"},
@@ -60,10 +58,7 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_the_groups_of_counterfactual_inference():
-    folder = Path(os.environ.get("ROBUST_TICKETS_DATA", Path(__file__).parents[3] / "shared" / "data")) / "cad_nli"
-    if not folder.is_dir():
-        pytest.skip(f"no data in {folder}")
-    data = Dataset.from_parquet(str(folder / "validation.parquet"))
+    data = Dataset.from_parquet(real_file("cad_nli/validation.parquet"))
     groups = contrast_groups(data)
     sizes = [groups.count(group) for group in dict.fromkeys(groups) if group is not None]
     assert len(sizes) == 200  # 200 originals, each with two changed premises and two changed hypotheses

@@ -18,7 +18,7 @@ from hf_robust_tickets.evaluation import RobustnessReport, compare_reports, eval
 from hf_robust_tickets.evaluation.masked_lm import check_masked_lm, load_masked_lm
 from hf_robust_tickets.evaluation.resources import HOMOGLYPHS_FILE
 from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
-from tests.evaluation.stock import run_attack
+from tests.evaluation.stock import pin_stopwords, run_attack
 from tests.evaluation.tiny_parts import LetterEncoder, masked_lm, write_vectors
 
 pytest.importorskip("nltk")
@@ -102,6 +102,7 @@ NUMBER = 3
 
 
 def test_a_recipe_by_a_path_is_named_with_its_sha256(tmp_path, monkeypatch):
+    pin_stopwords(monkeypatch)
     (tmp_path / "my_recipe.py").write_text(CUSTOM)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -115,9 +116,10 @@ def test_a_recipe_by_a_path_is_named_with_its_sha256(tmp_path, monkeypatch):
     assert evaluate(rows(1), "pruthi")["pruthi"].counts == by_file.counts
 
 
-def test_a_changed_file_does_not_continue_an_evaluation(tmp_path):
+def test_a_changed_file_does_not_continue_an_evaluation(tmp_path, monkeypatch):
     from hf_robust_tickets.evaluation.recipes import custom
 
+    pin_stopwords(monkeypatch)
     (tmp_path / "mine.py").write_text(CUSTOM)
     name = f"{tmp_path}/mine.py:build"
     evaluate(rows(1), name, output_dir=tmp_path / "out")

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForImageClassification
 from hf_robust_tickets.errors import CheckpointError
 from hf_robust_tickets.vision import CifarResNetConfig, CifarResNetForImageClassification, convert_cifar_resnet
 from hf_robust_tickets.vision.cifar_resnet import CifarBlock
-from tests.vision.real_images import real_file
+from tests.real_data import real_file
 
 IMAGENET_MEAN, IMAGENET_STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -44,7 +44,7 @@ def accuracy(model: nn.Module, size: int) -> float:
     return float((found == torch.tensor(rows["label"])).float().mean())
 
 
-def test_published_weights_classify_real_images():
+def test_published_weights_classify_real_data():
     # 81.0 % was measured independently on all 10,000; the standard error of 300 is 2.3 points.
     assert accuracy(published(), 300) == pytest.approx(0.81, abs=0.07)
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hf_robust_tickets.errors import ConfigurationError, DataError
-from hf_robust_tickets.evaluation.batched import Victim, evaluation_mode
+from hf_robust_tickets.evaluation.batched import Victim, cut_batches, evaluation_mode
 from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer
 from tests.tiny import tiny_bert
 
@@ -27,6 +31,39 @@ def test_batches_are_sorted_and_padded_to_their_own_longest():
     logits = Victim(model, keyword_tokenizer(), batch_size=2)(texts)
     assert model.shapes == [(2, 1), (2, 9)]  # the repeated text once; the tokenizer's limit plays no part
     assert logits[:, 1].tolist() == pytest.approx([1.0, -1.0, -3.0, -1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "batch_size", "call_tokens", "batches"),
+    [
+        # apart: 2 + 18 tokens and two calls of 4; together: 36 and one
+        ([9, 1, 9, 1], 8, 4, [[1, 3], [0, 2]]),
+        # apart: 20 + 2 * 20; together: 36 + 20
+        ([9, 1, 9, 1], 8, 20, [[1, 3, 0, 2]]),
+        ([5, 5, 5, 5, 5], 2, 64, [[0, 1], [2, 3], [4]]),
+        ([], 2, 64, []),
+    ],
+)
+def test_batches_by_hand(lengths, batch_size, call_tokens, batches):
+    assert cut_batches(lengths, batch_size, call_tokens) == batches
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=9), st.integers(1, 4), st.integers(0, 30))
+def test_no_other_way_to_cut_costs_less(lengths, batch_size, call_tokens):
+    found = cut_batches(lengths, batch_size, call_tokens)
+    assert sorted(itertools.chain(*found)) == list(range(len(lengths)))
+    assert all(len(batch) <= batch_size for batch in found)
+    cost = sum(len(batch) * max(lengths[i] for i in batch) + call_tokens for batch in found)
+    counts = [(length, lengths.count(length)) for length in sorted(set(lengths))]
+    for cuts in itertools.product([False, True], repeat=len(counts) - 1):
+        groups = [[counts[0]]]
+        for cut, run in zip(cuts, counts[1:]):
+            groups.append([run]) if cut else groups[-1].append(run)
+        other = 0
+        for group in groups:
+            texts = sum(count for _, count in group)
+            other += texts * group[-1][0] + -(-texts // batch_size) * call_tokens
+        assert cost <= other
 
 
 def test_answers_do_not_depend_on_the_company_of_a_text():

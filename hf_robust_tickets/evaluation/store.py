@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from .._files import write_json
 from ..errors import CheckpointError
 from .result import ExampleOutcome
@@ -19,6 +21,7 @@ logger = logging.getLogger(__name__)
 OUTCOMES = "outcomes.jsonl"
 OUTCOMES_OF_RANK = "outcomes-{rank}.jsonl"
 STATE = "evaluation_state.json"
+LOCK = ".lock"
 STORE_VERSION = 1
 
 
@@ -69,6 +72,9 @@ class Outcomes:
         """
         self.remember(found, seconds)
 
+    def close(self) -> None:
+        """Nothing is appended after this."""
+
     def remember(self, found: Mapping[str, ExampleOutcome], seconds: Mapping[str, float]) -> None:
         """Adds outcomes that are on disk already, if they have to be."""
         for recipe, outcome in found.items():
@@ -83,7 +89,8 @@ class OutcomeStore(Outcomes):
 
     Each of several processes has a file of its own; all are read, whatever the number of processes was. A line holds
     an example's outcomes under all recipes that were run on it. It is on disk before the next example is begun; a line
-    that was cut off in the middle is dropped and its example attacked again.
+    that was cut off in the middle is dropped and its example attacked again. Until `close`, and until the process ends
+    in whatever way, no other evaluation can open the folder.
 
     Args:
         folder: Where the files lie; made if need be.
@@ -92,7 +99,7 @@ class OutcomeStore(Outcomes):
         resume: False to start over: outcomes of an earlier run are removed.
 
     Raises:
-        CheckpointError: If the folder holds outcomes of another evaluation, or damaged ones.
+        CheckpointError: If the folder holds outcomes of another evaluation, or damaged ones, or is in use.
     """
 
     def __init__(
@@ -105,11 +112,24 @@ class OutcomeStore(Outcomes):
         self.folder = Path(folder)
         super().__init__()
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self.folder / LOCK)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise CheckpointError(
+                f"expected a folder that no other evaluation writes to, got {self.folder}, where one runs: wait for "
+                "it, or pass another output_dir"
+            ) from error
         state_path = self.folder / STATE
         known: dict[str, str] = {}
         if resume and state_path.exists():
             known = self._check(state_path, circumstances, recipes)
             self._read()
+        elif resume and (left := self._paths()):
+            raise CheckpointError(
+                f"expected {STATE} beside the outcomes in {self.folder}, got {left[0].name} alone: put it back, or "
+                "pass resume=False to remove them and start over"
+            )
         else:
             # the state goes first: without it no outcomes are read
             state_path.unlink(missing_ok=True)
@@ -122,6 +142,10 @@ class OutcomeStore(Outcomes):
         """Adds the outcomes of one example and makes sure that they are on disk."""
         append_line(self.folder, to_line(found, seconds))
         self.remember(found, seconds)
+
+    def close(self) -> None:
+        """Lets other evaluations open the folder."""
+        self._lock.release()
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob(OUTCOMES)) + sorted(self.folder.glob(OUTCOMES_OF_RANK.format(rank="*")))

@@ -156,7 +156,7 @@ def evaluate_robustness(
             concurrent_examples = 1 if next(model.parameters()).device.type == "cpu" else SIDE_BY_SIDE
         attackers = [recipe.attacker for recipe in prepared]
         job = Job(attackers, order, seed, concurrent_examples, outcomes, following)
-        with evaluation_mode(model), contextlib.closing(following):
+        with evaluation_mode(model), contextlib.closing(following), contextlib.closing(outcomes):
             if crew is not None:
                 crew.run(job, folder)
             elif num_processes > 1:

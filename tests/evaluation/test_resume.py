@@ -14,7 +14,7 @@ import pytest
 
 from hf_robust_tickets.errors import CheckpointError
 from hf_robust_tickets.evaluation import evaluate_robustness
-from hf_robust_tickets.evaluation.store import OUTCOMES
+from hf_robust_tickets.evaluation.store import OUTCOMES, STATE
 from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
 
 pytest.importorskip("nltk")
@@ -60,6 +60,8 @@ def test_a_killed_evaluation_continues_and_ends_like_an_unbroken_one(tmp_path):
             while len(lines_of(folder)) < 5:
                 assert process.poll() is None and time.monotonic() < deadline, log.read_text()
                 time.sleep(0.05)
+            with pytest.raises(CheckpointError, match="where one runs"):
+                run(folder)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -86,3 +88,14 @@ def test_a_damaged_line_is_not_passed_over(tmp_path, damage):
     path.write_bytes(b"\n".join([lines[0], damage, *lines[2:]]) + b"\n")
     with pytest.raises(CheckpointError, match="line 2"):
         run(tmp_path)
+
+
+def test_outcomes_without_their_state_are_neither_read_nor_removed(tmp_path):
+    outcomes = run(tmp_path)["deepwordbug"].outcomes
+    (tmp_path / STATE).rename(tmp_path / "elsewhere")
+    before = lines_of(tmp_path)
+    with pytest.raises(CheckpointError, match="put it back"):
+        run(tmp_path)
+    assert lines_of(tmp_path) == before
+    (tmp_path / "elsewhere").rename(tmp_path / STATE)
+    assert run(tmp_path)["deepwordbug"].outcomes == outcomes and lines_of(tmp_path) == before

@@ -80,6 +80,11 @@ class RobustnessCallback(TrainerCallback):
     ) -> None:
         if num_examples < 1:
             raise ConfigurationError(f"expected num_examples >= 1, got {num_examples}")
+        if "output_dir" in options:
+            raise ConfigurationError(
+                "expected no output_dir, got one: a folder holds the evaluation of one model, and this model changes; "
+                "the figures are in history and in the log"
+            )
         if every_n_steps is not None and every_n_steps < 1:
             raise ConfigurationError(f"expected every_n_steps >= 1 or None, got {every_n_steps}")
         if isinstance(attack, Adversary) and not attack.max_norm > 0:

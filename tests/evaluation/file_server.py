@@ -42,6 +42,12 @@ class FileServer:
             return
         same = handler.headers.get("If-Range") == self.etag
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and same else 0
+        if start >= len(body) > 0:
+            handler.send_response(416)
+            handler.send_header("Content-Range", f"bytes */{len(body)}")
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
         handler.send_response(206 if start else 200)
         handler.send_header("Content-Length", str(len(body) - start))
         if start:

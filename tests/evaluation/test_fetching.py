@@ -66,6 +66,16 @@ def test_what_has_come_is_kept_for_the_next_call_and_dropped_when_the_file_has_c
     assert [path.name for path in tmp_path.iterdir()] == ["got"]
 
 
+@pytest.mark.parametrize(("more", "requests"), [(b"", 2), (b"!", 3)], ids=["whole", "too long"])
+def test_a_part_that_leaves_nothing_to_send(server, tmp_path, more, requests):
+    server.drop_after = [100_000, 0]
+    with pytest.raises(OSError, match=r"roken|ncomplete|aborted"):
+        download.download(f"{server.url}/file", tmp_path / "got")
+    (tmp_path / "got.part").write_bytes(BODY + more)  # killed before the part was put in place
+    download.download(f"{server.url}/file", tmp_path / "got", hashlib.sha256(BODY).hexdigest())
+    assert [path.name for path in tmp_path.iterdir()] == ["got"] and len(server.asked) == 1 + requests
+
+
 def test_without_a_validator_a_part_is_removed(server, tmp_path):
     server.etag, server.drop_after = None, [100_000, 0]
     with pytest.raises(OSError, match=r"roken|ncomplete|aborted"):

@@ -169,6 +169,8 @@ def test_what_cannot_work_is_refused_before_the_first_step(tmp_path):
         callback("input-reduction")
     with pytest.raises(ConfigurationError, match="num_examples"):
         callback(size=0)
+    with pytest.raises(ConfigurationError, match="expected no output_dir"):
+        callback(output_dir=tmp_path)
     with pytest.raises(DataError, match="label_column"):
         RobustnessCallback([{"text": "a"}])
 

@@ -70,10 +70,12 @@ def _receive(requests: object, url: str, part: Path, note: Path) -> None:
         headers |= {"Range": f"bytes={start}-", "If-Range": known["validator"]}
     with requests.get(url, stream=True, timeout=NETWORK_TIMEOUT, headers=headers) as answer:
         if answer.status_code == 416:
-            # the part is as long as the file, or longer: fetch it anew
+            # nothing is left to send: the part is the whole file, or it is longer than the file and of no use
+            if answer.headers.get("Content-Range") == f"bytes */{start}":
+                return
             part.unlink()
             note.unlink(missing_ok=True)
-            raise requests.ConnectionError(f"{url}: the part on disk does not fit the file")
+            return _receive(requests, url, part, note)
         answer.raise_for_status()
         goes_on = answer.status_code == 206
         # a weak ETag does not promise equal bytes

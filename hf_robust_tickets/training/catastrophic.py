@@ -82,6 +82,11 @@ class CatastrophicOverfittingCallback(StatefulCallback):
         """Forgets all records."""
         self.records: list[dict[str, Any]] = []
 
+    def circumstances(self) -> dict[str, Any]:
+        """Number of examples, and attack."""
+        own = self._adversary
+        return {"examples": len(self._dataset), "adversary": own and own.describe()}
+
     @property
     def collapsed(self) -> bool:
         """Whether a check has found catastrophic overfitting."""

@@ -76,6 +76,12 @@ class RobustAccuracyCallback(StatefulCallback):
         """Forgets all records."""
         self.records: list[AccuracyRecord] = []
 
+    def circumstances(self) -> dict[str, Any]:
+        """Splits, with their sizes, and attack."""
+        own = self._own_adversary
+        sizes = {name: len(dataset) for name, dataset in self._splits.items()}
+        return {"splits": sizes, "adversary": own and own.describe(), "every": self._every}
+
     def meet_adversary(self, adversary: Adversary, injector: Any) -> None:
         """Told by an `AdversarialTrainer`: the attack it trains with, and the hook that adds its perturbation."""
         self._met = (adversary, injector)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import ExportableState
 
-from ..errors import ConfigurationError
+from ..errors import CheckpointError, ConfigurationError
 
 
 class StatefulCallback(TrainerCallback, ExportableState):
@@ -23,15 +24,21 @@ class StatefulCallback(TrainerCallback, ExportableState):
         """Arguments of the constructor, as JSON scalars."""
         return {}
 
+    def circumstances(self) -> dict[str, Any]:
+        """What has to be the same when training resumes, as JSON: else old and new progress differ in kind."""
+        return {}
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of the callback."""
-        return {"args": self.options(), "attributes": {"progress": self.progress}}
+        kept = {"args": self.options(), "attributes": {"progress": self.progress}}
+        return kept | {"circumstances": self.circumstances()}
 
     def restore(self, state: TrainerState) -> None:
         """Takes back what the checkpoint that `state` came from keeps; at a fresh start, begins anew.
 
         Raises:
             ConfigurationError: If two callbacks of this class were saved, which cannot be told apart.
+            CheckpointError: If the callback was made differently.
         """
         if state.global_step == 0:
             self.reset()
@@ -40,7 +47,18 @@ class StatefulCallback(TrainerCallback, ExportableState):
         if isinstance(record, list):
             raise ConfigurationError(f"expected one {type(self).__name__} to resume, got {len(record)}: use one")
         if record is not None:
+            self._refuse_other(record.get("circumstances", {}))
             self.progress = record["attributes"]["progress"]
+
+    def _refuse_other(self, before: dict[str, Any]) -> None:
+        now = json.loads(json.dumps(self.circumstances()))
+        changed = {name: (before.get(name, value), value) for name, value in now.items()}
+        told = [f"{name} {was}, got {given}" for name, (was, given) in changed.items() if was != given]
+        if told:
+            raise CheckpointError(
+                f"expected the {type(self).__name__} of the checkpoint, with {'; '.join(told)}: resume with the same, "
+                "or start anew"
+            )
 
     def reset(self) -> None:
         """Forgets all progress."""

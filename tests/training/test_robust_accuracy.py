@@ -10,7 +10,7 @@ from transformers import TrainerCallback, TrainingArguments, ViTImageProcessor
 
 from hf_robust_tickets import AdversarialTrainer, AdversarialTrainingArguments
 from hf_robust_tickets.adversaries import PixelPGD
-from hf_robust_tickets.errors import ConfigurationError, DataError
+from hf_robust_tickets.errors import CheckpointError, ConfigurationError, DataError
 from hf_robust_tickets.reporting.overfitting import summarize_overfitting
 from hf_robust_tickets.training import RobustAccuracyCallback
 from tests.pixels import MEAN, STD, tiny_convnet, tiny_images
@@ -42,7 +42,7 @@ def trainer(tmp_path, callbacks, adversary=ATTACK, processing_class=None, argume
 
 def watch(**options):
     splits = {"train": tiny_images(16), "validation": tiny_images(8, seed=1), "test": tiny_images(8, seed=2)}
-    return RobustAccuracyCallback(splits, **options)
+    return RobustAccuracyCallback(**({"splits": splits} | options))
 
 
 def test_records_of_every_epoch(tmp_path):
@@ -95,6 +95,19 @@ def test_records_survive_a_stop(tmp_path):
     trainer(tmp_path / "cut", [first, Stop()]).train()
     trainer(tmp_path / "cut", [second]).train(resume_from_checkpoint=True)
     assert second.records == whole.records and first.records == whole.records[:2]
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"splits": {"test": tiny_images(4)}}, r"splits .*, got \{'test': 4\}"),
+        ({"adversary": PixelPGD(steps=2, step_size=1.0, max_norm=1.0)}, "adversary None, got .*pixel_pgd"),
+    ],
+)
+def test_records_of_something_else_are_not_continued(tmp_path, other, says):
+    trainer(tmp_path, [watch(), Stop()]).train()
+    with pytest.raises(CheckpointError, match=says):
+        trainer(tmp_path, [watch(**other)]).train(resume_from_checkpoint=True)
 
 
 def test_bad_arguments(tmp_path):

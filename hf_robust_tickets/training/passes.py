@@ -136,7 +136,9 @@ class PassesTrainer(PenaltyPasses, SoundTrainer):
         if self.args.n_gpu > 1:
             loss = loss.mean()  # One of each replica, as in Trainer.training_step.
         self.cost_callback.passes += 1
-        attack.readings.append(Reading(loss.detach(), [logits.detach() for logits in find_logits(outputs)]))
+        # A share of the step's loss is read as what it is the share of: the log has the mean over the micro-batches.
+        read = loss.detach() * self._window(num_items_in_batch)
+        attack.readings.append(Reading(read, [logits.detach() for logits in find_logits(outputs)]))
         return loss, outputs
 
     def _delta_gradient(self, model: nn.Module, attack: Attack, num_items_in_batch: Any = None) -> Tensor:

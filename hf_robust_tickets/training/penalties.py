@@ -113,7 +113,11 @@ class PenaltyPasses:
 
         Where the loss is normalised over the whole accumulated batch already, the Trainer does not divide it again.
         """
+        return mean / self._window(num_items_in_batch)
+
+    def _window(self, num_items_in_batch: Any) -> int:
+        """The micro-batches over which the task's loss of one of them is normalised: 1, or all of the step's."""
         scaled = self.loss_is_scaled_for_ga
         if scaled is None:
             scaled = (self.model_accepts_loss_kwargs and num_items_in_batch is not None) or self.compute_loss_func
-        return mean / self.current_gradient_accumulation_steps if scaled else mean
+        return self.current_gradient_accumulation_steps if scaled else 1

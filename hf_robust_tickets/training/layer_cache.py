@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -17,15 +18,23 @@ class LayerCache:
     Without dropout up to layer n the weights get the gradients of uncached passes; with it, all passes of a batch see
     the same masks there.
 
+    What layers on both sides of n get from outside (DeBERTa's and MPNet's position biases) belongs to the kept part
+    too: in the first pass the layers above see a stand-in, whose gradient travels down with that of the last pass.
+
     Args:
-        layers: The layers up to the perturbed one, in order.
+        layers: All layers of the model, in order.
+        depth: n, the number of the perturbed one.
     """
 
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
-        self._layers = layers
+    def __init__(self, layers: Sequence[nn.Module], depth: int) -> None:
+        self._lower = layers[:depth]
+        self._upper = layers[depth:]
         self._kept: Any = None
         self._clean: Tensor | None = None
         self._leaf: Tensor | None = None
+        # What comes to the lower layers from outside, and what stands for it above them.
+        self._outside: list[Tensor] = []
+        self._stand_ins: list[tuple[Tensor, Tensor]] = []
         self._seen = True
         self._attached = True
 
@@ -37,14 +46,20 @@ class LayerCache:
             attached: Whether this pass's gradient travels below layer n, with those that were summed.
         """
         self._seen, self._attached = False, attached
+        handles = []
         if self._kept is not None:
-            for layer in self._layers[:-1]:
+            for layer in self._lower[:-1]:
                 layer.forward = _hand_on(isinstance(self._kept, tuple))
-            self._layers[-1].forward = self._give_kept
+            self._lower[-1].forward = self._give_kept
+        elif not attached:
+            handles = [layer.register_forward_pre_hook(self._note, with_kwargs=True) for layer in self._lower]
+            handles += [layer.register_forward_pre_hook(self._replace, with_kwargs=True) for layer in self._upper]
         try:
             yield
         finally:
             self._restore()
+            for handle in handles:
+                handle.remove()
 
     def joint(self, output: Any) -> Any:
         """What the layers above see of layer n's output, a tensor or a tuple that begins with one."""
@@ -58,10 +73,30 @@ class LayerCache:
             self._leaf = self._clean.detach().requires_grad_(self._clean.requires_grad)
         seen = self._leaf
         if self._attached:
-            seen, gathered = self._clean, self._leaf.grad
-            if gathered is not None:
-                seen.register_hook(lambda grad: grad + gathered)
+            seen = self._clean
+            for tensor, leaf in [(self._clean, self._leaf), *self._stand_ins]:
+                if leaf.grad is not None:
+                    tensor.register_hook(_adding(leaf.grad))
         return (seen, *self._kept[1:]) if isinstance(self._kept, tuple) else seen
+
+    def _note(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = (value for value in (*args, *kwargs.values()) if torch.is_tensor(value))
+        # A parameter that is handed to the layers has no graph that a backward pass would free.
+        self._outside += [value for value in given if value.grad_fn is not None]
+
+    def _replace(
+        self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return tuple(map(self._stand_in, args)), {name: self._stand_in(value) for name, value in kwargs.items()}
+
+    def _stand_in(self, value: Any) -> Any:
+        for tensor, leaf in self._stand_ins:
+            if value is tensor:
+                return leaf
+        if any(value is tensor for tensor in self._outside):
+            self._stand_ins.append((value, value.detach().requires_grad_()))
+            return self._stand_ins[-1][1]
+        return value
 
     def _give_kept(self, *args: Any, **kwargs: Any) -> Any:
         # Layers that are recomputed in the backward pass must be the real ones.
@@ -69,7 +104,7 @@ class LayerCache:
         return self._kept
 
     def _restore(self) -> None:
-        for layer in self._layers:
+        for layer in self._lower:
             layer.__dict__.pop("forward", None)
 
 
@@ -78,3 +113,7 @@ def _hand_on(as_tuple: bool) -> Callable[..., Any]:
         return (hidden_states,) if as_tuple else hidden_states
 
     return forward
+
+
+def _adding(gathered: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda gradient: gradient + gathered

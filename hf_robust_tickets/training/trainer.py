@@ -134,7 +134,7 @@ class AdversarialTrainer(PassesTrainer):
             inputs,
             Perturbation(adversary, inputs, options.adversary_share_dropout, memory),
             injector,
-            LayerCache(layers[: options.adversary_layer]) if self._caches_layers else None,
+            LayerCache(layers, options.adversary_layer) if self._caches_layers else None,
             FirstLayer(layers[options.adversary_layer]) if isinstance(adversary, YOPO) else None,
             options.adversary_restarts,
             self._critic,

@@ -34,6 +34,7 @@ DEBERTA = {
     "position_biased_input": False,
     "pooler_hidden_size": 32,
 }
+DEBERTA_V3 = {**DEBERTA, "share_att_key": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm"}
 ALBERT = {**TEXT, "embedding_size": 16, "num_hidden_layers": 4, "num_hidden_groups": 2}
 GPT2 = {
     "vocab_size": 64,
@@ -81,7 +82,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
     "camembert": ("CamembertConfig", TEXT, "Camembert"),
     "deberta": ("DebertaConfig", DEBERTA, "Deberta"),
     "deberta-v2": ("DebertaV2Config", DEBERTA, "DebertaV2"),
-    "deberta-v3": ("DebertaV2Config", {**DEBERTA, "share_att_key": True, "position_buckets": 8}, "DebertaV2"),
+    "deberta-v3": ("DebertaV2Config", DEBERTA_V3, "DebertaV2"),
     "deit": ("DeiTConfig", VIT, "DeiT"),
     "distilbert": ("DistilBertConfig", DISTILBERT, "DistilBert"),
     "electra": ("ElectraConfig", {**TEXT, "embedding_size": 16}, "Electra"),

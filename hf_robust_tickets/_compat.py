@@ -46,6 +46,17 @@ def require(module: str, *, extra: str) -> ModuleType:
         ) from error
 
 
+def checkpointing_options(args: Any) -> dict[str, Any] | None:
+    """The keyword arguments of activation checkpointing in `TrainingArguments`; `None` where it is off.
+
+    `gradient_checkpointing` and its kwargs got another name in transformers 5 and go in 6; remove with the old name.
+    """
+    for name in ("activation_checkpointing", "gradient_checkpointing"):
+        if getattr(args, name, None):
+            return getattr(args, f"{name}_kwargs", None) or {}
+    return None
+
+
 _PASSES_KEYWORDS_TO_LOSS = re.compile(r"loss_function\((?:[^()]|\([^()]*\))*\*\*\w+")
 
 

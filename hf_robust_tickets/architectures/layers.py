@@ -16,14 +16,15 @@ def layer_module(model: nn.Module, layer: int) -> nn.Module:
         layer: 0, or a layer's number from 1 on.
 
     Raises:
-        ConfigurationError: If there is no such layer, or the model runs the same layer several times.
+        ConfigurationError: If there is no such layer, or the model runs the same layer several times, or does not
+            name its input embeddings.
         UnknownArchitectureError: If nobody has described this model type (`layer` 0 needs no description).
     """
     model = model.get_base_model() if hasattr(model, "get_base_model") else model
     if layer < 0:
         raise ConfigurationError(f"expected a layer's number, or 0 for the embedding, got {layer}")
     if layer == 0:
-        return model.get_input_embeddings()
+        return _input_embeddings(model)
     layers = get_architecture(model).layers(model)
     if layer > len(layers):
         raise ConfigurationError(f"expected a layer of at most {len(layers)}, the number of layers, got {layer}")
@@ -33,3 +34,16 @@ def layer_module(model: nn.Module, layer: int) -> nn.Module:
             f"layer {layer} is not one place in this model, whose {len(layers)} layers are run {runs} times: use 0"
         )
     return layers[layer - 1]
+
+
+def _input_embeddings(model: nn.Module) -> nn.Module:
+    try:
+        embeddings = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    except NotImplementedError:  # what transformers' models raise that know none
+        embeddings = None
+    if embeddings is None:
+        raise ConfigurationError(
+            f"expected a model whose get_input_embeddings() gives the module to perturb, got {type(model).__name__}: "
+            "define that method, or perturb pixels"
+        )
+    return embeddings

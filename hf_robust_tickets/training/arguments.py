@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -22,7 +23,7 @@ def _build_adversary(name: str | None, options: dict[str, Any]) -> Adversary | N
 
 
 def _check_start(name: str, start: float) -> None:
-    if start < 0 or (start > 1 and start != int(start)):
+    if not 0 <= start < math.inf or (start > 1 and start != int(start)):
         raise ConfigurationError(
             f"{name} must be a number of steps, or a fraction of training below 1, got {start}: pass e.g. 100 or 0.1"
         )

@@ -7,7 +7,9 @@ from typing import Any
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
-from ..adversaries import YOPO, Adversary, InfoBERT, Regularizer
+from .._compat import checkpointing_options
+from ..adversaries import YOPO, Adversary, InfoBERT, PixelSpace, Regularizer
+from ..architectures import get_architecture, layer_module
 from ..errors import ConfigurationError
 from .arguments import AdversaryOptions
 
@@ -16,6 +18,8 @@ def refuse_adversary(trainer: Trainer, adversary: Adversary, options: AdversaryO
     """Raises ConfigurationError where an adversary cannot be right in a trainer."""
     refuse_surroundings(trainer.args, trainer.accelerator, adversary)
     refuse_options(adversary, options)
+    refuse_layer(trainer._bare_model(), adversary, options)
+    refuse_reentrant_checkpoints(trainer.args, adversary, options)
     refuse_weight_perturbation(trainer.args, adversary, options)
     refuse_own_loss(trainer.args, adversary, trainer.compute_loss_func)
     refuse_replicas(trainer.args, adversary, options)
@@ -42,6 +46,16 @@ def refuse_options(adversary: Adversary, options: AdversaryOptions) -> None:
                 f"adversary_restarts={options.adversary_restarts} needs random starts, got init_magnitude 0: set "
                 "adversary_init_magnitude"
             )
+    if adversary.replays > 1 and (options.adversary_every > 1 or options.adversary_start_step):
+        raise ConfigurationError(
+            f"{adversary.name} gives every batch {adversary.replays} times in a row, attacked or not, got "
+            f"adversary_every={options.adversary_every} and adversary_start_step={options.adversary_start_step}: "
+            "leave them away, or use pgd"
+        )
+    if isinstance(adversary, PixelSpace) and options.adversary_layer:
+        raise ConfigurationError(
+            f"{adversary.name} perturbs pixels, got adversary_layer={options.adversary_layer}: use 0, or freelb"
+        )
     if isinstance(adversary, InfoBERT) and options.adversary_layer:
         raise ConfigurationError(
             f"infobert looks at the embeddings, got adversary_layer={options.adversary_layer}: use 0, or freelb"
@@ -49,6 +63,31 @@ def refuse_options(adversary: Adversary, options: AdversaryOptions) -> None:
     if adversary.remembers == "run" and options.adversary_layer:
         raise ConfigurationError(
             f"{adversary.name} keeps a perturbation per word, got adversary_layer={options.adversary_layer}: use 0"
+        )
+
+
+def refuse_layer(model: nn.Module, adversary: Adversary, options: AdversaryOptions) -> None:
+    """Raises ConfigurationError where a model has no such place to perturb."""
+    if isinstance(adversary, PixelSpace):
+        return
+    layer_module(model, options.adversary_layer)
+    if isinstance(adversary, YOPO) and options.adversary_layer >= len(get_architecture(model).layers(model)):
+        raise ConfigurationError(
+            f"{adversary.name} runs the layer above what it perturbs alone, got adversary_layer="
+            f"{options.adversary_layer}, the last one: use a smaller number, or freelb"
+        )
+
+
+def refuse_reentrant_checkpoints(args: TrainingArguments, adversary: Adversary, options: AdversaryOptions) -> None:
+    """Raises ConfigurationError where torch could not give the gradient of delta alone."""
+    if not (checkpointing_options(args) or {}).get("use_reentrant"):
+        return
+    # Passes that train give delta's gradient too, by the way.
+    alone = not all(adversary.loss_weight(k) for k in range(adversary.num_passes))
+    if alone or isinstance(adversary, (YOPO, InfoBERT)) or options.adversary_weight_perturbation:
+        raise ConfigurationError(
+            f"{adversary.name} takes gradients of the perturbation alone, which reentrant activation checkpointing "
+            "refuses, got use_reentrant=True: set use_reentrant=False in the kwargs of checkpointing, or use freelb"
         )
 
 

@@ -28,7 +28,7 @@ from .gated import GatedTrainer
 from .job import JobFolder, describe_job, refuse_foreign_checkpoint
 from .labels import refuse_unlabelled
 from .model_card import adversary_facts
-from .refusals import refuse_surroundings
+from .refusals import refuse_adversary
 from .saving import explain_failed_save, last_complete_checkpoint
 from .search import (
     describe_origin,
@@ -306,8 +306,9 @@ class RobustTicketTrainer(GatedTrainer):
             raise ConfigurationError("the model has gates already: call detach_gates(model) first")
         refuse_unfit(self.model, None if is_pruned(self.model) else self._given_ticket)
         refuse_unlabelled(self.train_dataset, self.data_collator, self.label_names)
-        if self._search_adversary.build_adversary() or self.ticket_options.finetune_adversary:
-            refuse_surroundings(self.args, self.accelerator)
+        adversary = self._search_adversary.build_adversary()
+        if adversary is not None and self._given_ticket is None:
+            refuse_adversary(self, adversary, self._search_adversary)
         if not hasattr(self.train_dataset or [], "__len__") and self.ticket_options.search_max_steps < 1:
             raise ConfigurationError(
                 "search_epochs needs a data set with a length, got a stream: give search_max_steps"

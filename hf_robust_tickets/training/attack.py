@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -71,8 +71,21 @@ class Attack:
             if self.replicas is not None and perturbed:
                 stack.enter_context(self.replicas.sending(self.perturbation))
             source = self.perturbation.add if perturbed else None
-            stack.enter_context(self.injector.armed(source, None if self.cache is None else self.cache.joint))
+            stack.enter_context(self.injector.armed(source, self._before(perturbed)))
             yield
+
+    def _before(self, perturbed: bool) -> Callable[[Any], Any] | None:
+        """What the perturbed module's output goes through before delta is added."""
+        joint = None if self.cache is None else self.cache.joint
+        if perturbed or not self.perturbation.shares_dropout:
+            return joint
+
+        def passed(output: Any) -> Any:
+            output = output if joint is None else joint(output)
+            self.perturbation.meet((output[0] if isinstance(output, tuple) else output).device)
+            return output
+
+        return passed
 
     def close(self) -> None:
         """Leaves the model as it was before the batch."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from ..errors import ConfigurationError
 
@@ -49,24 +50,42 @@ def without_labels(inputs: Mapping[str, Any], label_names: Iterable[str]) -> dic
     return {key: value for key, value in inputs.items() if key not in set(label_names)}
 
 
-def example_losses(logits: Tensor, labels: Tensor, next_token: bool = False) -> Tensor:
+def predicts_next_token(model: Any) -> bool:
+    """Whether a model is a causal language model, which shifts its labels itself.
+
+    Its loss function does not tell: transformers gives that of causal language models to all models whose class it
+    does not know (multiple choice, heads of one's own), and to GPT-2's, whose name says nothing.
+    """
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+    named = any(kind.__name__ in known for kind in type(model).__mro__)
+    return named or getattr(model, "loss_type", None) == "ForCausalLM"
+
+
+def is_regression(model: Any) -> bool:
+    """Whether a model was told, or has found out, that its outputs are numbers, not classes."""
+    return getattr(getattr(model, "config", None), "problem_type", None) == "regression"
+
+
+def example_losses(logits: Tensor, labels: Tensor, next_token: bool = False, regression: bool = False) -> Tensor:
     """The task's loss of every example, `(batch,)`, without gradient of its own: to compare examples, not to train.
 
-    Cross entropy, summed over the tokens of a sentence; the squared error where there is one class; binary cross
-    entropy where the labels are as many as the classes.
+    Cross entropy, summed over the tokens of a sentence; the squared error where there is one class, or the outputs
+    are numbers; binary cross entropy where the labels are as many as the classes.
 
     Args:
         logits: `(batch, classes)` or `(batch, tokens, classes)`.
         labels: `(batch,)`, `(batch, tokens)`, or of the shape of the logits. -100 and positions beyond the last class
             do not count.
         next_token: Whether the label of a token is the next one's (causal language models).
+        regression: Whether several outputs are numbers.
     """
     logits, count = logits.float(), len(labels)
-    if logits.shape[-1] == 1:
+    if logits.shape[-1] == 1 or (regression and labels.shape == logits.shape):
         return (logits.reshape(count, -1) - labels.float().reshape(count, -1)).square().sum(1)
     if labels.shape == logits.shape and labels.is_floating_point():
         return F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="none").reshape(count, -1).sum(1)
-    if next_token:
+    if next_token and labels.dim() > 1:
         logits, labels = logits[:, :-1], labels[:, 1:]
     labels = labels.masked_fill(labels >= logits.shape[-1], _IGNORED)
     losses = F.cross_entropy(

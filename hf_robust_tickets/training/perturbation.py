@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..adversaries import Adversary, Memory, perturbation_mask
+from ..adversaries.geometry import expand_mask
 from ..errors import ConfigurationError
 
 
@@ -27,6 +28,7 @@ class Perturbation:
         delta: The leaf tensor of the present pass; `None` before the first.
         grad: Gradient with respect to it where the pass gave one apart from `delta.grad`.
         mask: `(rows, tokens)`, 1 where a token may be perturbed; `None` before the first pass.
+        shares_dropout: Whether all passes see the same dropout masks.
         skipped_ascents: Number of ascents left out because the gradient was not finite, as a tensor (no device sync).
     """
 
@@ -38,28 +40,32 @@ class Perturbation:
         self._inputs = inputs
         self._memory = memory
         self.mask: Tensor | None = None
-        self._share_dropout = share_dropout
+        self.shares_dropout = share_dropout
         self._generator_states: dict[str, Tensor] = {}
         self._drawn: Tensor | None = None
 
     def begin_pass(self, device: torch.device) -> None:
         """Called before each forward pass, on the device it runs on."""
-        if self._share_dropout:
+        if self.shares_dropout:
             self._replay("start of the pass", device)
+
+    def meet(self, device: torch.device) -> None:
+        """Called where a pass, perturbed or clean, goes through the perturbed module; what is below may be cached."""
+        if self.shares_dropout:
+            self._replay("perturbed module", device)
 
     def add(self, clean: Tensor) -> Tensor:
         """The perturbation to add to the module's output `clean`, `(batch, tokens, dim)`."""
-        if self._share_dropout:
-            self._replay("perturbed module", clean.device)
+        self.meet(clean.device)
         if self.delta is None:
             if self._drawn is not None:
                 # Another start than the last one, although the dropout masks are the same.
                 _generator(clean.device).set_rng_state(self._drawn)
             self.restart(clean)
-            if self._share_dropout:
+            if self.shares_dropout:
                 # Drawing the start has moved the generator on.
                 self._drawn = _generator(clean.device).get_rng_state()
-                self._replay("perturbed module", clean.device)
+                self.meet(clean.device)
         return self.adversary.added(self.delta)
 
     def restart(self, clean: Tensor) -> None:
@@ -67,7 +73,8 @@ class Perturbation:
         self.mask = perturbation_mask(self._inputs, clean)
         start = self.adversary.init(clean.detach().float(), self.mask)
         start = self.adversary.recall(self._memory, start, self._inputs.get("input_ids"))
-        self.delta = start.detach().requires_grad_()
+        # What is remembered of another batch may lie where this one has padding.
+        self.delta = (start * expand_mask(self.mask, clean).to(start.dtype)).detach().requires_grad_()
 
     def forget(self) -> None:
         """Lets the next pass draw another start."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigurationError
-from .outputs import example_losses
+from .outputs import example_losses, is_regression, predicts_next_token
 
 
 class WorstEnd:
@@ -49,5 +49,5 @@ def losses_by_example(logits: Sequence[Tensor], labels: Sequence[Tensor], model:
             f"adversary_restarts compares the losses of examples, expected labels for {len(logits)} heads, got "
             f"{len(labels)}: name them in label_names, or use adversary_restarts=1"
         )
-    next_token = getattr(getattr(model, "loss_function", None), "__name__", "") == "ForCausalLMLoss"
-    return torch.stack([example_losses(a, b, next_token) for a, b in zip(logits, labels)]).sum(0)
+    kind = predicts_next_token(model), is_regression(model)
+    return torch.stack([example_losses(a, b, *kind) for a, b in zip(logits, labels)]).sum(0)

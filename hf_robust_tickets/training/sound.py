@@ -12,8 +12,8 @@ from .publishing import PublishingTrainer
 from .robustness import RobustnessCallback
 from .saving import last_complete_checkpoint
 
-# An fp16 scaler leaves out steps that overflow and halves its scale, from 65536 to 1 in 16 of them; a loss that is not
-# finite for longer is none of its searching.
+# Steps: an fp16 scaler leaves out those that overflow and halves its scale, from 65536 to 1 in 16 of them; a loss that
+# is not finite for longer is none of its searching.
 SCALER_PATIENCE = 20
 
 
@@ -23,22 +23,28 @@ class FiniteWatch:
     The Trainer's own log hides such a loss behind the mean of those before (`logging_nan_inf_filter`).
 
     Args:
-        patience: Losses in a row that must not be finite before training counts as lost.
+        patience: Optimiser steps in a row with a loss that is not finite before training counts as lost.
     """
 
     def __init__(self, patience: int = 1) -> None:
         self._patience = patience
+        self._step: int | None = None
+        self._bad: Tensor | None = None
+        self._row_before: Tensor | None = None
         self._row: Tensor | None = None
         self._since: Tensor | None = None
         self._lost: Tensor | None = None
 
     def note(self, loss: Tensor, step: int) -> None:
-        """Takes in the loss of a micro-batch of optimiser step `step`."""
+        """Takes in a loss of optimiser step `step`, which may have several: of micro-batches, of passes over one."""
         bad = ~torch.isfinite(loss.detach())
         if self._row is None:
             self._row = torch.zeros_like(bad, dtype=torch.long)
             self._since = self._lost = torch.full_like(self._row, -1)
-        self._row = torch.where(bad, self._row + 1, 0)
+        if step != self._step:
+            self._step, self._bad, self._row_before = step, bad, self._row
+        self._bad = self._bad | bad
+        self._row = torch.where(self._bad, self._row_before + 1, 0)
         self._since = torch.where(self._row == 1, step, self._since)
         self._lost = torch.where((self._row >= self._patience) & (self._lost < 0), self._since, self._lost)
 

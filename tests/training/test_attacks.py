@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from datasets import Dataset
 from transformers import TrainerCallback
 
 from hf_robust_tickets import AdversarialTrainer, AdversarialTrainingArguments
@@ -281,6 +282,27 @@ def test_free_at_replays_batches_and_carries_delta(tmp_path):
     assert deltas[0].abs().max() == pytest.approx(0.02)
     assert deltas[1].abs().max() == pytest.approx(0.04)
     assert deltas[-1].abs().max() == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("name", ["free-at", "ta-vat"])
+def test_what_is_remembered_never_lies_on_padding(name, tmp_path):
+    """FreeAT keeps a whole batch, and TA-VAT a vocabulary in which padding may be a word (that ends the sentence)."""
+    found = []
+
+    class Watching(AdversarialTrainer):
+        def _close(self, attack):
+            perturbation = attack.perturbation
+            added = perturbation.adversary.added(perturbation.delta.detach())
+            found.append(added[perturbation.mask == 0].abs().sum().item())
+            super()._close(attack)
+
+    rows = [
+        {"input_ids": [*range(5, 4 + n), *[2] * (9 - n)], "attention_mask": [1] * n + [0] * (8 - n), "labels": n // 8}
+        for n in [4, 8] * 8
+    ]
+    options = arguments(tmp_path, per_device_train_batch_size=4)
+    Watching(tiny_bert(), options, train_dataset=Dataset.from_list(rows), adversary=METHODS[name]).train()
+    assert found == [0.0] * 4
 
 
 class Attacked(TrainerCallback):

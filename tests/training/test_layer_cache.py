@@ -6,8 +6,11 @@ import pytest
 import transformers
 
 from hf_robust_tickets import AdversarialTrainer
+from hf_robust_tickets.adversaries import FreeLB, RDrop
 from tests.tickets.models import FAMILIES, tiny_config
+from tests.tiny import tiny_bert
 from tests.training.test_attacks import METHODS, same_starts  # noqa: F401
+from tests.training.test_log import logged
 from tests.training.test_trainer import assert_equal_gradients, first_gradient
 
 # By any name that a family has for them.
@@ -53,3 +56,18 @@ def test_what_all_layers_share_is_recomputed_too(tmp_path, monkeypatch):
 @pytest.mark.parametrize("family", SHARING)
 def test_a_clean_pass_that_fills_the_cache(family, tmp_path, monkeypatch):
     assert_equal_gradients(*gradients(monkeypatch, tmp_path, family, "pgd", adversary_clean_weight=0.5))
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_shared_dropout_masks_above_a_cache_that_a_clean_pass_filled(layer, tmp_path):
+    """Equal passes have no divergence and no gap between them."""
+
+    def entry(adversary, **options):
+        model = tiny_bert(hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.3)
+        options = {"adversary_share_dropout": True, "adversary_layer": layer, **options}
+        return logged(tmp_path, adversary, model, **options)[0]
+
+    assert entry(RDrop())["adversary_divergence"] == pytest.approx(0, abs=1e-9)
+    still = FreeLB(steps=2, step_size=0.0, init_magnitude=0.0)
+    assert entry(still, adversary_clean_weight=0.5)["adversary_gap"] == pytest.approx(0, abs=1e-6)
+    assert abs(entry(still, adversary_clean_weight=0.5, adversary_share_dropout=False)["adversary_gap"]) > 1e-4

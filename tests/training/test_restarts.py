@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import GPT2Config, GPT2LMHeadModel, set_seed
+from datasets import Dataset
+from transformers import BertPreTrainedModel, GPT2Config, GPT2LMHeadModel, set_seed
 
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import FGSM, PGD
 from hf_robust_tickets.errors import ConfigurationError
-from hf_robust_tickets.training.outputs import example_losses
+from hf_robust_tickets.training.outputs import example_losses, predicts_next_token
 from hf_robust_tickets.training.perturbation import Perturbation
 from hf_robust_tickets.training.restarts import WorstEnd, losses_by_example
+from tests.tickets.models import head_class, tiny_config, tiny_model
 from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import arguments
 from tests.training.test_trainer import KeepGradient, assert_equal_gradients
@@ -56,6 +58,38 @@ def test_losses_agree_with_those_of_the_models():
     torch.testing.assert_close(losses_by_example([output.logits], [ids], causal)[0] / 5, output.loss)
     with pytest.raises(ConfigurationError, match="expected labels for 1 heads, got 0"):
         losses_by_example([output.logits], [], causal)
+
+
+def test_only_causal_language_models_shift_their_labels():
+    for family, task, shifts in [
+        ("gpt2", "causal", True), ("llama", "causal", True), ("bert", "choice", False), ("bert", "token", False),
+    ]:  # fmt: skip
+        model = tiny_model(family, head_class(family, task))
+        assert predicts_next_token(model) == shifts, (family, task)
+
+    class Tagger(BertPreTrainedModel):
+        """A head of one's own, to which transformers gives the loss of causal language models."""
+
+    assert not predicts_next_token(Tagger(tiny_config("bert")))
+
+
+def test_rank_of_several_numbers():
+    """At a perfect fit the squared error is 0; binary cross entropy would be lowest far beyond it."""
+    perfect, far = torch.tensor([[5.0, 5.0]]), torch.tensor([[9.0, 9.0]])
+    model = tiny_bert(problem_type="regression")
+    assert losses_by_example([perfect], [perfect], model).item() == 0.0
+    assert losses_by_example([far], [perfect], model).item() == 32.0
+
+
+def test_choices_can_be_started_over(tmp_path):
+    rows = tiny_data(8)["input_ids"]
+    data = Dataset.from_dict({"input_ids": [[row, row[::-1]] for row in rows], "labels": [i % 2 for i in range(8)]})
+    model = tiny_model("bert", "ForMultipleChoice")
+    options = arguments(tmp_path, max_steps=1, adversary_restarts=2)
+    adversary = PGD(steps=2, init_magnitude=0.1)
+    trainer = AdversarialTrainer(model, options, train_dataset=data, adversary=adversary)
+    trainer.train()
+    assert trainer.cost_callback.passes == 2 * 2 + 1
 
 
 class Keeping(AdversarialTrainer):

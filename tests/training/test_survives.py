@@ -120,6 +120,37 @@ def test_watch_notes_where_a_row_of_lost_losses_began():
     assert strict.lost_since(good.device).item() == 2 and patient.lost_since(good.device).item() == 5
 
 
+def test_watch_counts_steps_with_any_number_of_losses():
+    good, bad = torch.tensor(1.0), torch.tensor(float("nan"))
+    watch = FiniteWatch(patience=2)
+    for step, losses in enumerate([[bad, bad, bad], [good, good], [good, bad, good], [good], [bad]], start=1):
+        for loss in losses:
+            watch.note(loss, step)
+    assert watch.lost_since(good.device).item() == -1
+    for loss in (good, bad, good):
+        watch.note(loss, 6)
+    assert watch.lost_since(good.device).item() == 5
+
+
+def test_one_step_that_the_scaler_leaves_out_is_not_the_end(tmp_path):
+    """Five passes over four micro-batches: as many losses as the patience has steps."""
+    model, passes = tiny_bert(), []
+
+    def spoil(module, args, output):
+        passes.append(output)
+        return output * float("nan") if len(passes) <= 20 else None
+
+    model.classifier.register_forward_hook(spoil)
+    options = arguments(
+        tmp_path, max_steps=3, logging_steps=1, per_device_train_batch_size=2, gradient_accumulation_steps=4,
+        max_grad_norm=0, optim="sgd",
+    )  # fmt: skip
+    trainer = AdversarialTrainer(model, options, train_dataset=tiny_data(), adversary=FreeLB(steps=5))
+    trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    trainer.train()
+    assert trainer.state.global_step == 3 and len(passes) == 60 and has_finite_weights(trainer.model)
+
+
 def test_weights_that_train_must_be_finite():
     model = torch.nn.Linear(2, 2)
     assert has_finite_weights(model).tolist() == [1]

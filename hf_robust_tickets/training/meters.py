@@ -30,7 +30,16 @@ class AttackMeter:
         self.steps = 0
 
     def note(
-        self, first: Reading, last: Reading, clean: bool, penalty: bool, delta_norm: Tensor, skipped: Tensor | int
+        self,
+        first: Reading,
+        last: Reading,
+        *,
+        clean: bool,
+        penalty: bool,
+        compared: bool,
+        flips: Tensor | None,
+        delta_norm: Tensor,
+        skipped: Tensor | int,
     ) -> None:
         """Adds one micro-batch.
 
@@ -39,6 +48,8 @@ class AttackMeter:
             last: Reading of its last pass.
             clean: Whether delta was zero in the first pass; else it was the start.
             penalty: Whether the last reading is of a penalty, not of the task's loss.
+            compared: Whether the first pass is another one than the last; else there is no gap and nothing flips.
+            flips: Share of predictions that differ between both; `None` where no classes are predicted.
             delta_norm: Mean l2 norm of the perturbation in the last pass.
             skipped: Ascents left out because the gradient was not finite.
         """
@@ -47,11 +58,11 @@ class AttackMeter:
             self._add("adversary_divergence", last.loss)
         else:
             self._add("adversary_loss", last.loss)
-            self._add("adversary_gap", last.loss - first.loss)
+            if compared:
+                self._add("adversary_gap", last.loss - first.loss)
         self._add("adversary_delta_norm", delta_norm)
         self._add("adversary_skipped_ascents", torch.as_tensor(skipped, dtype=torch.float, device=last.loss.device))
-        flips = _flips(first.logits, last.logits)
-        if flips is not None:
+        if compared and flips is not None:
             self._add("adversary_flips", flips)
         self.steps += 1
 
@@ -66,10 +77,3 @@ class AttackMeter:
     def _add(self, name: str, value: Tensor) -> None:
         value = value.detach().float()
         self.sums[name] = self.sums[name] + value if name in self.sums else value
-
-
-def _flips(first: Sequence[Tensor], last: Sequence[Tensor]) -> Tensor | None:
-    """Share of the first head's rows whose predicted class changed; `None` without classes."""
-    if not first or not last or first[0].shape != last[0].shape or first[0].shape[-1] == 1:
-        return None
-    return (first[0].argmax(-1) != last[0].argmax(-1)).float().mean()

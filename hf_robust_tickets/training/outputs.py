@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from ..errors import ConfigurationError
 
 _IGNORED = -100
+_CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 
 
 def find_logits(outputs: Any) -> list[Tensor]:
@@ -57,8 +58,7 @@ def predicts_next_token(model: Any) -> bool:
     does not know (multiple choice, heads of one's own), and to GPT-2's, whose name says nothing.
     """
     model = model.get_base_model() if hasattr(model, "get_base_model") else model
-    known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
-    named = any(kind.__name__ in known for kind in type(model).__mro__)
+    named = any(kind.__name__ in _CAUSAL for kind in type(model).__mro__)
     return named or getattr(model, "loss_type", None) == "ForCausalLM"
 
 
@@ -92,3 +92,33 @@ def example_losses(logits: Tensor, labels: Tensor, next_token: bool = False, reg
         logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none", ignore_index=_IGNORED
     )
     return losses.reshape(count, -1).sum(1)
+
+
+def share_of_flips(
+    first: Sequence[Tensor], last: Sequence[Tensor], labels: Sequence[Tensor], inputs: Mapping[str, Any], model: Any
+) -> Tensor | None:
+    """Share of the first head's predictions that differ between two passes; `None` where no classes are predicted.
+
+    What counts is what the loss counts: neither padding nor tokens labelled -100. With several labels at once, every
+    one of them is a prediction.
+
+    Args:
+        first: Logits of one pass, one tensor per head.
+        last: Those of another.
+        labels: The labels of each head.
+        inputs: The batch.
+        model: Says what its outputs are.
+    """
+    if not first or not last or first[0].shape != last[0].shape or first[0].shape[-1] == 1 or is_regression(model):
+        return None
+    before, after, label = first[0], last[0], labels[0] if labels else None
+    if label is not None and label.shape == before.shape and label.is_floating_point():
+        return ((before > 0) != (after > 0)).float().mean()
+    rows = valid_rows(before, inputs)
+    counted = torch.ones(before.shape[:-1], dtype=torch.bool, device=before.device) if rows is None else rows.bool()
+    if label is not None and label.shape == counted.shape:
+        if label.dim() > 1 and predicts_next_token(model):
+            label = F.pad(label[:, 1:], (0, 1), value=_IGNORED)
+        counted = counted & (label != _IGNORED)
+    changed = (before.argmax(-1) != after.argmax(-1)) & counted
+    return changed.sum() / counted.sum().clamp_min(1)

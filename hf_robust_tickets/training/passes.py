@@ -16,7 +16,7 @@ from .attack import Attack
 from .cost import CostCallback
 from .critic import hidden_states
 from .meters import AttackMeter, Reading
-from .outputs import find_logits, logits_of, without_labels
+from .outputs import find_logits, logits_of, share_of_flips, without_labels
 from .penalties import PenaltyPasses
 from .restarts import WorstEnd, losses_by_example
 from .sound import SoundTrainer
@@ -140,6 +140,25 @@ class PassesTrainer(PenaltyPasses, SoundTrainer):
         read = loss.detach() * self._window(num_items_in_batch)
         attack.readings.append(Reading(read, [logits.detach() for logits in find_logits(outputs)]))
         return loss, outputs
+
+    def _read(self, attack: Attack, clean_weight: float) -> None:
+        """Takes what an attacked micro-batch has shown into the meter; `clean_weight` as in `_virtual_batch_step`."""
+        adversary, perturbation = attack.adversary, attack.perturbation
+        first, last = attack.readings[0], attack.readings[-1]
+        labels = [attack.inputs[name] for name in self.label_names if name in attack.inputs]
+        model = self.accelerator.unwrap_model(self.model)
+        regularizer = isinstance(adversary, Regularizer)
+        starts_clean = adversary.init_magnitude == 0 and not adversary.remembers
+        self.meter.note(
+            first,
+            last,
+            clean=regularizer or starts_clean or clean_weight > 0,
+            penalty=regularizer,
+            compared=adversary.num_passes > 1 or clean_weight > 0,
+            flips=share_of_flips(first.logits, last.logits, labels, attack.inputs, model),
+            delta_norm=perturbation.length(),
+            skipped=perturbation.skipped_ascents,
+        )
 
     def _delta_gradient(self, model: nn.Module, attack: Attack, num_items_in_batch: Any = None) -> Tensor:
         """Gradient of the loss with respect to delta alone: nothing reaches the weights."""

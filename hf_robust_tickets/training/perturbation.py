@@ -96,11 +96,18 @@ class Perturbation:
 
     def require_delta(self) -> None:
         """Raises ConfigurationError if no pass went through the perturbed module."""
-        if self.delta is None:
-            raise ConfigurationError(
-                "the forward pass did not go through the module to perturb, the model's input embeddings: give the "
-                "model input_ids (not inputs_embeds), or set adversary_layer"
+        if self.delta is not None:
+            return
+        remedy = "give the model input_ids, not inputs_embeds"
+        if "inputs_embeds" not in self._inputs:
+            remedy = (
+                "the model calls another one than its get_input_embeddings() gives (encoder-decoder models do); let "
+                "that method give the one it calls"
             )
+        raise ConfigurationError(
+            f"the forward pass did not go through the module to perturb, expected it at the input embeddings (or the "
+            f"layer adversary_layer), got inputs {', '.join(self._inputs)}: {remedy}"
+        )
 
     def remember(self) -> None:
         """Leaves in the memory what the next step needs."""

@@ -50,7 +50,7 @@ class AdversarialTrainer(PassesTrainer):
     The log gets, averaged since the last entry: `adversary_loss` (of the last pass), `adversary_clean_loss` (of the
     first, where it is clean; else `adversary_start_loss`), `adversary_gap` between them, `adversary_delta_norm`,
     `adversary_flips` (share of predictions that change), and `adversary_skipped_ascents`. A `Regularizer` has
-    `adversary_divergence` in place of the second loss and the gap.
+    `adversary_divergence` in place of the second loss and the gap; a method of one pass has no gap and no flips.
 
     Args:
         *args: As for `Trainer`. `args` may be a plain `TrainingArguments`; the adversary is then FreeLB.
@@ -149,16 +149,7 @@ class AdversarialTrainer(PassesTrainer):
             perturbation.remember()
         self._micro_batch = 0 if self.accelerator.gradient_state.sync_gradients else self._micro_batch + 1
         self.skipped_ascents = self.skipped_ascents + perturbation.skipped_ascents
-        regularizer = isinstance(adversary, Regularizer)
-        starts_clean = adversary.init_magnitude == 0 and not adversary.remembers
-        self.meter.note(
-            attack.readings[0],
-            attack.readings[-1],
-            clean=regularizer or starts_clean or self.adversary_options.adversary_clean_weight > 0,
-            penalty=regularizer,
-            delta_norm=perturbation.length(),
-            skipped=perturbation.skipped_ascents,
-        )
+        self._read(attack, self.adversary_options.adversary_clean_weight)
 
     def floating_point_ops(self, inputs: dict[str, Tensor | Any]) -> float:
         """Theoretical operations of a step, all of its passes counted."""
@@ -230,6 +221,7 @@ class AdversarialTrainer(PassesTrainer):
 
     def _forget_steps(self) -> None:
         self.memories, self.weight_average.tensors, self._micro_batch = {}, {}, 0
+        self.meter.pop()
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler | None:
         sampler = super()._get_train_sampler(*args, **kwargs)

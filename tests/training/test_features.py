@@ -10,13 +10,15 @@ from transformers import TrainerCallback
 
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import Regularizer
+from hf_robust_tickets.errors import ConfigurationError
 from tests.invariants.methods import ADVERSARIES, known_critic
 from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import EVERY, METHODS, KeepBatch, arguments, same_starts, weights  # noqa: F401
 from tests.training.test_trainer import assert_equal_gradients, first_gradient, summed_loss
 
 # What TA-VAT remembers of the first half of a batch is where the second half starts.
-ONE_BATCH = pytest.mark.parametrize("name", sorted(set(METHODS) - {"ta-vat"}))
+ONE_BATCH = pytest.mark.parametrize("name", sorted(set(METHODS) - {"ta-vat", "mart"}))
+OWN_LOSS = pytest.mark.parametrize("name", ["mart"])
 ALL = pytest.mark.parametrize("name", sorted(ADVERSARIES))
 ASCENDING = pytest.mark.parametrize("name", sorted(set(ADVERSARIES) - {"random-noise", "r-drop"}))
 
@@ -65,6 +67,20 @@ def test_compute_loss_func(name, tmp_path, reference):
             compute_loss_func=summed_loss,
         )
         assert_equal_gradients(reference(name), gradient)
+
+
+@pytest.mark.feature("label smoothing", says="refused")
+@OWN_LOSS
+def test_label_smoothing_of_a_loss_of_its_own(name, tmp_path):
+    with pytest.raises(ConfigurationError, match=f"{name} has a loss of its own, got label_smoothing_factor=0.3"):
+        first_gradient(tmp_path, adversary=METHODS[name], options={"label_smoothing_factor": 0.3})
+
+
+@pytest.mark.feature("compute_loss_func", says="refused")
+@OWN_LOSS
+def test_compute_loss_func_beside_a_loss_of_its_own(name, tmp_path):
+    with pytest.raises(ConfigurationError, match=f"{name} has a loss of its own, got .* or compute_loss_func"):
+        first_gradient(tmp_path, adversary=METHODS[name], compute_loss_func=summed_loss)
 
 
 @pytest.mark.feature("activation checkpointing")

@@ -6,7 +6,7 @@ lookup of GPT-2 and Llama classifiers), while a hook leaves every other input as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -105,19 +105,33 @@ class Injector:
         return (perturbed, *output[1:]) if isinstance(output, tuple) else perturbed
 
 
-def perturbation_mask(inputs: dict[str, Any], x: Tensor) -> Tensor:
+def perturbation_mask(inputs: dict[str, Any], x: Tensor, spared: Sequence[int] = ()) -> Tensor:
     """Which tokens may be perturbed: the attention mask, or all of them where there is none.
 
     Args:
         inputs: The batch as the model receives it.
         x: The tensor that is perturbed, `(rows, tokens, dim)`; with multiple choice, rows is batch x choices.
+        spared: Ids of tokens that may not be perturbed although they are attended to.
 
     Returns:
         `(rows, tokens)`, 1 or 0.
 
     Raises:
-        DataError: If the attention mask does not have one entry per token.
+        DataError: If the attention mask, or the ids where tokens are spared, do not have one entry per token.
     """
+    mask = _attended(inputs, x)
+    if not spared:
+        return mask
+    ids = inputs.get("input_ids")
+    if ids is None or ids.numel() != mask.numel():
+        raise DataError(
+            f"to spare special tokens the batch must have one of input_ids per token, {tuple(x.shape[:2])}, got "
+            f"{None if ids is None else tuple(ids.shape)}: perturb all tokens"
+        )
+    return mask * ~torch.isin(ids.reshape(mask.shape), torch.tensor(spared, device=ids.device))
+
+
+def _attended(inputs: dict[str, Any], x: Tensor) -> Tensor:
     mask = inputs.get("attention_mask")
     if mask is None:
         return torch.ones(x.shape[:2], device=x.device, dtype=torch.long)

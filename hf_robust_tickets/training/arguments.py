@@ -52,6 +52,8 @@ class AdversaryOptions:
         adversary_schedule: What the lengths do after that: `"constant"`, or `"linear"` or `"cosine"` decay to the end.
         adversary_restarts: Random starts of the ascent, of which each sentence keeps the one that ends at the highest
             loss; for methods that train on the end of the ascent alone (PGD, FGSM).
+        adversary_special_tokens: Perturb [CLS], [SEP] and their like as words are, as the papers do; otherwise they
+            stay as they are, by the ids of the trainer's `processing_class`.
         adversary_weight_perturbation: Length of an adversarial perturbation of the weights during the pass that
             trains them, relative to those of each layer (AWP; 0.01 with PGD, 0.005 with TRADES); 0 means none. One
             more forward and backward pass (two with a penalty); v is that of the micro-batch.
@@ -73,6 +75,7 @@ class AdversaryOptions:
     adversary_warmup: float = field(default=0, metadata={"help": "Steps (or fraction) over which lengths rise."})
     adversary_schedule: str = field(default="constant", metadata={"help": "constant, linear or cosine."})
     adversary_restarts: int = field(default=1, metadata={"help": "Random starts; the worst one is trained on."})
+    adversary_special_tokens: bool = field(default=True, metadata={"help": "Perturb [CLS], [SEP] and their like too."})
     adversary_weight_perturbation: float = field(default=0.0, metadata={"help": "Relative length of AWP; 0: none."})
 
     def build_adversary(self, name: str | None = None) -> Adversary | None:
@@ -183,6 +186,7 @@ class TicketOptions:
     finetune_adversary_warmup: float = field(default=0, metadata={"help": "See adversary_warmup."})
     finetune_adversary_schedule: str = field(default="constant", metadata={"help": "See adversary_schedule."})
     finetune_adversary_restarts: int = field(default=1, metadata={"help": "See adversary_restarts."})
+    finetune_adversary_special_tokens: bool = field(default=True, metadata={"help": "See adversary_special_tokens."})
     finetune_adversary_weight_perturbation: float = field(
         default=0.0, metadata={"help": "See adversary_weight_perturbation."}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from ..adversaries import Adversary, Memory, perturbation_mask
 from ..adversaries.geometry import expand_mask
 from ..errors import ConfigurationError
+from .arguments import AdversaryOptions
 
 
 class Perturbation:
@@ -23,6 +25,7 @@ class Perturbation:
         share_dropout: Put the random generator back in every pass to where it was in the first, so that all passes
             see the same dropout masks.
         memory: What the adversary remembers of earlier steps.
+        spared: Ids of tokens that are not perturbed.
 
     Attributes:
         delta: The leaf tensor of the present pass; `None` before the first.
@@ -32,13 +35,21 @@ class Perturbation:
         skipped_ascents: Number of ascents left out because the gradient was not finite, as a tensor (no device sync).
     """
 
-    def __init__(self, adversary: Adversary, inputs: dict[str, Any], share_dropout: bool, memory: Memory) -> None:
+    def __init__(
+        self,
+        adversary: Adversary,
+        inputs: dict[str, Any],
+        share_dropout: bool,
+        memory: Memory,
+        spared: Sequence[int] = (),
+    ) -> None:
         self.adversary = adversary
         self.delta: Tensor | None = None
         self.grad: Tensor | None = None
         self.skipped_ascents: Tensor | int = 0
         self._inputs = inputs
         self._memory = memory
+        self._spared = spared
         self.mask: Tensor | None = None
         self.shares_dropout = share_dropout
         self._generator_states: dict[str, Tensor] = {}
@@ -70,7 +81,7 @@ class Perturbation:
 
     def restart(self, clean: Tensor) -> None:
         """Draws a start for delta; `clean` as in `add`."""
-        self.mask = perturbation_mask(self._inputs, clean)
+        self.mask = perturbation_mask(self._inputs, clean, self._spared)
         start = self.adversary.init(clean.detach().float(), self.mask)
         start = self.adversary.recall(self._memory, start, self._inputs.get("input_ids"))
         # What is remembered of another batch may lie where this one has padding.
@@ -129,3 +140,27 @@ class Perturbation:
 def _generator(device: torch.device) -> Any:
     """What has `get_rng_state` and `set_rng_state` for a device."""
     return torch if device.type == "cpu" else getattr(torch, device.type)
+
+
+def spared_tokens(options: AdversaryOptions, processor: Any) -> list[int]:
+    """Ids of the tokens that `options` take out of the attack: none, or those that stand for no word.
+
+    Args:
+        options: `adversary_special_tokens` is read.
+        processor: The tokenizer, or a processor that has one. Its unknown word and its mask stand for words, unless
+            they are one token with the end of a sentence or another mark (GPT-2's are).
+
+    Raises:
+        ConfigurationError: If there is no tokenizer to name the tokens.
+    """
+    if options.adversary_special_tokens:
+        return []
+    tokenizer = getattr(processor, "tokenizer", processor)
+    if not hasattr(tokenizer, "all_special_ids"):
+        raise ConfigurationError(
+            f"adversary_special_tokens=False needs a tokenizer that names them, got {type(processor).__name__}: pass "
+            "processing_class=tokenizer"
+        )
+    marks = {getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "cls", "sep", "pad")}
+    words = {tokenizer.unk_token_id, tokenizer.mask_token_id} - marks
+    return sorted(set(tokenizer.all_special_ids) - words)

@@ -24,7 +24,7 @@ from .first_layer import FirstLayer
 from .layer_cache import LayerCache
 from .model_card import attack_facts
 from .passes import PassesTrainer
-from .perturbation import Perturbation
+from .perturbation import Perturbation, spared_tokens
 from .refusals import refuse_adversary
 from .replay import ReplaySampler
 from .replicas import ReplicaPerturbation, reach_replicas
@@ -89,7 +89,9 @@ class AdversarialTrainer(PassesTrainer):
     def _set_adversary(self, adversary: Adversary | None, options: AdversaryOptions) -> None:
         self.adversary = adversary
         self.adversary_options = options
+        self._spared_tokens: list[int] = []
         if self.adversary is not None:
+            self._spared_tokens = spared_tokens(options, self.processing_class)
             refuse_adversary(self, self.adversary, options)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
@@ -132,7 +134,7 @@ class AdversarialTrainer(PassesTrainer):
         )
         return Attack(
             inputs,
-            Perturbation(adversary, inputs, options.adversary_share_dropout, memory),
+            Perturbation(adversary, inputs, options.adversary_share_dropout, memory, self._spared_tokens),
             injector,
             LayerCache(layers, options.adversary_layer) if self._caches_layers else None,
             FirstLayer(layers[options.adversary_layer]) if isinstance(adversary, YOPO) else None,

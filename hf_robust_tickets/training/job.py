@@ -79,7 +79,11 @@ class JobFolder:
                 f"{self.path} holds checkpoints of another training ({checkpoints(self.path)[-1].name}): use another "
                 "output_dir"
             )
-        if resume or not self._writes:
+        if not self._writes:
+            return
+        if resume:
+            if self.ticket.exists():
+                self._drop_search_checkpoints()
             return
         if found is not None:
             self._move_aside()
@@ -114,8 +118,7 @@ class JobFolder:
         write_json(self.path / "search_log.json", progress)
         write_json(self.path / "ticket.json", {**report, **ticket.summary()})
         ticket.save(self.ticket)
-        for checkpoint in self.search.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
+        self._drop_search_checkpoints()
 
     def load_progress(self) -> tuple[list[dict[str, Any]], list[RobustTicket]]:
         """The records and the tickets of a search that is over."""
@@ -134,6 +137,10 @@ class JobFolder:
         """Writes the costs of the phases so far."""
         if self._writes:
             write_json(self.path / "cost.json", cost)
+
+    def _drop_search_checkpoints(self) -> None:
+        for checkpoint in self.search.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
 
     def _move_aside(self) -> None:
         """Keeps an earlier run of the same job where it is not mistaken for the new one."""

@@ -36,7 +36,11 @@ def pgd(rounds: int) -> list[dict[str, Any]]:
     plain = stepper(Trainer, model)
     long = ratio(stepper(AdversarialTrainer, model, adversary=PGD(steps=6)), plain, rounds)
     short = ratio(stepper(AdversarialTrainer, model, adversary=PGD(steps=2)), plain, rounds)
-    return [row("PGD pass without weight gradients / full pass", (long - short) / 4, 0.75)]
+    return [
+        row("PGD pass without weight gradients / full pass", (long - short) / 4, 0.75),
+        row("PGD-6 step / (5 x 0.67 + 1) Trainer steps", long / (5 * 0.67 + 1), 1.10),
+        row("PGD-2 step / (0.67 + 1) Trainer steps", short / (0.67 + 1), 1.10),
+    ]
 
 
 def hidden_layer(rounds: int) -> list[dict[str, Any]]:
@@ -94,7 +98,7 @@ def job(rounds: int) -> list[dict[str, Any]]:
 def flops_of(model: Any, ids: torch.Tensor) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(input_ids=ids)
-    return counter.get_totalflops_of()
+    return counter.get_total_flops()
 
 
 def forward_of(model: Any, ids: torch.Tensor) -> Callable:

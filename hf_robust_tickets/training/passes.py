@@ -146,7 +146,7 @@ class PassesTrainer(PenaltyPasses, SoundTrainer):
         adversary, perturbation = attack.adversary, attack.perturbation
         first, last = attack.readings[0], attack.readings[-1]
         labels = [attack.inputs[name] for name in self.label_names if name in attack.inputs]
-        model = self.accelerator.unwrap_model(self.model)
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
         regularizer = isinstance(adversary, Regularizer)
         starts_clean = adversary.init_magnitude == 0 and not adversary.remembers
         self.meter.note(
@@ -199,7 +199,8 @@ class PassesTrainer(PenaltyPasses, SoundTrainer):
                 attack.perturbation.ascend()
             with attack.one_pass(self.args.device, attached=False), torch.no_grad():
                 outputs = self._bare_pass(model, bare)
-            losses = losses_by_example(logits_of(outputs), labels, self.accelerator.unwrap_model(model))
+            bare_model = self.accelerator.unwrap_model(model, keep_torch_compile=False)
+            losses = losses_by_example(logits_of(outputs), labels, bare_model)
             worst.offer(attack.perturbation.delta.detach(), losses)
         attack.perturbation.delta = worst.delta.requires_grad_()
 

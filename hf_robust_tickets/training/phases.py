@@ -77,7 +77,7 @@ def cut(ticket: RobustTicket, before: int, model: nn.Module) -> str:
         model: The pruned one.
     """
     units = [
-        f"{sum(counts)} of {sum(map(len, masks)):,} {kind}"
+        f"{sum(counts):,} of {sum(map(len, masks)):,} {kind}"
         for kind, counts, masks in (
             ("heads", ticket.head_counts, ticket.heads),
             ("neurons", ticket.neuron_counts, ticket.neurons),

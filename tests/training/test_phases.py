@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import logging
 import sys
+from types import SimpleNamespace
 
 import pytest
+import transformers
 from transformers import TrainerCallback
 
 from hf_robust_tickets.training import phases
 from hf_robust_tickets.training.ticket_trainer import RobustTicketTrainer
 from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_ticket_trainer import make_args
+
+
+@pytest.fixture(autouse=True)
+def default_verbosity():
+    """A trainer's `log_level` is the whole process's from then on."""
+    transformers.logging.set_verbosity_warning()
+    yield
+    transformers.logging.set_verbosity_warning()
 
 
 class KeepLogs(TrainerCallback):
@@ -67,6 +77,13 @@ def test_who_asks_for_errors_alone_is_told_nothing(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger=phases.__name__):
         run(tmp_path / "other", max_steps=1)
     assert said(caplog) == []
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_one_process_speaks_for_all(tmp_path, caplog, first):
+    rank = SimpleNamespace(is_world_process_zero=lambda: first, args=make_args(tmp_path))
+    phases.say(rank, "settled")
+    assert said(caplog) == (["settled"] if first else [])
 
 
 def test_amounts_are_readable():

@@ -13,7 +13,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy, Scheduler
 
 from .._sharding import whole
 from ..errors import ConfigurationError
-from ..tickets import attach_gates, detach_gates
+from ..tickets import attach_gates, detach_gates, get_gates
 from .arguments import AdversaryOptions, TicketOptions
 from .callbacks import EarlyBirdCallback
 from .job import JobFolder
@@ -144,19 +144,15 @@ def _take_weights(dense: nn.Module, sharded: nn.Module) -> None:
     dense.load_state_dict({name: whole(tensor).cpu() for name, tensor in sharded.state_dict().items()})
 
 
-def refuse_ready_made(trainer: Trainer) -> None:
-    """Raises ConfigurationError for an optimiser that was made before the parameters that it is to train."""
+def refuse_prepared(trainer: Trainer) -> None:
+    """Raises ConfigurationError for what is made before its time: an optimiser, and gates in the model."""
     if trainer.optimizer is not None or trainer.lr_scheduler is not None:
         raise ConfigurationError(
             "a ready-made optimiser or scheduler holds the dense parameters, which pruning replaces: pass "
             "optimizer_cls_and_kwargs=(cls, kwargs) and lr_scheduler_type instead of optimizers"
         )
-
-
-def refuse_endless(dataset: Any, options: TicketOptions) -> None:
-    """Raises ConfigurationError if nothing bounds the search."""
-    if not hasattr(dataset or [], "__len__") and options.search_max_steps < 1:
-        raise ConfigurationError("search_epochs needs a data set with a length, got a stream: give search_max_steps")
+    if get_gates(trainer.model) is not None:
+        raise ConfigurationError("the model has gates already: call detach_gates(model) first")
 
 
 def refuse_sharding(trainer: Trainer) -> None:

@@ -16,7 +16,6 @@ from ..errors import ConfigurationError
 from ..reporting.model_card import CardFacts
 from ..tickets import (
     RobustTicket,
-    get_gates,
     is_pruned,
     prune_,
     refuse_unfit,
@@ -37,8 +36,7 @@ from .search import (
     describe_search,
     early_bird_callback,
     gated_model,
-    refuse_endless,
-    refuse_ready_made,
+    refuse_prepared,
     refuse_sharding,
     search_arguments,
 )
@@ -308,12 +306,13 @@ class RobustTicketTrainer(GatedTrainer):
 
     def _refuse_unsupported(self) -> None:
         get_architecture(self.model)
-        refuse_ready_made(self)
+        refuse_prepared(self)
         refuse_sharding(self)
-        if get_gates(self.model) is not None:
-            raise ConfigurationError("the model has gates already: call detach_gates(model) first")
         refuse_unfit(self.model, None if is_pruned(self.model) else self._given_ticket)
         refuse_unlabelled(self.train_dataset, self.data_collator, self.label_names)
         if self._search_adversary.build_adversary() or self.ticket_options.finetune_adversary:
             refuse_surroundings(self.args, self.accelerator)
-        refuse_endless(self.train_dataset, self.ticket_options)
+        if not hasattr(self.train_dataset or [], "__len__") and self.ticket_options.search_max_steps < 1:
+            raise ConfigurationError(
+                "search_epochs needs a data set with a length, got a stream: give search_max_steps"
+            )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from benchmarks.evidence_report import tables, write_report
 from benchmarks.storage import between_markers, read_by_arm, replace_between_markers
+from benchmarks.vision_arms import ImageProtocol
 from benchmarks.vision_report import image_tables
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -22,6 +25,27 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 )
 def test_tables_are_those_of_the_evidence(page, folder, generate, command):
     assert between_markers(DOCS / page) == generate(read_by_arm(DOCS / folder)), f"run `python {command}`"
+
+
+@pytest.mark.parametrize(
+    ("row", "file"),
+    [
+        ("1,000 images, 24 epochs", "vision_tried/more-images-0.json"),
+        ("crops and flips, 80 epochs", "vision_tried/augmented-0.json"),
+        ("60 epochs", "vision_tried/sixty-epochs-0.json"),
+        ("used above: 80 epochs", "vision/dense-0.json"),
+    ],
+)
+def test_gaps_of_what_was_tried_are_those_of_its_files(row, file):
+    result = json.loads((DOCS / "evidence" / file).read_text())
+    defaults = asdict(ImageProtocol())
+    options = {f"--{key}": str(value) for key, value in result["protocol"].items() if value != defaults[key]}
+    last = result["records"][-1]["robust"]
+    (line,) = (line for line in (DOCS / "results_vision.md").read_text().splitlines() if line.startswith(f"| {row} |"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    words = cells[1].strip("`").split()
+    assert dict(zip(words[::2], words[1::2])) == options
+    assert cells[2] == f"{100 * (last['train'] - last['validation']):.1f}"
 
 
 def test_only_what_is_between_the_markers_is_replaced(tmp_path):

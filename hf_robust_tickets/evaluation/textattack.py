@@ -16,6 +16,7 @@ from .checks import logit_scale_warnings, mode_warnings
 from .engine import SIDE_BY_SIDE, Job
 from .examples import Example, select_examples
 from .identity import describe_model, sample_fingerprint, tokenizer_fingerprint, versions
+from .long_texts import long_text_warnings
 from .prepared import Prepared, prepare
 from .processes import run_processes
 from .progress import Progress, representative_order
@@ -216,7 +217,9 @@ def _report(
     used = [example for example in examples if example.index in attacked]
     results = {recipe.recipe.name: recipe.result(job.outcomes, used) for recipe in prepared}
     first = next(iter(results.values()))
+    victim = job.attackers[0].victim
     warnings = [*warnings, *logit_scale_warnings([outcome.margin for outcome in first.outcomes])]
+    warnings += long_text_warnings([example.texts for example in used], victim.tokenizer, victim.max_length)
     if enough is not None and enough < len(examples):
         warnings.append(
             f"stopped after {enough} of {len(examples)} examples: the widest interval is {job.progress.width:.4f} "

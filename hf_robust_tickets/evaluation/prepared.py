@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Prepared:
             not_comparable=self.not_comparable,
             description=repr(self.attacker.attack),
             goal=self.recipe.goal,
+            sha256=hashlib.sha256(self.fingerprint.encode()).hexdigest(),
         )
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from ..errors import MissingResourceError
 from ..evaluation import evaluate_robustness
 from ..evaluation.ranks import process_state
-from .data import load_split
+from .data import EvaluationData, load_evaluation, sample_size
 from .models import load_classifier, load_tokenizer
-from .options import DataOptions, ModelOptions, parse
+from .options import ModelOptions, parse
 
 
 @dataclass
@@ -62,16 +62,16 @@ def run(argv: list[str]) -> None:
 
     Under `torchrun` or `accelerate launch` the ranks share the work; one of them prints.
     """
-    model_options, data_options, options = parse("evaluate", (ModelOptions, DataOptions, EvaluateOptions), argv)
+    model_options, data_options, options = parse("evaluate", (ModelOptions, EvaluationData, EvaluateOptions), argv)
     state = process_state()
     distributed = state.num_processes > 1
     model = load_classifier(model_options).to(state.device)
     report = evaluate_robustness(
         model,
         load_tokenizer(model_options),
-        load_split(data_options, "validation", seed=options.seed),
+        load_evaluation(data_options),
         recipes=options.recipes,
-        num_examples=options.num_examples,
+        num_examples=sample_size(data_options, options.num_examples),
         seed=options.seed,
         text_columns=data_options.text_columns,
         label_column=data_options.label_column,

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from .._compat import import_textattack
 from ..errors import MissingDependencyError, MissingResourceError
 from .batched import Victim
+from .departures import departures
 from .encoders import TextEncoder
 from .engine import Attacker
 from .examples import Example
 from .masked_lm import MaskedLM
+from .outcome import ExampleOutcome
 from .recipes import Recipe, RecipeContext, columns_to_change, limit_columns
 from .recipes.parts import Parts, describe_parts, stand_ins
 from .resources import ensure_resources
@@ -37,16 +39,20 @@ class Prepared:
     encoder: TextEncoder | None
     vectors: Any
     masked_lm: MaskedLM | None = None
+    changed: tuple[str, ...] = ()
+    by_rule: tuple[str, ...] = ()
 
     @property
     def resources(self) -> dict[str, Any]:
         """What the recipe uses, for the report."""
         return describe_parts(self)
 
-    @property
-    def not_comparable(self) -> tuple[str, ...]:
+    def not_comparable(self, outcomes: Sequence[ExampleOutcome]) -> tuple[str, ...]:
         """Why its figures cannot be set beside published ones; empty when they can."""
-        return stand_ins(self)
+        attacker = self.attacker
+        return stand_ins(self) + departures(
+            attacker.victim, outcomes, attacker.query_budget, self.changed, self.by_rule
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -56,12 +62,13 @@ class Prepared:
     def result(self, outcomes: Outcomes, examples: Sequence[Example]) -> RecipeResult:
         """The outcomes of some examples, in their order."""
         name = self.recipe.name
+        found = tuple(outcomes.found[name][example.index] for example in examples)
         return RecipeResult(
             recipe=name,
-            outcomes=tuple(outcomes.found[name][example.index] for example in examples),
+            outcomes=found,
             seconds=outcomes.seconds[name],
             resources=self.resources,
-            not_comparable=self.not_comparable,
+            not_comparable=self.not_comparable(found),
             description=repr(self.attacker.attack),
             goal=self.recipe.goal,
             sha256=hashlib.sha256(self.fingerprint.encode()).hexdigest(),
@@ -116,7 +123,9 @@ def prepare(
             logger.warning("recipe %s cannot run: %s", recipe.name, error)
             errors[recipe.name] = error
             continue
-        prepared.append(Prepared(recipe, attacker, context.encoder, context.vectors, context.masked_lm))
+        made_of = (context.encoder, context.vectors, context.masked_lm)
+        by_rule = columns_to_change(recipe, columns, None)
+        prepared.append(Prepared(recipe, attacker, *made_of, allowed[recipe.name], by_rule))
     if not prepared:
         first = next(iter(errors.values()))
         if len(set(map(str, errors.values()))) == 1:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..adversaries import Injector, PixelBox, perturbation_mask
 from ..errors import DataError
-from .batched import length_limit
+from .batched import checked_length
 from .examples import select_examples, stratified_sample
 from .images import image_rows, is_image_processor
 
@@ -129,7 +129,7 @@ def sample_rows(
             text_columns=text_columns,
             label_column=label_column,
         )
-        limit = max_length or length_limit(model, tokenizer)
+        limit = checked_length(model, tokenizer, max_length)
         return [
             {**tokenizer(*example.texts.values(), truncation=True, max_length=limit), "labels": example.label}
             for example in examples

@@ -98,4 +98,4 @@ def run(argv: list[str]) -> None:
     print(report.summary())
     print(f"report in {Path(options.output_dir) / 'robustness.json'}")
     if report.failures:
-        raise MissingResourceError("; ".join(f"{name} did not run: {why}" for name, why in report.failures.items()))
+        raise MissingResourceError(f"{', '.join(report.failures)} did not run (reasons above)")

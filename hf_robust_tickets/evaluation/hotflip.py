@@ -164,7 +164,9 @@ def evaluate_hotflip(
 
 
 def _attacked(columns: list[str], wanted: Sequence[str] | None) -> list[str]:
-    chosen = [name for name in columns if name != "premise"] if wanted is None else list(wanted)
+    if wanted is None:
+        return [name for name in columns if name != "premise" or len(columns) == 1]
+    chosen = list(wanted)
     if not chosen or not set(chosen) <= set(columns):
         raise ConfigurationError(f"expected attacked_columns among {columns}, got {chosen}")
     return chosen

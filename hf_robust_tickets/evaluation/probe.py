@@ -111,7 +111,9 @@ def sample_rows(
     label_column: str,
     max_length: int | None,
 ) -> list[dict[str, Any]]:
-    """Draws the sample as model inputs, each with `labels`; arguments as in `evaluate_white_box`.
+    """Draws the sample as model inputs, each with `labels` and `row`, its place in the data set.
+
+    Arguments as in `evaluate_white_box`.
 
     Raises:
         DataError: If data set and model do not fit.
@@ -131,7 +133,11 @@ def sample_rows(
         )
         limit = checked_length(model, tokenizer, max_length)
         return [
-            {**tokenizer(*example.texts.values(), truncation=True, max_length=limit), "labels": example.label}
+            {
+                **tokenizer(*example.texts.values(), truncation=True, max_length=limit),
+                "labels": example.label,
+                "row": example.index,
+            }
             for example in examples
         ]
     names = [name for name in MODEL_INPUTS if name in dataset[0]]
@@ -143,7 +149,7 @@ def sample_rows(
         )
     labels = [int(row[label]) for row in dataset]
     chosen = stratified_sample(labels, num_examples, seed)
-    return [{name: dataset[i][name] for name in names} | {"labels": labels[i]} for i in chosen]
+    return [{name: dataset[i][name] for name in names} | {"labels": labels[i], "row": i} for i in chosen]
 
 
 def make_batches(

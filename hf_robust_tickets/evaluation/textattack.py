@@ -23,7 +23,7 @@ from .progress import Progress, representative_order
 from .ranks import Crew
 from .recipes import Recipe, get_recipe
 from .result import RobustnessReport
-from .store import Outcomes, OutcomeStore
+from .store import REPORT, Outcomes, OutcomeStore
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-REPORT = "robustness.json"
 
 
 def evaluate_robustness(
@@ -149,7 +147,8 @@ def evaluate_robustness(
             crew.agree({recipe.recipe.name: recipe.resources for recipe in prepared})
         descriptions = {recipe.recipe.name: recipe.fingerprint for recipe in prepared}
         keeps = folder is not None and leads
-        outcomes = OutcomeStore(folder, fixed, descriptions, resume=resume) if keeps else Outcomes()
+        words = {"sample": f"{len(examples)} examples"}
+        outcomes = OutcomeStore(folder, fixed, descriptions, resume, words) if keeps else Outcomes()
         order = representative_order(examples, seed)
         reducing = {recipe.recipe.name for recipe in prepared if recipe.recipe.goal == "reduce"}
         following = Progress(order, list(descriptions), until_width, progress and leads, reducing)
@@ -233,6 +232,13 @@ def _report(
         warnings.append(
             f"attacks were given up after {budget} queries, as asked for, and count as failed: "
             + ", ".join(f"{name} on {number} of {len(used)} examples" for name, number in given_up.items())
+        )
+    for before in job.outcomes.versions[:-1]:
+        now = job.outcomes.versions[-1]
+        changed = [name for name in now.keys() | before.keys() if now.get(name) != before.get(name)]
+        warnings.append(
+            "some outcomes were found with other versions: "
+            + ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in sorted(changed))
         )
     return RobustnessReport(
         results=results,

@@ -148,7 +148,10 @@ def test_from_a_folder_without_a_network(cache, monkeypatch, tmp_path, capsys):
     names = ["counter-fitted-vectors", "pos-tagger", "distilroberta-base"]
     assert main(["resources", "check", *names]) == 1
     missing = capsys.readouterr()
-    assert "run `python -m nltk.downloader" in missing.out and "miss counter-fitted-vectors, pos-tagger" in missing.err
+    assert (
+        "run `robust-tickets resources fetch pos-tagger" in missing.out
+        and "miss counter-fitted-vectors, pos-tagger" in missing.err
+    )
     assert main(["resources", "fetch", *names]) == 1 and "HF_HUB_OFFLINE" in capsys.readouterr().err
     for path in handed.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)

@@ -14,8 +14,15 @@ from hf_robust_tickets.errors import (
     MissingResourceError,
     UnknownNameError,
 )
-from hf_robust_tickets.evaluation import RobustnessReport, compare_reports, evaluate_robustness, list_recipes
+from hf_robust_tickets.evaluation import (
+    RobustnessReport,
+    compare_reports,
+    evaluate_robustness,
+    get_recipe,
+    list_recipes,
+)
 from hf_robust_tickets.evaluation.masked_lm import check_masked_lm, load_masked_lm
+from hf_robust_tickets.evaluation.recipes import columns_to_change
 from hf_robust_tickets.evaluation.resources import HOMOGLYPHS_FILE
 from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
 from tests.evaluation.stock import pin_stopwords, run_attack
@@ -226,6 +233,15 @@ def test_a_text_without_look_alikes_withstands(parts):
     assert outcome["bad-characters-homoglyphs"].outcomes[0].outcome in ("succeeded", "failed")
     none = [{"text": "GREEK THEN", "label": 0}]
     assert evaluate(none, "bad-characters-homoglyphs")["bad-characters-homoglyphs"].counts["failed"] == 1
+
+
+def test_the_rule_on_pairs_holds_in_any_order():
+    recipe = get_recipe("deepwordbug")
+    assert columns_to_change(recipe, ["hypothesis", "premise"], None) == ("hypothesis",)
+    data = [{"hypothesis": "good film", "premise": "great plot", "label": 1}]
+    outcome = evaluate(data, "deepwordbug", text_columns=["hypothesis", "premise"])["deepwordbug"].outcomes[0]
+    assert list(outcome.original) == ["hypothesis", "premise"] and outcome.queries > 2
+    assert outcome.perturbed["premise"] == "great plot" and outcome.perturbed["hypothesis"] != "good film"
 
 
 def test_four_classes_and_texts_that_are_cut():

@@ -106,10 +106,6 @@ class NltkData(Resource):
     packages: tuple[tuple[str, str], ...] = ()
 
     @property
-    def command(self) -> str:
-        return "python -m nltk.downloader " + " ".join(package for _, package in self.packages)
-
-    @property
     def source(self) -> str:
         return "https://github.com/nltk/nltk_data"
 

@@ -33,6 +33,9 @@ class EvaluateOptions:
         default=None,
         metadata={"help": "For recipes that use one: a name on the Hub or a folder; default: the papers'."},
     )
+    word_vectors: str | None = field(
+        default=None, metadata={"help": "Folder of counter-fitted word vectors; default: TextAttack's cache."}
+    )
     modify_columns: list[str] | None = field(
         default=None, metadata={"help": "Of a pair of texts, the columns that may change; default: the papers' rule."}
     )
@@ -77,6 +80,7 @@ def run(argv: list[str]) -> None:
         label_column=data_options.label_column,
         sentence_encoder=options.sentence_encoder,
         masked_language_model=options.masked_language_model,
+        word_vectors=options.word_vectors,
         modify_columns=options.modify_columns,
         batch_size=options.batch_size,
         max_length=data_options.max_length,

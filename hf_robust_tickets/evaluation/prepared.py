@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,7 @@ def prepare(
     columns: Sequence[str],
     modify_columns: str | Sequence[str] | None = None,
     query_budget: int | None = None,
+    word_vectors: str | os.PathLike[str] | None = None,
 ) -> tuple[list[Prepared], dict[str, str]]:
     """Builds the recipes whose resources are there, and says why the others are not.
 
@@ -94,6 +96,7 @@ def prepare(
         columns: The text columns.
         modify_columns: Those that may change.
         query_budget: Queries after which an example is given up.
+        word_vectors: Folder of the word vectors; None for TextAttack's cache.
 
     Returns:
         What can run, and recipe -> reason for what cannot.
@@ -102,7 +105,7 @@ def prepare(
         MissingResourceError: If nothing can run.
     """
     import_textattack()
-    parts = Parts(victim, sentence_encoder, masked_language_model)
+    parts = Parts(victim, sentence_encoder, masked_language_model, word_vectors)
     prepared: list[Prepared] = []
     errors: dict[str, MissingResourceError | MissingDependencyError] = {}
     allowed = {recipe.name: columns_to_change(recipe, columns, modify_columns) for recipe in recipes}
@@ -114,7 +117,7 @@ def prepare(
 
     for recipe in recipes:
         try:
-            ensure_resources(recipe.resources)
+            ensure_resources(parts.looked_for(recipe))
             context = parts.context(recipe)
             memories = [] if context.encoder is None else [context.encoder]
             attacker = Attacker(recipe, functools.partial(build, recipe, context), victim, memories, query_budget)

@@ -57,6 +57,7 @@ def evaluate_robustness(
     distributed: bool = False,
     until_width: float | None = None,
     query_budget: int | None = None,
+    word_vectors: str | os.PathLike[str] | None = None,
 ) -> RobustnessReport:
     """Attacks a text classifier and reports how much of its accuracy is left.
 
@@ -93,6 +94,8 @@ def evaluate_robustness(
         until_width: Stops when the widest 95 % interval of the accuracies under attack is this narrow (upper minus
             lower end): the report is then about a smaller, still stratified sample, and says so.
         query_budget: Gives an example up after so many queries, and counts it as failed; the report says so.
+        word_vectors: For recipes that use counter-fitted vectors: a folder with `paragram.npy`, `wordlist.pickle` and
+            `nn.npy`, laid out as TextAttack's; None for those in its cache. The report holds their checksum.
 
     Returns:
         The report; saved as `robustness.json` in `output_dir` if that is given.
@@ -131,7 +134,12 @@ def evaluate_robustness(
     optional = {"torch_compile": torch_compile, "until_width": until_width, "query_budget": query_budget}
     settings |= {name: value for name, value in optional.items() if value}
     parts = {"sentence_encoder": sentence_encoder, "masked_language_model": masked_language_model}
-    parts |= {"columns": settings["text_columns"], "modify_columns": modify_columns, "query_budget": query_budget}
+    parts |= {
+        "word_vectors": word_vectors,
+        "columns": settings["text_columns"],
+        "modify_columns": modify_columns,
+        "query_budget": query_budget,
+    }
     together = contextlib.nullcontext if crew is None else crew.together
     with together():
         prepared, failures = prepare(chosen, victim, **parts)

@@ -68,10 +68,15 @@ def _column(dataset: Any, name: str) -> Any:
 def _pixels(row: Mapping[str, Any], column: str, processor: Any) -> torch.Tensor:
     if column == "pixel_values":
         return torch.as_tensor(row[column])
-    image = row[column]
-    mode = getattr(image, "mode", "RGB")
-    mean = image_processor(processor).image_mean
-    channels = 3 if isinstance(mean, (int, float)) or mean is None else len(mean)
-    if mode not in ("RGB", "L") or (mode == "L" and channels == 3):
-        raise DataError(f"expected images of {channels} channels, got mode {mode!r}: image.convert('RGB') them first")
-    return image_processor(processor)(image, return_tensors="pt")["pixel_values"][0]
+    image, processor = row[column], image_processor(processor)
+    mean = processor.image_mean
+    wanted = "L" if isinstance(mean, (list, tuple)) and len(mean) == 1 else "RGB"
+    mode = getattr(image, "mode", wanted)
+    if mode != wanted and not (wanted == "RGB" and getattr(processor, "do_convert_rgb", None)):
+        remedy = (
+            "set do_convert_rgb=True in the image processor" if wanted == "RGB" else "use a processor of three means"
+        )
+        raise DataError(
+            f"expected images of mode {wanted!r}, got {mode!r}: image.convert({wanted!r}) them, or {remedy}"
+        )
+    return processor(image, return_tensors="pt")["pixel_values"][0]

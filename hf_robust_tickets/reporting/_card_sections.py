@@ -11,22 +11,6 @@ from .tables import markdown_table
 if TYPE_CHECKING:
     from .model_card import CardFacts
 
-CITATIONS = """```bibtex
-@inproceedings{xi-etal-2022-efficient,
-  title     = {Efficient Adversarial Training with Robust Early-Bird Tickets},
-  author    = {Xi, Zhiheng and Zheng, Rui and Gui, Tao and Zhang, Qi and Huang, Xuanjing},
-  booktitle = {Proceedings of the 2022 Conference on Empirical Methods in Natural Language Processing},
-  year      = {2022}
-}
-
-@inproceedings{chen2022sparsity,
-  title     = {Sparsity Winning Twice: Better Robust Generalization from More Efficient Training},
-  author    = {Chen, Tianlong and Zhang, Zhenyu and Wang, Pengjun and Balachandra, Santosh and Ma, Haoyu and
-               Wang, Zehao and Wang, Zhangyang},
-  booktitle = {International Conference on Learning Representations},
-  year      = {2022}
-}
-```"""
 _PHASES = {"search": "search", "finetune": "fine-tuning", "train": "training"}
 
 
@@ -44,6 +28,15 @@ def lead(facts: CardFacts) -> str:
             f"A `{facts.model_class}` that keeps {heads[0]:,} of {heads[1]:,} attention heads and {neurons[0]:,} of "
             f"{neurons[1]:,} feed-forward neurons: {_millions(facts.parameters)}{of} parameters. The others were cut "
             "out of the weights, so the model is smaller and faster, not only masked.",
+        )
+    elif facts.sparse is not None:
+        kept, weights = facts.sparse["kept"], facts.sparse["weights"]
+        sentences.insert(
+            0,
+            f"A `{facts.model_class}` with {_millions(facts.parameters)} parameters, trained under a mask: "
+            f"{kept:,} of {weights:,} maskable weights ({format_percent(kept / weights)}) are kept, the others are "
+            "zero. Zeros are stored and multiplied like all weights: the model is neither smaller nor faster than a "
+            "dense one.",
         )
     else:
         sentences.insert(
@@ -93,6 +86,18 @@ def pruned(facts: CardFacts, picture: str | None, without_picture: str) -> str:
     )
 
 
+def masked(facts: CardFacts) -> str:
+    """How the mask was chosen, and what it leaves of each layer."""
+    if facts.sparse is None:
+        return ""
+    method, densities = facts.sparse["method"], facts.sparse["layer_density"]
+    rows = {"method": method["name"], **{name: value for name, value in method.items() if name != "name"}}
+    rows |= {"changes of the mask while training": facts.sparse["updates"], "layers": len(densities)}
+    layers = [{"weight": f"`{name}`", "kept": format_percent(density)} for name, density in densities.items()]
+    shown = f"<details><summary>Layer by layer</summary>\n\n{markdown_table(layers)}\n\n</details>"
+    return "\n\n".join(["## What was masked", markdown_table(_pairs(rows)), shown])
+
+
 def training(facts: CardFacts) -> str:
     """Data, adversaries, search and fine-tuning."""
     parts = [_data(facts.data), _adversaries(facts.adversaries), _search(facts.search)]
@@ -138,55 +143,6 @@ def cost(facts: CardFacts) -> str:
         "of the adversary counted."
     )
     return f"## Cost\n\n{markdown_table(rows)}\n\n{note}"
-
-
-def loading(facts: CardFacts, repository: str) -> str:
-    """The ways to open it."""
-    auto = facts.auto_class or "AutoModel"
-    if facts.ticket is None:
-        code = f'from transformers import {auto}\n\nmodel = {auto}.from_pretrained("{repository}")'
-        return f"## How to load it\n\n```python\n{code}\n```"
-    pipeline = facts.task not in (None, "multiple-choice")
-    stock = [
-        f"from transformers import {auto}{', pipeline' if pipeline else ''}",
-        "",
-        f'model = {auto}.from_pretrained("{repository}", trust_remote_code=True)',
-    ]
-    if pipeline:
-        stock.append(f'pipe = pipeline("{facts.task}", model="{repository}", trust_remote_code=True)')
-    stock_code = "\n".join(stock)
-    return f"""## How to load it
-
-All three ways give the same logits. A plain `from_pretrained` fails on the sizes of the weights.
-
-1. With `hf_robust_tickets`; no code of the repository is run:
-
-```python
-from hf_robust_tickets import load_pruned
-
-model = load_pruned("{repository}")
-```
-
-2. With transformers alone. `trust_remote_code=True` runs `modeling_robust_ticket.py` of the repository, which builds
-   the stock model and shrinks it; read it, and pin `revision=` to a commit:
-
-```python
-{stock_code}
-```
-
-3. At full size, zeros in the place of what was cut, for a plain `from_pretrained` anywhere; the speed is then that of
-   the dense model:
-
-```python
-from hf_robust_tickets import export_dense, load_pruned
-
-export_dense(load_pruned("{repository}"), "dense")
-```"""
-
-
-def citation() -> str:
-    """Both papers."""
-    return f"## Citation\n\n{CITATIONS}"
 
 
 def made_with(facts: CardFacts) -> str:

@@ -19,6 +19,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from .._files import write_json
 from ..errors import CheckpointError, DataError
 from . import _card_sections as sections
+from . import _card_use as use
 
 CARD_FILE = "README.md"
 FACTS_FILE = "model_card.json"
@@ -47,6 +48,9 @@ class CardFacts:
         language: Languages under their codes.
         tags: Further tags.
         data: What it was trained on: `name`, `repository`, `config`, `split`, `revision`, `train_rows`, `eval_rows`.
+        package_module: Module of this package whose import makes the model's class known; None for stock classes.
+        sparse: `method` (name and options), `kept` of `weights` maskable weights, `layer_density`, `updates`; None
+            where no weight is masked.
         ticket: `RobustTicket.summary()`, with `heads_cut` (numbers per layer, from 0) and `origin`; None if dense.
         search: `converged`, `epoch`, `step`, `tickets`, and the options of the search.
         adversaries: Phase -> name and hyper-parameters of its adversary, None for plain training.
@@ -68,6 +72,8 @@ class CardFacts:
     language: Sequence[str] = ()
     tags: Sequence[str] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
+    package_module: str | None = None
+    sparse: Mapping[str, Any] | None = None
     ticket: Mapping[str, Any] | None = None
     search: Mapping[str, Any] | None = None
     adversaries: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
@@ -129,11 +135,12 @@ def model_card(
         f"# {facts.model_name}",
         sections.lead(facts),
         sections.pruned(facts, picture, without_picture),
+        sections.masked(facts),
         sections.training(facts),
         sections.evaluation(facts, reports, left_out),
         sections.cost(facts),
-        sections.loading(facts, repository),
-        sections.citation(),
+        use.loading(facts, repository),
+        use.citation(),
         sections.made_with(facts),
     ]
     body = "\n\n".join(part for part in parts if part)
@@ -148,7 +155,7 @@ def model_card(
 def card_data(facts: CardFacts, reports: Mapping[str, Mapping[str, Any]]) -> ModelCardData:
     """The card's metadata, results as `model-index` among them."""
     results = _results(facts, reports)
-    tags = ["robust-tickets", *(["pruned"] if facts.ticket else [])]
+    tags = ["robust-tickets", *(["pruned"] if facts.ticket else []), *(["sparse"] if facts.sparse else [])]
     if any(facts.adversaries.values()):
         tags.append("adversarial-training")
     repository = facts.data.get("repository")

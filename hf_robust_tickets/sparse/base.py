@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -67,6 +67,8 @@ class SparseMethod(ABC):
     under_standard_loss: ClassVar[bool] = False  # steps whose gradient decides are not attacked (RigL)
 
     def __post_init__(self) -> None:
+        if isinstance(self.density, np.floating):
+            object.__setattr__(self, "density", float(self.density))  # checkpoints hold the options as JSON
         check_density(self.density, f"{type(self).__name__}: density")
 
     @abstractmethod
@@ -175,7 +177,7 @@ def get_sparse_method(name: str, **options: Any) -> SparseMethod:
     """
     if name not in _METHODS:
         raise UnknownNameError(f"unknown sparse method {name!r}: expected one of {', '.join(list_sparse_methods())}")
-    known = _METHODS[name].__dataclass_fields__
+    known = [option.name for option in fields(_METHODS[name]) if option.init]
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ConfigurationError(f"{name} has no option {', '.join(unknown)}: expected {', '.join(known)}")

@@ -56,9 +56,11 @@ def kept_per_layer(shapes: Shapes, density: float, distribution: str = "igq") ->
 
     Raises:
         SparsityError: If the density is out of range, or leaves less than one weight per layer.
-        ConfigurationError: If the distribution is unknown.
+        ConfigurationError: If the distribution is unknown, or there is no layer.
     """
     check_density(density)
+    if not shapes:
+        raise ConfigurationError("expected at least one layer to share a density out over, got none")
     if distribution not in _RULES:
         raise ConfigurationError(
             f"unknown distribution of densities {distribution!r}: expected one of {', '.join(_RULES)}"

@@ -72,15 +72,15 @@ def count_flops(
     Args:
         model: The model; its mode and gradients are left as they are.
         inputs: One batch as keyword arguments, the batch in the first dimension.
-        weights: Weights that can be masked; None for `select_weights(model)`.
+        weights: Weights that can be masked; None for those of `select_weights`, frozen or not.
 
     Raises:
         ConfigurationError: If a weight belongs to no layer of the model.
     """
-    weights = select_weights(model) if weights is None else weights
+    weights = select_weights(model, trainable_only=False) if weights is None else weights
     names = {id(weight): name for name, weight in weights.items()}
-    modules = {names[id(m.weight)]: m for m in model.modules() if id(getattr(m, "weight", None)) in names}
-    if modules.keys() != weights.keys():
+    modules = [(names[id(m.weight)], m) for m in model.modules() if id(getattr(m, "weight", None)) in names]
+    if {name for name, _ in modules} != weights.keys():
         raise ConfigurationError(f"expected weights of {type(model).__name__}, got others: use select_weights(model)")
     flops = dict.fromkeys(weights, 0)
 
@@ -90,7 +90,7 @@ def count_flops(
 
         return hook
 
-    handles = [module.register_forward_hook(hook_for(name)) for name, module in modules.items()]
+    handles = [module.register_forward_hook(hook_for(name)) for name, module in modules]
     training = model.training
     try:
         # The fused attention of a CPU is unknown to the counter; the plain one is products.

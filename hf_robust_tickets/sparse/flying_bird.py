@@ -70,7 +70,7 @@ class FlyingBird(SparseMethod):
             )
         for option in ("period", "second_period"):
             value = getattr(self, option)
-            if (value is not None or option == "period") and (not isinstance(value, int) or value < 1):
+            if (value is not None or option == "period") and (type(value) is not int or value < 1):
                 raise ConfigurationError(f"{title}: {option} must be a number of steps of at least 1, got {value!r}")
         if self.growth not in GROWTHS:
             raise ConfigurationError(f"{title}: growth must be one of {', '.join(GROWTHS)}, got {self.growth!r}")

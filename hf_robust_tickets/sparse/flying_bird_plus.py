@@ -46,8 +46,8 @@ class FlyingBirdPlus(FlyingBird):
         grow more   if at least half of the differences of the validation adversarial loss are >= 0:
                     grow floor((1 + growth_ratio) G) in place of G, the number dropped in the regular way
 
-    Both may fire in one update. A layer keeps at least one weight and at most all of them. Before there are `window`
-    differences, it is `FlyingBird`.
+    Both may fire in one update. A layer keeps at least one weight and at most all of them; one that is dense, from the
+    start or grown so, is left alone until more is pruned. Before there are `window` differences, it is `FlyingBird`.
 
     Attributes:
         start_epoch: Epoch from which the density adapts; below 1 a fraction of the training (the paper: 100 of 200).
@@ -101,8 +101,6 @@ class FlyingBirdPlus(FlyingBird):
     def counts(self, kept: int, size: int, fraction: float, decision: Decision) -> tuple[int, int]:
         """How many weights of a layer are dropped and grown; see `FlyingBird.counts`."""
         base, grow = super().counts(kept, size, fraction, decision)
-        if kept == size:
-            return 0, 0
         if decision.grow_more:
             grow = math.floor(round((1 + self.growth_ratio) * base, _DIGITS))
         drop = base

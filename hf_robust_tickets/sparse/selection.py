@@ -18,6 +18,8 @@ def select_weights(
     model: nn.Module,
     include: str | Iterable[str] | None = None,
     exclude: str | Iterable[str] | None = None,
+    *,
+    trainable_only: bool = True,
 ) -> dict[str, nn.Parameter]:
     """The weights that sparse training masks: of linear and convolutional layers, trainable.
 
@@ -30,6 +32,7 @@ def select_weights(
         model: The model, not wrapped.
         include: Patterns; a weight must match one of them. Given, they decide alone: a head that matches is masked.
         exclude: Patterns; a weight that matches one of them is left out.
+        trainable_only: Whether frozen weights are left out, which a training cannot mask.
 
     Returns:
         Parameter name -> parameter, in the order of the model.
@@ -37,7 +40,7 @@ def select_weights(
     Raises:
         ConfigurationError: If a pattern matches nothing, or nothing is left.
     """
-    maskable = dict(_maskable(model))
+    maskable = dict(_maskable(model, trainable_only))
     chosen = maskable if include is None else _matching(include, maskable, "include")
     if include is None:
         inside = _embeddings_and_heads(model)
@@ -46,8 +49,9 @@ def select_weights(
         left_out = _matching(exclude, dict(model.named_parameters()), "exclude")
         chosen = {name: weight for name, weight in chosen.items() if name not in left_out}
     if not chosen:
+        kind = "trainable weight" if trainable_only else "weight"
         raise ConfigurationError(
-            f"no weight is left to mask in {type(model).__name__}: expected at least one trainable weight of a linear "
+            f"no weight is left to mask in {type(model).__name__}: expected at least one {kind} of a linear "
             "or convolutional layer; widen include, or narrow exclude"
         )
     return chosen
@@ -61,13 +65,13 @@ def transposed_weights(model: nn.Module, weights: Mapping[str, nn.Parameter]) ->
     return [name for name, weight in weights.items() if id(weight) in found]
 
 
-def _maskable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+def _maskable(model: nn.Module, trainable_only: bool) -> Iterator[tuple[str, nn.Parameter]]:
     from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer; kept out of the import of this room
 
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, Conv1D)
     weights = {id(module.weight) for module in model.modules() if isinstance(module, kinds)}
     for name, parameter in model.named_parameters():
-        if id(parameter) in weights and parameter.requires_grad:
+        if id(parameter) in weights and (parameter.requires_grad or not trainable_only):
             yield name, parameter
 
 

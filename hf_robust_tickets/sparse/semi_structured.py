@@ -39,7 +39,7 @@ def to_semi_structured_(
     Example:
         >>> to_semi_structured_(model.to("cuda", torch.float16).eval())
     """
-    weights = select_weights(model, include, exclude)
+    weights = select_weights(model, include, exclude, trainable_only=False)
     chosen = {
         f"{name}.weight": module
         for name, module in model.named_modules()

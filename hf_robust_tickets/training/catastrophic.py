@@ -92,7 +92,7 @@ class CatastrophicOverfittingCallback(StatefulCallback):
         """Whether a check has found catastrophic overfitting."""
         return any(record["collapsed"] for record in self.records)
 
-    def meet_adversary(self, adversary: Adversary, injector: Any) -> None:
+    def meet_adversary(self, adversary: Adversary, injector: Any, attacks: bool) -> None:
         """Told by an `AdversarialTrainer`: the attack it trains with, and the hook that adds its perturbation."""
         self._met = (adversary, injector)
 

@@ -20,7 +20,7 @@ from transformers.modelcard import TASK_MAPPING, TrainingSummary
 
 from .._provenance import describe_data, model_fingerprint
 from .._version import __version__
-from ..adversaries import Adversary
+from ..adversaries import Adversary, PixelSpace
 from ..errors import CheckpointError
 from ..reporting.model_card import CARD_FILE, FACTS_FILE, CardFacts, is_replaceable, model_card, read_report
 from ..reporting.plots import plot_ticket
@@ -29,10 +29,14 @@ from ..tickets.modeling_robust_ticket import auto_map, write_atomically
 from .arguments import AdversaryOptions
 from .job import JobFolder
 from .search import describe_origin, describe_search
+from .sparse_facts import sparse_facts
 
 logger = logging.getLogger(__name__)
 
 PICTURE = "ticket.png"
+_PACKAGE = __package__.split(".")[0]
+# Of models that transformers' mapping of tasks does not know.
+_TASKS = {"AutoModelForImageClassification": "image-classification"}
 _PACKAGES = ("transformers", "torch", "datasets", "tokenizers")
 # Entries of an evaluation's log that are no metrics.
 _NO_METRICS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
@@ -104,12 +108,12 @@ def adversary_facts(adversary: Adversary | None, options: AdversaryOptions) -> d
 
 
 def attack_facts(trainer: Any) -> dict[str, Any]:
-    """Adversary and cost of a trainer that has trained, as fields of `CardFacts`."""
-    adversary = adversary_facts(trainer.adversary, trainer.adversary_options)
-    return {
-        "adversaries": {"train": adversary},
-        "cost": {"train": trainer.cost_callback.cost(trainer.state).as_dict()},
-    }
+    """Adversary, masks and cost of a trainer that has trained, as fields of `CardFacts`."""
+    adversary = trainer.adversary
+    if isinstance(adversary, PixelSpace):
+        adversary = adversary.with_processor(trainer.processing_class)
+    told = adversary_facts(adversary, trainer.adversary_options)
+    return sparse_facts(trainer, trainer.cost_callback.cost(trainer.state).as_dict(), told)
 
 
 def write_model_card(
@@ -146,6 +150,7 @@ def write_model_card(
 def _facts_of_model(model: PreTrainedModel, name: str, sharded: bool = False) -> CardFacts:
     found = auto_map(model.config, type(model).__name__)
     opens = [auto for auto, target in found.items() if target.endswith(f".{type(model).__name__}")]
+    own = type(model).__module__.startswith(f"{_PACKAGE}.") and not is_pruned(model)
     tasks = [task for task, mapping in TASK_MAPPING.items() if type(model).__name__ in _names(mapping)]
     return CardFacts(
         model_name=name,
@@ -154,7 +159,8 @@ def _facts_of_model(model: PreTrainedModel, name: str, sharded: bool = False) ->
         parameters=sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters()),
         dense_parameters=_count_dense(model) if is_pruned(model) else None,
         auto_class=_first(opens),
-        task=_first(tasks),
+        task=_first(tasks) or _TASKS.get(_first(opens)),
+        package_module=".".join(type(model).__module__.split(".")[:2]) if own else None,
         ticket=_ticket_facts(model) if is_pruned(model) else None,
         # Gathering the weights of a sharded model takes all processes, and the card is written by one.
         weights=None if sharded else model_fingerprint(model),

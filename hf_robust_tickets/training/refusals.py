@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from ..adversaries import YOPO, Adversary, InfoBERT, Regularizer
-from ..errors import ConfigurationError
+from ..errors import CheckpointError, ConfigurationError
 from .arguments import AdversaryOptions
+
+_KEEPER_OF_MASKS = "SparseTrainingCallback"
 
 
 def refuse_adversary(trainer: Trainer, adversary: Adversary, options: AdversaryOptions) -> None:
@@ -128,4 +131,19 @@ def refuse_surroundings(args: TrainingArguments, accelerator: Any, adversary: Ad
     if isinstance(adversary, YOPO):
         raise ConfigurationError(
             f"{adversary.name} runs the first layer alone, which ZeRO-3 cannot follow: use ZeRO-2 or FSDP2"
+        )
+
+
+def refuse_lost_masks(state: TrainerState, callbacks: Sequence[TrainerCallback]) -> None:
+    """Raises CheckpointError where a training under masks would go on without them, and become dense.
+
+    Args:
+        state: As the checkpoint has it.
+        callbacks: Those that the training goes on with.
+    """
+    known = {type(callback).__name__ for callback in callbacks}
+    if _KEEPER_OF_MASKS in (state.stateful_callbacks or {}) and _KEEPER_OF_MASKS not in known:
+        raise CheckpointError(
+            f"expected the {_KEEPER_OF_MASKS} that the checkpoint was trained with, got none: pass it with "
+            "the same method, or begin a new training from the weights of the checkpoint"
         )

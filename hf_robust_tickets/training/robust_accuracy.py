@@ -82,7 +82,7 @@ class RobustAccuracyCallback(StatefulCallback):
         sizes = {name: len(dataset) for name, dataset in self._splits.items()}
         return {"splits": sizes, "adversary": own and own.describe(), "every": self._every}
 
-    def meet_adversary(self, adversary: Adversary, injector: Any) -> None:
+    def meet_adversary(self, adversary: Adversary, injector: Any, attacks: bool) -> None:
         """Told by an `AdversarialTrainer`: the attack it trains with, and the hook that adds its perturbation."""
         self._met = (adversary, injector)
 

@@ -45,11 +45,13 @@ class TrainingAccuracy:
     """Counts right answers of the last forward pass of each micro-batch: the one that the attack ended in.
 
     Attributes:
+        counts: Whether answers count now: not in steps that are not attacked, in a training that attacks others.
         right: Right answers so far, on this rank.
         seen: Answers so far.
     """
 
     def __init__(self) -> None:
+        self.counts = True
         self.right: Tensor | int = 0
         self.seen: Tensor | int = 0
         self._latest: tuple[Tensor, Tensor] | None = None
@@ -68,9 +70,9 @@ class TrainingAccuracy:
 
     def commit(self) -> None:
         """Called when a micro-batch is over: its last pass counts."""
-        if self._latest is not None:
+        if self._latest is not None and self.counts:
             self.right, self.seen = self.right + self._latest[0], self.seen + self._latest[1]
-            self._latest = self._labels = None
+        self._latest = self._labels = None
 
     def _hook(self, model: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         if not (model.training and torch.is_grad_enabled()):
@@ -112,10 +114,15 @@ class RobustHistory:
     def evaluate(self, model: nn.Module, batches: Iterable[dict[str, Any]], step: int, device: torch.device) -> None:
         """Adds a record; all ranks call it, each with its share of the development split.
 
+        There is none before the first step under attack: accuracies with and without one make no gap.
+
         Raises:
             ConfigurationError: If no answers on training batches were seen.
         """
         if step == 0 or (self.records and self.records[-1].step == step):
+            return
+        if not self.accuracy.counts and not int(self.accuracy.seen):
+            logger.info("step %d: no step was attacked since the last record, there is none", step)
             return
         values = [*self.accuracy.state(), *robust_accuracy_and_loss(model, batches, *self._attack)]
         right, seen, validation_right, loss, examples = sum_over_ranks(values, device)

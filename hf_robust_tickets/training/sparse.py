@@ -66,10 +66,12 @@ class SparseTrainingCallback(StatefulCallback):
     ) -> None:
         if isinstance(method, str):
             method = get_sparse_method(method)
-        elif isinstance(method, Mapping):
+        elif isinstance(method, Mapping) and "name" in method:
             method = get_sparse_method(**method)
         if not isinstance(method, SparseMethod):
-            raise ConfigurationError(f"expected a sparse method or its name, got {type(method).__name__}")
+            raise ConfigurationError(
+                f"expected a sparse method, its name, or a dict with its name and options, got {method!r}"
+            )
         self.method = method
         self._patterns = {"include": _as_list(include), "exclude": _as_list(exclude)}
         self._seed = seed
@@ -119,9 +121,16 @@ class SparseTrainingCallback(StatefulCallback):
         run = self._run
         return self._running and (run.phase == "search" or (run.due and self.method.under_standard_loss))
 
-    def meet_adversary(self, adversary: Adversary, injector: Injector) -> None:
-        """Told by an `AdversarialTrainer`: the attack under which robust accuracy is measured."""
+    @property
+    def demands_attack(self) -> bool:
+        """Whether the present step is to be attacked out of turn: masks grow by the gradient of this loss."""
+        run = self._run
+        return self._running and run.due and self.method.grows_by_gradient and not self.method.under_standard_loss
+
+    def meet_adversary(self, adversary: Adversary, injector: Injector, attacks: bool) -> None:
+        """Told by an `AdversarialTrainer` at each step: the attack, and whether the step is under it."""
         self._history.measure_under(adversary, injector)
+        self._history.accuracy.counts = attacks
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -133,7 +142,7 @@ class SparseTrainingCallback(StatefulCallback):
             CheckpointError: If the checkpoint was made with another method.
             TicketError: If given masks are for another model.
         """
-        refuse_surroundings_of_masks(args, kwargs["model"])
+        refuse_surroundings_of_masks(args, kwargs["model"], self._patterns["include"] is not None)
         self._refuse_foreign(state)
         self.restore(state)
         self._model = extract_model_from_parallel(kwargs["model"])
@@ -238,11 +247,29 @@ class SparseTrainingCallback(StatefulCallback):
             return
         record = (state.stateful_callbacks or {}).get(type(self).__name__)
         found = record["args"] if isinstance(record, dict) else None
-        if found != json.loads(json.dumps(self.options())):
+        options = json.loads(json.dumps(self.options()))
+        if found is None:
             raise CheckpointError(
-                f"the checkpoint was made with another sparse training: expected {self.method.name} with the same "
-                f"options, got {found['method'].get('name') if found else 'none'}; resume with those, or start anew"
+                f"expected a checkpoint of a training under {self.method.name}, got one without masks: start anew"
             )
+        if found != options:
+            raise CheckpointError(
+                f"the checkpoint was made with another sparse training: expected {_difference(options, found)}; "
+                "resume with those, or start anew"
+            )
+
+
+def _difference(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """The options that differ, in words; those that only one of two methods has count as None."""
+    own, other = _flat(expected), _flat(found)
+    names = [name for name in own if own[name] != other.get(name)] or ["method"]
+    return "; ".join(f"{name} {own.get(name)!r}, got {other.get(name)!r}" for name in names)
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of callback and method side by side."""
+    rest = {name: value for name, value in options.items() if name != "method"}
+    return {f"method.{name}": value for name, value in options.get("method", {}).items()} | rest
 
 
 def _as_list(patterns: str | Iterable[str] | None) -> list[str] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -15,6 +14,7 @@ from ..errors import ConfigurationError
 from ..sparse import MaskedWeights, ModelFlops, count_flops, training_flops
 from ..sparse.packing import masks_to_json_beside
 from .sparse import SparseTrainingCallback
+from .sparse_facts import search_summary, sparse_callback
 
 # Without the gradients of the weights a pass costs two thirds of a plain one.
 _INPUT_PASS = 2 / 3
@@ -58,11 +58,15 @@ class SparseCost:
     checkpoint_mask_bytes: int
 
     @property
-    def theoretical_saving(self) -> dict[str, float]:
-        """Fraction of the dense operations that is left out, of inference and of training."""
+    def theoretical_saving(self) -> dict[str, float | None]:
+        """Fraction of the dense operations that is left out, of inference and of training.
+
+        None for the training where it ended before stage 2: there is no dense one to set beside it.
+        """
+        dense = self.dense_training_flops
         return {
             "inference": 1 - self.inference_flops / self.dense_inference_flops,
-            "training": 1 - self.training_flops / self.dense_training_flops,
+            "training": 1 - self.training_flops / dense if dense else None,
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -111,14 +115,13 @@ def sparse_cost(trainer: Any, inputs: Mapping[str, Tensor]) -> SparseCost:
 
 
 def _callback(trainer: Any) -> SparseTrainingCallback:
-    own = [getattr(trainer, "sparse", None), *trainer.callback_handler.callbacks]
-    found = [each for each in own if isinstance(each, SparseTrainingCallback) and each.masks]
-    if not found or not hasattr(trainer, "cost_callback"):
+    found = sparse_callback(trainer)
+    if found is None or not hasattr(trainer, "cost_callback"):
         raise ConfigurationError(
             "expected an AdversarialTrainer that has trained with a SparseTrainingCallback, got none: train first, "
             "with adversary=None for plain training"
         )
-    return found[0]
+    return found
 
 
 def _per_example(flops: ModelFlops) -> ModelFlops:
@@ -140,7 +143,5 @@ def _passes(adversary: Adversary | None, cost: float) -> dict[str, float]:
 
 
 def _search_cost(trainer: Any) -> dict[str, Any]:
-    path = Path(trainer.args.output_dir) / "_search" / "search.json"
-    if not getattr(trainer, "_two_stages", False) or not path.exists():
-        return {"steps": 0, "seconds": 0.0, "peak_memory_bytes": 0}
-    return json.loads(path.read_text())["cost"]
+    summary = search_summary(trainer)
+    return {"steps": 0, "seconds": 0.0, "peak_memory_bytes": 0} if summary is None else summary["cost"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from torch import distributed as dist
 from transformers import TrainingArguments
@@ -15,6 +16,8 @@ from ..sparse.selection import transposed_weights
 
 # These step inside the backward pass, or on a projection of the gradient.
 _OPTIMISERS_WITHOUT_GRADIENT = ("lomo", "galore", "apollo")
+# A block of a quantised state shares one scale: no element of it can be set to zero alone.
+_QUANTISED_STATES = ("8bit", "4bit")
 
 
 def as_of_first_rank(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -47,8 +50,14 @@ def refuse_transposed(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> 
         )
 
 
-def refuse_surroundings_of_masks(args: TrainingArguments, model: Any) -> None:
-    """Raises ConfigurationError where masks cannot be kept."""
+def refuse_surroundings_of_masks(args: TrainingArguments, model: Any, named: bool) -> None:
+    """Raises ConfigurationError where masks cannot be kept, or would lie where nobody wants them.
+
+    Args:
+        args: Those of the training.
+        model: The model, wrapped or not.
+        named: Whether the weights to mask were named.
+    """
     sharded = type(model).__name__ == "FullyShardedDataParallel" or any(
         type(parameter).__name__ == "DTensor" for parameter in model.parameters()
     )
@@ -60,4 +69,13 @@ def refuse_surroundings_of_masks(args: TrainingArguments, model: Any) -> None:
     if any(word in name for word in _OPTIMISERS_WITHOUT_GRADIENT):
         raise ConfigurationError(
             f"the optimiser {name} does not move weights by their whole gradient, which masks need: use adamw or sgd"
+        )
+    if any(word in name for word in _QUANTISED_STATES):
+        raise ConfigurationError(
+            f"masks reach into the state of the optimiser, got {name}, whose state is quantised: use adamw or sgd"
+        )
+    if not named and hasattr(extract_model_from_parallel(model), "peft_config"):
+        raise ConfigurationError(
+            "masks would lie on the adapters, whose products with the frozen weights stay dense, got a PEFT model: "
+            "merge_and_unload() it first, or name the weights with include"
         )

@@ -74,7 +74,7 @@ class SparseRun:
         if masks is None:
             self.phase = "search" if self.search is not None else "score"
         else:
-            self._settle(masks, state, optimizer, "start", 0)
+            self._settle(masks, optimizer, "start", 0)
 
     def before_step(self, state: TrainerState) -> None:
         """Lets the gradient of masked weights through where growth will look at it."""
@@ -91,7 +91,7 @@ class SparseRun:
             logger.warning("step %d has no finite gradient to choose by: the next one counts", state.global_step + 1)
             return
         masks = self.method.masks_from_gradient(self.layers.weights, gradients)
-        self._settle(masks, state, optimizer, "start", state.global_step)
+        self._settle(masks, optimizer, "start", state.global_step)
         self.layers.zero_gradients()
 
     def after_optimizer(self, state: TrainerState, optimizer: Any, decision: Decision) -> bool:
@@ -106,7 +106,7 @@ class SparseRun:
             if masks is None:
                 return False
             bare(optimizer).state.clear()  # stage 2 begins with a fresh one
-            self._settle(masks, state, optimizer, "ticket", step)
+            self._settle(masks, optimizer, "ticket", step)
             return True
         if self.phase == "train" and (self._masks_after_step or self.layers.lets_dense_gradients):
             self._zero(optimizer)
@@ -130,24 +130,24 @@ class SparseRun:
         self.layers.set_masks(survivors)
         self._zero(optimizer)
         self.layers.set_masks(grown)
-        self._note(state, step, "update", drop_fraction=fraction, changed=changed, **decision._asdict())
+        self._note(step, "update", drop_fraction=fraction, changed=changed, **decision._asdict())
 
-    def _settle(self, masks: dict[str, Tensor], state: TrainerState, optimizer: Any, event: str, step: int) -> None:
+    def _settle(self, masks: dict[str, Tensor], optimizer: Any, event: str, step: int) -> None:
         """Puts masks in place that the training, or its next stage, begins with."""
         self.layers.set_masks(as_of_first_rank(masks))
         self._zero(optimizer)
         self.layers.hold_gradients()
         self.phase = "train"
-        self._note(state, step, event)
+        self._note(step, event)
 
     def _zero(self, optimizer: Any) -> None:
         self.layers.zero_weights()
         self.layers.zero_state(bare(optimizer))
 
-    def _note(self, state: TrainerState, step: int, event: str, **more: Any) -> None:
+    def _note(self, step: int, event: str, **more: Any) -> None:
         entry = {
             "step": step,
-            "epoch": state.epoch,
+            "epoch": self.epochs(step),
             "event": event,
             "density": self.layers.density,
             "layer_density": self.layers.layer_density,

@@ -23,14 +23,13 @@ from ..sparse import FixedMasks, SparseMethod, load_masks, save_masks
 from .cost import CostCallback
 from .saving import checkpoints, explain_failed_save, last_complete_checkpoint
 from .sparse import SparseTrainingCallback
+from .sparse_facts import SEARCH_FOLDER, SUMMARY_FILE
 from .trainer import AdversarialTrainer
 
 logger = logging.getLogger(__name__)
 
-_SEARCH = "_search"
 _MASKS = "sparse_masks.safetensors"
 _WEIGHTS = "end.safetensors"
-_SUMMARY = "search.json"
 # More epochs than a search will have: its end is that of its own training.
 _WHOLE_TRAINING = 1e6
 
@@ -53,6 +52,7 @@ class SparseTrainer(AdversarialTrainer):
     Attributes:
         sparse: The callback; its `masks` and `log` are those of the last stage.
         search: The callback of Robust Bird's stage 1; None for other methods, or where stage 1 was over already.
+        has_two_stages: Whether stage 1 is a training of its own.
 
     Raises:
         ConfigurationError: With `RobustBird`, for a ready-made optimiser or `model_init`.
@@ -70,9 +70,9 @@ class SparseTrainer(AdversarialTrainer):
         self.sparse = SparseTrainingCallback(method, include, exclude)
         self.search: SparseTrainingCallback | None = None
         self._patterns = {"include": include, "exclude": exclude}
-        self._two_stages = self.sparse.method.searches
+        self.has_two_stages = self.sparse.method.searches
         self._asked_method = json.loads(json.dumps(self.sparse.method.describe()))
-        if not self._two_stages:
+        if not self.has_two_stages:
             self.add_callback(self.sparse)
         elif self.optimizer is not None or self.lr_scheduler is not None or self.model_init is not None:
             raise ConfigurationError(
@@ -91,23 +91,17 @@ class SparseTrainer(AdversarialTrainer):
         Raises:
             CheckpointError: If there is nothing to resume, or the folder holds another training.
         """
-        if not self._two_stages:
+        if not self.has_two_stages:
             output = super().train(resume_from_checkpoint, *args, **kwargs)
             self._save_masks(Path(self.args.output_dir))
             return output
-        folder = Path(self.args.output_dir) / _SEARCH
-        if not resume_from_checkpoint and (checkpoints(self.args.output_dir) or checkpoints(folder)):
-            raise CheckpointError(
-                f"{self.args.output_dir} holds another training: resume it, or use another output_dir"
-            )
-        if not (resume_from_checkpoint and (folder / _MASKS).exists()):
-            self._first_stage(folder, resume=bool(resume_from_checkpoint and checkpoints(folder)))
-        else:
+        folder = Path(self.args.output_dir) / SEARCH_FOLDER
+        first, resume = self._where_to_resume(folder, resume_from_checkpoint)
+        if resume_from_checkpoint and (folder / _MASKS).exists():
             self._refuse_other_search(folder)
+        else:
+            self._first_stage(folder, first)
         masks = FixedMasks(load_masks(folder / _MASKS))
-        resume = resume_from_checkpoint
-        if resume is True and last_complete_checkpoint(self.args.output_dir) is None:
-            resume = None
         if not resume:
             _load_weights(self.model, folder / _WEIGHTS)
         self.sparse = SparseTrainingCallback(masks, **self._patterns)
@@ -117,7 +111,28 @@ class SparseTrainer(AdversarialTrainer):
         self._save_masks(Path(self.args.output_dir))
         return output
 
-    def _first_stage(self, folder: Path, resume: bool) -> None:
+    def _where_to_resume(self, folder: Path, asked: str | bool | None) -> tuple[str | bool | None, str | bool | None]:
+        """What stage 1 and stage 2 resume from.
+
+        Raises:
+            CheckpointError: If that is nothing, or what the folder holds was not to be resumed.
+        """
+        output_dir, searched = self.args.output_dir, (folder / _MASKS).exists()
+        if not asked:
+            if checkpoints(output_dir) or checkpoints(folder):
+                raise CheckpointError(f"{output_dir} holds another training: resume it, or use another output_dir")
+            return None, None
+        if asked is True:
+            if not searched and last_complete_checkpoint(folder) is None:
+                raise CheckpointError(f"no complete checkpoint in {folder}: train without resume_from_checkpoint")
+            return True, True if last_complete_checkpoint(output_dir) is not None else None
+        in_first_stage = Path(asked).resolve().parent == folder.resolve()
+        if in_first_stage == searched:
+            stage, remedy = ("2", "resume_from_checkpoint=True") if searched else ("1", f"a checkpoint in {folder}")
+            raise CheckpointError(f"expected a checkpoint of stage {stage}, got {asked}: use {remedy}")
+        return (asked, None) if in_first_stage else (None, asked)
+
+    def _first_stage(self, folder: Path, resume: str | bool | None) -> None:
         """Trains plainly until the mask has settled, and keeps weights and mask; the mask is written last."""
         method = replace(self.sparse.method, budget=_WHOLE_TRAINING)
         self.search = SparseTrainingCallback(method, **self._patterns, stop_after_search=True)
@@ -125,7 +140,7 @@ class SparseTrainer(AdversarialTrainer):
         try:
             self.args = _search_arguments(args, folder, self.sparse.method.budget)
             with self._callbacks([*self._first_callbacks(), self.search]):
-                super().train(True if resume else None)
+                super().train(resume)
                 self.search = self._own_callback()
                 cost = self.cost_callback.cost(self.state).as_dict()
         finally:
@@ -138,14 +153,14 @@ class SparseTrainer(AdversarialTrainer):
                 save_file({name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}, part)
                 part.replace(folder / _WEIGHTS)
                 log = {"log": self.search.log, "distances": self.search.distances, "converged": self.search.converged}
-                write_json(folder / _SUMMARY, {"method": self._asked_method, **log, "cost": cost})
+                write_json(folder / SUMMARY_FILE, {"method": self._asked_method, **log, "cost": cost})
         self._save_masks(folder, self.search.masks)
         self.accelerator.wait_for_everyone()
         self.model_wrapped = self.model
         self.optimizer, self.lr_scheduler, self._created_lr_scheduler = None, None, False
 
     def _refuse_other_search(self, folder: Path) -> None:
-        found = json.loads((folder / _SUMMARY).read_text()).get("method", self._asked_method)
+        found = json.loads((folder / SUMMARY_FILE).read_text()).get("method", self._asked_method)
         if found != self._asked_method:
             raise CheckpointError(
                 f"the masks in {folder} were found with other options: expected {self._asked_method}, got {found}; "

@@ -25,7 +25,7 @@ from .layer_cache import LayerCache
 from .model_card import attack_facts
 from .passes import PassesTrainer
 from .perturbation import Perturbation
-from .refusals import refuse_adversary
+from .refusals import refuse_adversary, refuse_lost_masks
 from .replay import ReplaySampler
 from .replicas import ReplicaPerturbation, reach_replicas
 from .saving import explain_failed_save, last_complete_checkpoint
@@ -102,7 +102,7 @@ class AdversarialTrainer(PassesTrainer):
             injector = self._injector()
             for callback in self.callback_handler.callbacks:
                 if hasattr(callback, "meet_adversary"):
-                    callback.meet_adversary(self.adversary, injector)
+                    callback.meet_adversary(self.adversary, injector, attacks=self.is_attacking)
         if not self.is_attacking:
             self.cost_callback.passes += 1
             return super().training_step(model, inputs, *args, **kwargs)
@@ -176,12 +176,16 @@ class AdversarialTrainer(PassesTrainer):
 
     @property
     def is_attacking(self) -> bool:
-        """Whether the present step is attacked: there is an adversary, it is its turn, and no callback pauses it."""
-        paused = any(getattr(callback, "pauses_attack", False) for callback in self.callback_handler.callbacks)
-        if self.adversary is None or paused:
+        """Whether the present step is attacked: there is an adversary, it is its turn, and no callback pauses it.
+
+        A callback may ask for the attack out of turn, once it has begun (`demands_attack`).
+        """
+        callbacks = self.callback_handler.callbacks
+        if self.adversary is None or any(getattr(callback, "pauses_attack", False) for callback in callbacks):
             return False
         since = self.state.global_step - first_step(self.adversary_options.adversary_start_step, self.state)
-        return since >= 0 and int(since) % self.adversary_options.adversary_every == 0
+        on_turn = int(since) % self.adversary_options.adversary_every == 0
+        return since >= 0 and (on_turn or any(getattr(callback, "demands_attack", False) for callback in callbacks))
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """As in `Trainer.log`; an entry on training also says what the attack did, the mean over all ranks."""
@@ -258,6 +262,10 @@ class AdversarialTrainer(PassesTrainer):
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
         save_adversary_state(output_dir, self.args, self.memories, self.weight_average)
+
+    def _load_callback_state(self) -> None:
+        super()._load_callback_state()
+        refuse_lost_masks(self.state, self.callback_handler.callbacks)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -136,8 +136,17 @@ def test_image_columns():
         lambda given: evaluate_white_box(model, given, PROCESSOR, radii=[0.01], progress=False).robust_accuracy,
     ):
         assert evaluate(data) == evaluate(rows)
-    with pytest.raises(DataError, match="expected images of 3 channels, got mode 'L'"):
+    with pytest.raises(
+        DataError, match=r"expected images of mode 'RGB', got 'L': image.convert\('RGB'\) them, or set do_convert_rgb"
+    ):
         evaluate_auto_attack(model, image_data("L"), PROCESSOR, progress=False)
+    grey = image_data("L")
+    converting = ViTImageProcessor.from_dict({**PROCESSOR.to_dict(), "do_convert_rgb": True})
+    expected = PROCESSOR(grey[0]["img"].convert("RGB"), return_tensors="pt")["pixel_values"][0]
+    assert torch.equal(image_rows(grey, converting, None, seed=0)[0]["pixel_values"], expected)
+    one_mean = ViTImageProcessor.from_dict({**PROCESSOR.to_dict(), "image_mean": [0.5], "image_std": [0.2]})
+    with pytest.raises(DataError, match="expected images of mode 'L', got 'RGB'"):
+        image_rows(data, one_mean, None, seed=0)
     with pytest.raises(DataError, match="expected an image processor for the column 'img'"):
         evaluate_auto_attack(model, data, progress=False)
 

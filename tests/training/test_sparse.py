@@ -8,12 +8,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import GPT2Config, GPT2ForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 from transformers.optimization import Adafactor
 
 from hf_robust_tickets import (
     AdversarialTrainer,
+    AdversarialTrainingArguments,
     FlyingBird,
     FlyingBirdPlus,
     RobustBird,
@@ -361,7 +363,7 @@ def test_checkpoints_hold_fixed_masks_once_and_go_on_with_them(tmp_path):
     for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     other = FlyingBird(density=0.5).initial_masks(select_weights(TwoLayers()), 4)
-    with pytest.raises(CheckpointError, match="expected fixed with the same options, got fixed"):
+    with pytest.raises(CheckpointError, match="another sparse training: expected method.fingerprint"):
         train(tmp_path / "other", FixedMasks(other), options={"save_strategy": "no"}, resume=path)
 
 
@@ -387,7 +389,7 @@ def test_masks_belong_to_the_best_weights(tmp_path):
 def test_checkpoint_of_another_sparse_training(tmp_path):
     options = {"save_strategy": "steps", "save_steps": 6}
     train(tmp_path, FlyingBird(density=0.3, period=2), options=options)
-    with pytest.raises(CheckpointError, match="made with another sparse training: expected flying_bird with the same"):
+    with pytest.raises(CheckpointError, match=r"another sparse training: expected method.density 0.2, got 0.3;"):
         train(tmp_path, FlyingBird(density=0.2, period=2), options=options, resume=True)
 
 
@@ -420,6 +422,48 @@ def test_plus_counts_the_last_pass_of_each_micro_batch(tmp_path, adversary):
         "gradient_accumulation_steps": 2, "max_steps": 3, "eval_strategy": "no"},
     )  # fmt: skip
     assert callback._history.accuracy.state()[1] == 3 * 8
+
+
+@pytest.mark.parametrize(("growth", "attacked"), [("gradient", 6 + 3), ("random", 6)])
+def test_masks_grow_by_the_adversarial_gradient_where_only_some_steps_are_attacked(tmp_path, growth, attacked):
+    method, every = FlyingBird(density=0.3, period=4, growth=growth), {"adversary_every": 2}
+    trainer, callback = train_adversarially(tmp_path, method, every)
+    assert [entry["step"] for entry in callback.log] == [0, 4, 8, 12]
+    # Steps 1, 3, ..., 11 are attacked in their turn, and those of the updates out of it; two passes each.
+    assert trainer.cost_callback.passes == 12 + attacked
+    # Before the attack begins there is none to grow by.
+    trainer, _ = train_adversarially(tmp_path, method, {"adversary_start_step": 12})
+    assert trainer.cost_callback.passes == 12
+
+
+def train_adversarially(folder, method, options, **kwargs):
+    callback = SparseTrainingCallback(method)
+    args = AdversarialTrainingArguments(**(arguments(folder).to_dict() | {"accelerator_config": None} | options))
+    trainer = AdversarialTrainer(
+        tiny_bert(), args, train_dataset=tiny_data(), callbacks=[callback], adversary=PGD(steps=2), **kwargs
+    )
+    trainer.train()
+    return trainer, callback
+
+
+def test_plus_counts_steps_under_attack_alone(tmp_path):
+    method, splits = FlyingBirdPlus(density=0.3, period=100), {"eval_dataset": tiny_data(16, seed=2)}
+    _, callback = train_adversarially(tmp_path, method, {"adversary_every": 3}, **splits)
+    assert callback._history.accuracy.state()[1] == 4 * 8
+    options = {"adversary_start_step": 6, "eval_strategy": "steps", "eval_steps": 4}
+    _, callback = train_adversarially(tmp_path, method, options, **splits)
+    assert [record.step for record in callback.records] == [8, 12]  # none at 4, before the attack
+
+
+def test_going_on_without_the_masks_is_refused(tmp_path):
+    options = {"save_strategy": "steps", "save_steps": 6}
+    train(tmp_path, FlyingBird(density=0.3, period=2), model=tiny_bert(), kind=AdversarialTrainer, options=options)
+    args = arguments(tmp_path, **options)
+    trainer = AdversarialTrainer(tiny_bert(), args, train_dataset=tiny_data(), adversary=None)
+    with pytest.raises(
+        CheckpointError, match="expected the SparseTrainingCallback that the checkpoint was trained with"
+    ):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
 
 
 def test_the_perturbed_pass_counts_where_it_has_no_labels_of_its_own():
@@ -527,6 +571,14 @@ def test_cost_of_a_training(tmp_path):
         sparse_cost(Trainer(model=TwoLayers(), args=arguments(tmp_path)), batch)
 
 
+def test_cost_of_a_run_that_is_all_search(tmp_path):
+    method = RobustBird(density=0.2, tolerance=0.001, budget=5.0)
+    trainer, _ = train(tmp_path, method, model=tiny_bert(), kind=AdversarialTrainer, adversary=PGD(steps=4))
+    batch = {"input_ids": torch.ones(2, 8, dtype=torch.long), "attention_mask": torch.ones(2, 8, dtype=torch.long)}
+    cost = sparse_cost(trainer, batch)
+    assert cost.dense_training_flops == 0 and cost.theoretical_saving["training"] is None
+
+
 def test_cost_of_one_run_with_a_search(tmp_path):
     method = RobustBird(density=0.2, patience=2, tolerance=1.0, interval=0.5)
     trainer, callback = train(tmp_path, method, model=tiny_bert(), kind=AdversarialTrainer, adversary=PGD(steps=4))
@@ -557,8 +609,13 @@ def test_masks_of_another_model(tmp_path):
 def test_methods_that_are_none():
     with pytest.raises(UnknownNameError, match="unknown sparse method 'bird'"):
         SparseTrainingCallback("bird")
-    with pytest.raises(ConfigurationError, match="expected a sparse method or its name, got float"):
-        SparseTrainingCallback(0.2)
+    for value in (0.2, {"density": 0.2}):
+        with pytest.raises(ConfigurationError, match="expected a sparse method, its name, or a dict with its name"):
+            SparseTrainingCallback(value)
+    with pytest.raises(
+        ConfigurationError, match=r"flying_bird has no option x: expected density, init, drop_fraction"
+    ):
+        SparseTrainingCallback({"name": "flying_bird", "x": 1})
 
 
 class Unused(TwoLayers):
@@ -598,9 +655,16 @@ def test_gradients_that_are_not_finite_postpone_the_update():
 
 def test_surroundings_that_cannot_be_right(tmp_path):
     with pytest.raises(ConfigurationError, match="does not move weights by their whole gradient"):
-        refuse_surroundings_of_masks(arguments(tmp_path, optim="lomo"), TwoLayers())
+        refuse_surroundings_of_masks(arguments(tmp_path, optim="lomo"), TwoLayers(), named=False)
+    with pytest.raises(ConfigurationError, match="got adamw_bnb_8bit, whose state is quantised"):
+        refuse_surroundings_of_masks(arguments(tmp_path, optim="adamw_bnb_8bit"), TwoLayers(), named=False)
+    adapted = get_peft_model(tiny_bert(), LoraConfig(task_type="SEQ_CLS", r=2))
+    with pytest.raises(ConfigurationError, match="masks would lie on the adapters"):
+        refuse_surroundings_of_masks(arguments(tmp_path), adapted, named=False)
+    refuse_surroundings_of_masks(arguments(tmp_path), adapted, named=True)
     with pytest.raises(ConfigurationError, match="masks lie on whole weights, got FSDP"):
-        refuse_surroundings_of_masks(SimpleNamespace(deepspeed="zero3.json", fsdp=None, optim="sgd"), TwoLayers())
+        surroundings = SimpleNamespace(deepspeed="zero3.json", fsdp=None, optim="sgd")
+        refuse_surroundings_of_masks(surroundings, TwoLayers(), named=False)
 
 
 def test_streams(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from transformers import TrainerCallback, TrainingArguments
 from hf_robust_tickets import FlyingBird, RobustBird
 from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.errors import CheckpointError, ConfigurationError
+from hf_robust_tickets.reporting.model_card import CardFacts
 from hf_robust_tickets.sparse import load_masks
 from hf_robust_tickets.training import SparseTrainer, sparse_cost
 from tests.tiny import tiny_bert, tiny_data
@@ -117,6 +119,43 @@ def test_a_killed_process_is_continued_to_the_same_end(tmp_path, checkpoint):
     for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     assert all(torch.equal(mask, whole.masks[name]) for name, mask in resumed.masks.items())
+
+
+def test_what_there_is_to_resume(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no complete checkpoint in .*_search: train without resume"):
+        make(tmp_path).train(resume_from_checkpoint=True)
+    whole = make(tmp_path)
+    whole.train()
+    with pytest.raises(
+        CheckpointError, match=r"expected a checkpoint of stage 2, got .*: use resume_from_checkpoint=True"
+    ):
+        make(tmp_path).train(resume_from_checkpoint=str(tmp_path / "_search" / "checkpoint-6"))
+    (tmp_path / "_search" / "sparse_masks.safetensors").unlink()
+    with pytest.raises(
+        CheckpointError, match=r"expected a checkpoint of stage 1, got .*: use a checkpoint in .*_search"
+    ):
+        make(tmp_path).train(resume_from_checkpoint=str(tmp_path / "checkpoint-15"))
+    resumed = make(tmp_path / "on")
+    shutil.copytree(tmp_path / "_search", tmp_path / "on" / "_search")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "on" / "_search" / "checkpoint-6"))
+    for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_card_tells_of_the_masks(tmp_path):
+    trainer = make(tmp_path)
+    trainer.train()
+    trainer.save_model()
+    facts = CardFacts.load(tmp_path / "model_card.json")
+    assert facts.sparse["method"]["name"] == "robust_bird" and facts.sparse["kept"] == round(0.2 * 17408)
+    assert facts.search == {"converged": True, "epoch": 2.0, "step": 8, "tickets": 2}
+    assert facts.cost["search"]["steps"] == 8 and facts.cost["train"]["steps"] == 16
+    assert facts.adversaries["search"] is None and facts.adversaries["train"]["name"] == "freelb"
+    card = (tmp_path / "README.md").read_text()
+    assert (
+        "trained under a mask: 3,482 of 17,408 maskable weights (20.0 %)" in card and "nothing was pruned" not in card
+    )
+    assert "| method" in card and "robust_bird" in card and "bert.encoder.layer.1.output.dense.weight" in card
 
 
 def test_folders_in_use_and_options_that_cannot_work(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 
 import pytest
 import torch
@@ -155,3 +156,20 @@ def test_images_normalised_otherwise_than_the_attack_believes_are_refused(tmp_pa
     raw = small_image_processor(8, do_normalize=False)
     with pytest.raises(DataError, match=r"expected normalised images, got values in \[0, 1\] alone"):
         trainer_of(tmp_path, model, data=prepare_images(tiny_images(), raw)).train()
+
+
+def test_the_card_of_an_image_model_says_how_to_open_it(tmp_path):
+    trainer = trainer_of(tmp_path, tiny_image_model("cifar_resnet"))
+    trainer.train()
+    trainer.save_model()
+    facts = json.loads((tmp_path / "model_card.json").read_text())
+    assert facts["task"] == "image-classification" and facts["package_module"] == "hf_robust_tickets.vision"
+    assert facts["adversaries"]["train"]["image_mean"] == list(PROCESSOR.image_mean)  # the processor's
+    card = (tmp_path / "README.md").read_text()
+    assert "pipeline_tag: image-classification" in card
+    snippets = [part.split("```")[0] for part in card.split("```python\n")[1:]]
+    assert len(snippets) == 2 and "trust_remote_code=True" in snippets[1]
+    for code in snippets:
+        found = {}
+        exec(code.replace(f'"{tmp_path.name}"', repr(str(tmp_path))), found)
+        assert type(found["model"]).__name__ == "CifarResNetForImageClassification"

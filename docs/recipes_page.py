@@ -41,9 +41,9 @@ papers say nothing of them, and RTE and MRPC name their columns alike. The order
 
 ## Stand-ins
 
-`sentence_encoder=` and `masked_language_model=` take any name or folder in place of the papers' models, `word_vectors=`
-a folder. The report names them, the vectors with their checksum, and says that the figures are not comparable with
-published ones. Vectors are taken for the published ones by their shape: their checksum is not known.
+`sentence_encoder=` and `masked_language_model=` take any name or folder in place of the papers' models,
+`word_vectors=` a folder. The report names them, the vectors with their checksum, and says that the figures are not
+comparable with published ones. Vectors are taken for the published ones by their shape: their checksum is not known.
 
 ## Input Reduction
 
@@ -62,8 +62,8 @@ file, and an evaluation is not continued with a file that has changed.
 ## Resources
 
 `robust-tickets resources list` shows this table with what is there on the machine; `check` prints a checksum over the
-files of each, by which two machines can be compared, and exits with 1 if something is missing; `fetch` downloads, and `fetch --from FOLDER` takes everything from a folder without a network. Names, or
-`--recipes`, choose among them. The folder is laid out as the caches are: `word_embeddings/...`, `corpora/...`,
+files of each, by which two machines can be compared, and exits with 1 if something is missing; `fetch`
+downloads, and `fetch --from FOLDER` takes everything from a folder without a network. Names, or `--recipes`, choose among them. The folder is laid out as the caches are: `word_embeddings/...`, `corpora/...`,
 `models/<name>`, or those within `textattack_cache` and `nltk_data`; archives may stay packed. A download that breaks
 off goes on from there; nothing is locked.
 

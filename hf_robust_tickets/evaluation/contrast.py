@@ -210,7 +210,8 @@ def evaluate_contrast(
 def _group_of_each_row(dataset: Any, groups: str | Sequence[Hashable | None]) -> list[Hashable | None]:
     if not isinstance(groups, str):
         return list(groups)
-    columns = list(dataset.column_names) if hasattr(dataset, "column_names") else list(dataset[0] if dataset else ())
-    if groups not in columns:
+    rows = [dataset[i] for i in range(len(dataset))]
+    if not any(groups in row for row in rows):
+        columns = sorted({name for row in rows for name in row})
         raise DataError(f"expected a column {groups!r} that names each row's group, got columns {columns}")
-    return [row.get(groups) for row in dataset]
+    return [row.get(groups) for row in rows]

@@ -12,7 +12,7 @@ LONG_TEXT = 1000
 """Words from which on a text counts as long. TextAttack makes each candidate anew from all words of the text, one
 candidate or more per word: what an attack costs grows with the square of the length."""
 
-MARGIN = 2
+MARGIN = 1.25
 """The beginning holds this many times the tokens that the model reads: words that an edit pulls in are there."""
 
 
@@ -26,9 +26,9 @@ def beginnings(texts: Mapping[str, str], tokenizer: Any, max_length: int) -> tup
 
     Returns:
         Column -> beginning, and column -> rest. Rests are empty for texts that are not long, that the model reads
-        to more than half, or whose end is what it reads: model inputs of the beginnings are those of the texts.
+        nearly to the end, or whose end is what it reads: model inputs of the beginnings are those of the texts.
     """
-    heads = {column: _beginning(text, tokenizer, MARGIN * max_length) for column, text in texts.items()}
+    heads = {column: _beginning(text, tokenizer, int(MARGIN * max_length)) for column, text in texts.items()}
     if heads != dict(texts) and _read(heads, tokenizer, max_length) != _read(texts, tokenizer, max_length):
         heads = dict(texts)
     return heads, {column: text[len(heads[column]) :] for column, text in texts.items()}
@@ -40,8 +40,8 @@ def long_text_warnings(examples: Iterable[Mapping[str, str]], tokenizer: Any, ma
     if not count:
         return []
     return [
-        f"{count} texts of more than {LONG_TEXT} words were attacked in their beginnings of {MARGIN * max_length} "
-        f"tokens, of which the model reads {max_length}: TextAttack tries the other words too, in vain"
+        f"{count} texts of more than {LONG_TEXT} words were attacked in their beginnings of "
+        f"{int(MARGIN * max_length)} tokens, of which the model reads {max_length}: TextAttack tries the other words too, in vain"
     ]
 
 
@@ -51,7 +51,7 @@ def _beginning(text: str, tokenizer: Any, tokens: int) -> str:
     words = tokens
     while len(ends) > LONG_TEXT and words < len(ends):
         head = text[: ends[words - 1]]
-        if len(tokenizer(head, add_special_tokens=False)["input_ids"]) >= tokens:
+        if len(tokenizer(head, add_special_tokens=False, verbose=False)["input_ids"]) >= tokens:
             return head
         words *= 2
     return text

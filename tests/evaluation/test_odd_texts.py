@@ -16,7 +16,7 @@ pytest.importorskip("nltk")
 
 ODD = ["!!!", "...", "👍", "_ _ _", "a", "1", "'", "-", "the", "it is the", "qqxz", "好电影"]
 UNAVAILABLE = {"checklist", "faster-genetic", "genetic", "kuleshov"}
-SLOW = {"clare", "iga", "leap", "pso"}
+SLOW = {"a2t", "a2t-mlm", "clare", "iga", "leap", "pso"}
 RECIPES = [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
     for name in sorted(set(list_recipes()) - UNAVAILABLE)
@@ -59,7 +59,7 @@ def test_texts_without_anything_to_change_withstand(recipe, parts):  # noqa: F81
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_queries_may_run_out_anywhere(recipe, parts):  # noqa: F811
-    for budget in (1, 2, 3, 5, 8, 40):
+    for budget in (1, 2, 5, 40):
         for outcome in evaluate(["an awful film and a bad plot"], recipe, parts, query_budget=budget):
             assert outcome.queries <= budget and outcome.outcome in ("failed", "succeeded")
             if budget == 1:
@@ -85,13 +85,13 @@ def test_a_text_of_ten_thousand_words_is_attacked_where_the_model_reads(parts): 
     assert outcomes[0].perturbed_prediction == 0
     # as the beginning alone
     head = beginnings({"text": outcomes[0].original}, keyword_tokenizer(), 16)[0]["text"]
-    assert len(head.split()) == 32
+    assert len(head.split()) == 20
     whole = report_of([head], "deepwordbug", parts, label=1, max_length=16)
     alone = whole["deepwordbug"].outcomes
     assert not any("words" in warning for warning in whole.warnings)
     assert outcomes[0].queries == alone[0].queries and outcomes[0].perturbed.startswith(alone[0].perturbed)
     reduced = evaluate([f"good film {tail}"], "input-reduction", parts, label=1, max_length=16)
-    assert reduced[0].perturbed_prediction == 1 and len(reduced[0].perturbed.split()) < 32
+    assert reduced[0].perturbed_prediction == 1 and len(reduced[0].perturbed.split()) < 20
 
 
 def test_texts_that_are_not_long_or_read_to_the_end_are_left_whole():
@@ -99,10 +99,10 @@ def test_texts_that_are_not_long_or_read_to_the_end_are_left_whole():
     short, long = {"text": "film " * LONG_TEXT}, {"text": " film" * (LONG_TEXT + 1)}
     assert beginnings(short, tokenizer, 16) == (short, {"text": ""})
     heads, rests = beginnings(long, tokenizer, 16)
-    assert heads == {"text": " film" * 32} and heads["text"] + rests["text"] == long["text"]
-    assert beginnings(long, tokenizer, 600) == (long, {"text": ""})
+    assert heads == {"text": " film" * 20} and heads["text"] + rests["text"] == long["text"]
+    assert beginnings(long, tokenizer, 900) == (long, {"text": ""})
     pair = {"premise": long["text"], "hypothesis": "good plot"}
-    assert beginnings(pair, tokenizer, 16)[0] == {"premise": " film" * 32, "hypothesis": "good plot"}
+    assert beginnings(pair, tokenizer, 16)[0] == {"premise": " film" * 20, "hypothesis": "good plot"}
     tokenizer.truncation_side = "left"  # the model reads the end
     ends = {"text": " film" * (LONG_TEXT + 1) + " good"}
     assert beginnings(ends, tokenizer, 16) == (ends, {"text": ""})

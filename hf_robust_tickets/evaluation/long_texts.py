@@ -41,7 +41,8 @@ def long_text_warnings(examples: Iterable[Mapping[str, str]], tokenizer: Any, ma
         return []
     return [
         f"{count} texts of more than {LONG_TEXT} words were attacked in their beginnings of "
-        f"{int(MARGIN * max_length)} tokens, of which the model reads {max_length}: TextAttack tries the other words too, in vain"
+        f"{int(MARGIN * max_length)} tokens, of which the model reads {max_length}: "
+        "TextAttack tries the other words too, in vain"
     ]
 
 

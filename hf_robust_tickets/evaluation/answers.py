@@ -22,8 +22,8 @@ class Answers:
 
     def __init__(self, attack: Attack, query_budget: int | None) -> None:
         self.withheld = False
-        self._ask = attack.goal_function.get_results
         if query_budget is not None:
+            self._ask = attack.goal_function.get_results
             attack.goal_function.query_budget = query_budget
             attack.search_method.get_goal_results = self
 

@@ -105,7 +105,7 @@ class Attacker:
             # what the model does not read is no word that Input Reduction has to keep
             texts = {column: part + rests[column] for column, part in texts.items()}
         perturbed = self.victim([tokenizer_input(texts)])[0]  # asked before (of a long text: its beginning): no query
-        if outcome == "succeeded" and _prediction(perturbed) == example.label:
+        if any(rests.values()) and outcome == "succeeded" and _prediction(perturbed) == example.label:
             outcome = "failed"  # an edit that moved what the model did not read before into its sight
         return ExampleOutcome(
             index=example.index,

@@ -135,6 +135,21 @@ def test_a_recipe_of_ones_own(monkeypatch):
         register_recipe("mine", lambda context: None)
 
 
+def test_a_goal_of_ones_own_decides_what_success_is(monkeypatch):
+    monkeypatch.setattr(registry, "_RECIPES", dict(registry._RECIPES))
+
+    def unsure(context):
+        attack = get_recipe("deepwordbug").build(context)
+        goal = attack.goal_function
+        goal._is_goal_complete = lambda output, text: output[goal.ground_truth_output] < 0.9
+        return attack
+
+    register_recipe("unsure", unsure)
+    data = [{"text": "Some awful film", "label": 0}]  # 0.95; without "awful" 0.73, and still this class
+    outcome = evaluate_robustness(keyword_model(), keyword_tokenizer(), data, ["unsure"], progress=False)["unsure"]
+    assert [(o.outcome, o.perturbed_prediction) for o in outcome.outcomes] == [("succeeded", 0)]
+
+
 def test_an_unexpected_error_says_where_it_happened(monkeypatch):
     monkeypatch.setattr(registry, "_RECIPES", dict(registry._RECIPES))
 

@@ -1,15 +1,17 @@
-"""Where evidence finds its data and keeps its results."""
+"""Where evidence finds its data, keeps its results, and shows them."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+_BEGIN, _END = "<!-- evidence: begin -->", "<!-- evidence: end -->"
 
 
 def data_folder(name: str) -> Path:
@@ -36,3 +38,28 @@ def write_result(path: Path, content: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(content, indent=1) + "\n")
     part.replace(path)
+
+
+def read_by_arm(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """All results of a folder: arm -> one per seed."""
+    by_arm: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for path in sorted(folder.glob("*-*.json")):
+        result = json.loads(path.read_text())
+        by_arm[result["arm"]].append(result)
+    return dict(by_arm)
+
+
+def between_markers(page: Path) -> str:
+    """What a page holds between its two markers: the generated part."""
+    _, begin, rest = page.read_text().partition(_BEGIN)
+    inside, end, _ = rest.partition(_END)
+    if not (begin and end):
+        sys.exit(f"{page} lacks the markers {_BEGIN} and {_END} in this order: put them where the tables belong")
+    return inside.strip("\n")
+
+
+def replace_between_markers(page: Path, text: str) -> None:
+    """Puts new text between them."""
+    between_markers(page)
+    before, _, rest = page.read_text().partition(_BEGIN)
+    page.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{rest.partition(_END)[2]}")

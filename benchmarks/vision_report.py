@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from benchmarks.storage import read_by_arm, replace_between_markers
 from benchmarks.vision_arms import ARMS, TITLES
 from hf_robust_tickets.reporting.overfitting import overfitting_rows, summarize_overfitting
 from hf_robust_tickets.reporting.plots import plot_layer_densities, plot_robust_overfitting
 from hf_robust_tickets.reporting.tables import markdown_table
 
-_BEGIN, _END = "<!-- evidence: begin -->", "<!-- evidence: end -->"
 Results = dict[str, list[dict[str, Any]]]
 
 
 def write_image_report(results: Path, docs: Path) -> None:
     """Puts the tables into docs/results_vision.md between its two markers, and draws the pictures."""
-    by_arm: Results = defaultdict(list)
-    for path in sorted(results.glob("*.json")):
-        result = json.loads(path.read_text())
-        by_arm[result["arm"]].append(result)
-    arms = [arm for arm in ARMS if arm in by_arm]
-    if not arms:
+    by_arm = read_by_arm(results)
+    if not by_arm:
         return
-    _draw(by_arm, arms, docs / "pictures")
-    page = docs / "results_vision.md"
-    text = page.read_text() if page.exists() else f"# Results on images\n\n{_BEGIN}\n{_END}\n"
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    tables = f"{_accuracy_table(by_arm, arms)}\n\n{_cost_table(by_arm, arms)}"
-    page.write_text(f"{before}{_BEGIN}\n{tables}\n{_END}{after}")
+    _draw(by_arm, [arm for arm in ARMS if arm in by_arm], docs / "pictures")
+    replace_between_markers(docs / "results_vision.md", image_tables(by_arm))
+
+
+def image_tables(by_arm: Results) -> str:
+    """The tables of docs/results_vision.md: accuracy, and density and cost."""
+    arms = [arm for arm in ARMS if arm in by_arm]
+    return f"{_accuracy_table(by_arm, arms)}\n\n{_cost_table(by_arm, arms)}"
 
 
 def _accuracy_table(by_arm: Results, arms: list[str]) -> str:

@@ -2,26 +2,64 @@
 
 from __future__ import annotations
 
+import ast
+import functools
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 import transformers
 
+import hf_robust_tickets
 from hf_robust_tickets.architectures import registry as registry_module
 from hf_robust_tickets.tickets import load_pruned, prune_, random_ticket, save_pruned
 from tests.tickets.models import tiny_model
 from tests.vision.models import tiny_images
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+
+
+def code_of(page: Path) -> list[str]:
+    """The blocks of Python of a page."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+PAGES = sorted(page for page in (*ROOT.glob("*.md"), *DOCS.glob("*.md")) if code_of(page))
+
+
+@functools.cache
+def names_of_the_package() -> set[str]:
+    """What its files define for others; the command line is no library."""
+    found = set()
+    for path in Path(hf_robust_tickets.__file__).parent.rglob("*.py"):
+        if path.parent.name not in ("cli", "demo"):
+            kinds = (ast.FunctionDef, ast.ClassDef)
+            found |= {node.name for node in ast.parse(path.read_text()).body if isinstance(node, kinds)}
+    return {name for name in found if not name.startswith("_")}
+
+
+def names_that_lack_an_import(blocks: list[str], names: set[str]) -> set[str]:
+    """Those of `names` that a block uses before it, or a block above it, has imported or defined them."""
+    known, lacking = set(), set()
+    for block in blocks:
+        nodes = list(ast.walk(ast.parse(block)))
+        for node in nodes:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                known |= {alias.asname or alias.name for alias in node.names}
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                known.add(node.name)
+        variables = [node for node in nodes if isinstance(node, ast.Name)]
+        known |= {node.id for node in variables if isinstance(node.ctx, ast.Store)}
+        lacking |= {node.id for node in variables} & names - known
+    return lacking
 
 
 def run_page(name: str) -> dict:
     """Runs all Python of a page in one namespace."""
-    page = (DOCS / name).read_text()
-    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     namespace: dict = {"__name__": "page"}
-    exec(compile("\n".join(blocks), name, "exec"), namespace)
+    exec(compile("\n".join(code_of(DOCS / name)), name, "exec"), namespace)
     return namespace
 
 
@@ -29,6 +67,27 @@ def run_page(name: str) -> dict:
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_imports_what_it_uses_of_the_package(page):
+    assert not names_that_lack_an_import(code_of(page), names_of_the_package())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_imports_of_the_package_exist(page):
+    nodes = [
+        node for block in code_of(page) for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ImportFrom)
+    ]
+    for node in (node for node in nodes if node.module.startswith("hf_robust_tickets")):
+        module = importlib.import_module(node.module)
+        assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
+
+
+def test_an_import_counts_from_its_block_on():
+    with_import = "from hf_robust_tickets import prune_\nprune_(model, ticket)"
+    assert names_that_lack_an_import([with_import, "prune_(model, ticket)"], {"prune_"}) == set()
+    assert names_that_lack_an_import(["prune_(model, ticket)", with_import], {"prune_"}) == {"prune_"}
 
 
 def test_export(here):

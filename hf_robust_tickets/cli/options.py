@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -52,21 +53,45 @@ def parse(verb: str, kinds: tuple[type, ...], argv: list[str]) -> tuple[Any, ...
         One object per dataclass.
 
     Raises:
-        ValueError: If a value is refused, or a file names an option that does not exist.
+        ConfigurationError: If the line or the file names an option that does not exist.
+        ValueError: If a value is refused.
     """
+    parser = _Parser(kinds, prog=f"robust-tickets {verb}")
     if len(argv) == 1 and argv[0].endswith((".yaml", ".yml")):
-        argv = _read_yaml(Path(argv[0]))
-    return tuple(_Parser(kinds, prog=f"robust-tickets {verb}").parse_args_into_dataclasses(argv))
+        argv = _read_yaml(Path(argv[0]), parser)
+    *filled, left = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    if left:
+        unknown = next((word for word in left if word.startswith("--")), None)
+        if unknown is None:
+            raise ConfigurationError(f"expected options that begin with --, got {left[0]!r}")
+        raise ConfigurationError(parser.unknown(unknown.removeprefix("--").partition("=")[0]))
+    return tuple(filled)
 
 
 class _Parser(HfArgumentParser):
     """A parser whose errors are one line: the usage of a hundred options hides what is wrong."""
 
+    @property
+    def names(self) -> list[str]:
+        """All options, without their dashes."""
+        return [option.removeprefix("--") for option in self._option_string_actions]
+
+    def unknown(self, name: str, dashes: str = "--") -> str:
+        """What to say of an option that there is not: the one that was meant, if there is one like it.
+
+        Args:
+            name: The option, without dashes.
+            dashes: How options begin where this one stands.
+        """
+        close = difflib.get_close_matches(name, self.names, n=1)
+        meant = f"did you mean {dashes}{close[0]}?" if close else f"see {self.prog} --help"
+        return f"unknown option {dashes}{name}; {meant}"
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _read_yaml(path: Path) -> list[str]:
+def _read_yaml(path: Path, parser: _Parser) -> list[str]:
     """The file's options as they would be typed: the parser knows their types (`1e-2` is text to YAML)."""
     try:
         content = yaml.safe_load(path.read_text())
@@ -76,6 +101,8 @@ def _read_yaml(path: Path) -> list[str]:
         raise ConfigurationError(f"expected a YAML file with one `option: value` per line, got {path}")
     argv: list[str] = []
     for key, value in content.items():
+        if str(key) not in parser.names:
+            raise ConfigurationError(f"{path}: {parser.unknown(str(key), dashes='')}")
         # YAML 1.1 reads a bare `no` as false, which `save_strategy: no` does not mean.
         values = ["no"] if value is False and key.endswith("_strategy") else value
         values = values if isinstance(values, list) else [values]

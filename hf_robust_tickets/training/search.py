@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
 
 from .._sharding import whole
 from ..errors import ConfigurationError
-from ..tickets import attach_gates, detach_gates
+from ..tickets import attach_gates, detach_gates, get_gates
 from .arguments import AdversaryOptions, TicketOptions
 from .callbacks import EarlyBirdCallback
 from .job import JobFolder
@@ -38,6 +38,17 @@ _DECISIVE = (
 )
 # Where the fine-tuning saves by epoch or by the best metric, the search, which has neither, saves this often.
 _SEARCH_SAVES = 0.25
+
+
+class LogRemainder(TrainerCallback):
+    """Logs the last steps of a search, which may be shorter than `logging_steps`: they belong to no later phase."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Asks for a log entry in the last step."""
+        if control.should_training_stop and args.logging_strategy != IntervalStrategy.NO:
+            control.should_log = True
 
 
 def early_bird_callback(options: TicketOptions, adversary: AdversaryOptions) -> EarlyBirdCallback:
@@ -131,6 +142,17 @@ def gated_model(trainer: Trainer, fold: bool) -> Iterator[None]:
 def _take_weights(dense: nn.Module, sharded: nn.Module) -> None:
     # One at a time: gathered on the accelerator, kept on the CPU.
     dense.load_state_dict({name: whole(tensor).cpu() for name, tensor in sharded.state_dict().items()})
+
+
+def refuse_prepared(trainer: Trainer) -> None:
+    """Raises ConfigurationError for what is made before its time: an optimiser, and gates in the model."""
+    if trainer.optimizer is not None or trainer.lr_scheduler is not None:
+        raise ConfigurationError(
+            "a ready-made optimiser or scheduler holds the dense parameters, which pruning replaces: pass "
+            "optimizer_cls_and_kwargs=(cls, kwargs) and lr_scheduler_type instead of optimizers"
+        )
+    if get_gates(trainer.model) is not None:
+        raise ConfigurationError("the model has gates already: call detach_gates(model) first")
 
 
 def refuse_sharding(trainer: Trainer) -> None:

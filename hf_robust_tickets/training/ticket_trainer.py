@@ -16,12 +16,12 @@ from ..errors import ConfigurationError
 from ..reporting.model_card import CardFacts
 from ..tickets import (
     RobustTicket,
-    get_gates,
     is_pruned,
     prune_,
     refuse_unfit,
     write_pruned_files,
 )
+from . import phases
 from .arguments import AdversaryOptions, RobustTicketArguments, TicketOptions
 from .callbacks import EarlyBirdCallback
 from .gated import GatedTrainer
@@ -31,10 +31,12 @@ from .model_card import adversary_facts
 from .refusals import refuse_surroundings
 from .saving import explain_failed_save, last_complete_checkpoint
 from .search import (
+    LogRemainder,
     describe_origin,
     describe_search,
     early_bird_callback,
     gated_model,
+    refuse_prepared,
     refuse_sharding,
     search_arguments,
 )
@@ -48,7 +50,7 @@ class RobustTicketTrainer(GatedTrainer):
     `train()` searches with adversarial training and gates on heads and neurons, stops when the ticket no longer
     changes, rewinds the weights, cuts heads and neurons out of `model` in place, and fine-tunes what is left. Both
     phases are the Trainer's own loop, so a subclass that overrides `compute_loss` or the data loaders is obeyed in
-    both. Callbacks passed by the user see the fine-tuning alone.
+    both. Callbacks passed by the user see the fine-tuning alone. Each phase logs a line when it begins.
 
     Args:
         *args: As for `Trainer`. `args` is a `RobustTicketArguments`, or any `TrainingArguments`, with all ticket
@@ -119,6 +121,7 @@ class RobustTicketTrainer(GatedTrainer):
             self._draw(job)
             checkpoint = self._finetuning_checkpoint(resume_from_checkpoint)
             set_seed(self.args.seed)
+            phases.say(self, phases.finetuning_begins(self.args, self.adversary, checkpoint))
             output = super().train(checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
         self._close_phase("finetune", job)
         return output
@@ -142,6 +145,8 @@ class RobustTicketTrainer(GatedTrainer):
             if self.ticket is None:
                 callback = EarlyBirdCallback() if self._given_ticket else self._run_search(job, resume_from_checkpoint)
                 self._finish_search(job, self._given_ticket or callback.ticket or callback.last_ticket, callback)
+            else:
+                phases.say(self, phases.ALREADY_SEARCHED)
             job.load_weights(job.start if self.ticket_options.rewind else job.end, self.model)
         self._job = job
         return self.ticket
@@ -164,6 +169,7 @@ class RobustTicketTrainer(GatedTrainer):
         set_seed(self.args.seed)
         # Without rewinding, fine-tuning starts from what the search has trained, gates included.
         with gated_model(self, fold=not self.ticket_options.rewind), self._searching() as search_args:
+            phases.say(self, phases.search_begins(search_args, self.adversary, self.ticket_options))
             super().train(last_complete_checkpoint(search_args.output_dir) if resume else None)
             self._close_phase("search", job)
             return next(c for c in self.callback_handler.callbacks if isinstance(c, EarlyBirdCallback))
@@ -183,6 +189,8 @@ class RobustTicketTrainer(GatedTrainer):
                 len(callback.log),
                 self.ticket_options.ticket_tolerance,
             )
+        elif self.converged:
+            phases.say(self, phases.search_ended(callback.log))
         self.ticket, self.search_log, self.tickets = ticket, callback.log, callback.tickets
         with explain_failed_save(self.args.output_dir):
             if not self.ticket_options.rewind:
@@ -223,7 +231,9 @@ class RobustTicketTrainer(GatedTrainer):
 
     def _draw(self, job: JobFolder) -> None:
         """Cuts; optimiser and wrappers are built anew, since parameters are new objects."""
+        dense = phases.count_parameters(self.model)
         prune_(self.model, self.ticket)
+        phases.say(self, phases.cut(self.ticket, dense, self.model))
         if self.args.should_save:
             # The Trainer's uploads during training take the weights from a checkpoint, and the rest from here.
             write_pruned_files(self.model, job.path)
@@ -250,7 +260,7 @@ class RobustTicketTrainer(GatedTrainer):
             self.gate_l1 = (options.gate_l1_heads, options.gate_l1_neurons)
             self._set_adversary(self._search_adversary.build_adversary(), self._search_adversary)
             early_bird = early_bird_callback(options, self._search_adversary)
-            self.callback_handler.callbacks = [*self._search_callbacks, early_bird]
+            self.callback_handler.callbacks = [*self._search_callbacks, early_bird, LogRemainder()]
             yield self.args
         finally:
             self.args, self.callback_handler.callbacks = before
@@ -296,14 +306,8 @@ class RobustTicketTrainer(GatedTrainer):
 
     def _refuse_unsupported(self) -> None:
         get_architecture(self.model)
-        if self.optimizer is not None or self.lr_scheduler is not None:
-            raise ConfigurationError(
-                "a ready-made optimiser or scheduler holds the dense parameters, which pruning replaces: pass "
-                "optimizer_cls_and_kwargs=(cls, kwargs) and lr_scheduler_type instead of optimizers"
-            )
+        refuse_prepared(self)
         refuse_sharding(self)
-        if get_gates(self.model) is not None:
-            raise ConfigurationError("the model has gates already: call detach_gates(model) first")
         refuse_unfit(self.model, None if is_pruned(self.model) else self._given_ticket)
         refuse_unlabelled(self.train_dataset, self.data_collator, self.label_names)
         if self._search_adversary.build_adversary() or self.ticket_options.finetune_adversary:

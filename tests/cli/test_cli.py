@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+import hf_robust_tickets
 from hf_robust_tickets.cli.data import labels
 from hf_robust_tickets.cli.main import VERBS, main
 from hf_robust_tickets.tickets import RobustTicket, is_pruned, load_pruned
@@ -134,6 +137,34 @@ def test_bad_yaml(tmp_path, capsys):
     (tmp_path / "job.yaml").write_text("output_dir: [")
     assert main(["train", str(tmp_path / "job.yaml")]) == 1
     assert "is no YAML" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("ticket_intervall: 0.025", "job.yaml: unknown option ticket_intervall; did you mean ticket_interval?"),
+        ("colour: blue", "job.yaml: unknown option colour; see robust-tickets train --help"),
+        ("1: 2", "job.yaml: unknown option 1; see"),
+    ],
+)
+def test_misspelt_option_in_yaml(folder, tmp_path, capsys, line, message):
+    (tmp_path / "job.yaml").write_text(f"model_name_or_path: {folder / 'model'}\noutput_dir: out\n{line}\n")
+    assert main(["train", str(tmp_path / "job.yaml")]) == 1
+    assert message in one_line(capsys)
+
+
+def test_misspelt_option_of_the_line(folder, tmp_path, capsys):
+    for extra in (["--ticket_intervall", "0.025"], ["--ticket_intervall=0.025"]):
+        assert main(["train", *options(folder, tmp_path), *extra]) == 1
+        assert "unknown option --ticket_intervall; did you mean --ticket_interval?" in one_line(capsys)
+    assert main(["train", "stray", *options(folder, tmp_path)]) == 1
+    assert "expected options that begin with --, got 'stray'" in one_line(capsys)
+
+
+def test_the_package_is_the_command_too():
+    command = [sys.executable, "-m", "hf_robust_tickets", "--version"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert found.stdout.strip() == hf_robust_tickets.__version__
 
 
 def test_wrong_options_are_one_line_too(capsys):

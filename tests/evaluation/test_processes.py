@@ -155,7 +155,7 @@ def test_ranks_give_the_report_of_one_process(launcher, tmp_path):
     arguments += ["--recipes", "deepwordbug", "--max_length", "32"]
 
     def run(folder: Path, *more: str) -> tuple[RobustnessReport, str]:
-        command = [sys.executable, "-m", *launcher, "hf_robust_tickets.cli.main", "evaluate", *arguments, *more]
+        command = [sys.executable, "-m", *launcher, "hf_robust_tickets", "evaluate", *arguments, *more]
         command += ["--output_dir", str(folder)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=ROOT, env=environment)

@@ -363,7 +363,7 @@ def test_checkpoints_hold_fixed_masks_once_and_go_on_with_them(tmp_path):
     for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     other = FlyingBird(density=0.5).initial_masks(select_weights(TwoLayers()), 4)
-    with pytest.raises(CheckpointError, match="another sparse training: expected method.fingerprint"):
+    with pytest.raises(CheckpointError, match=r"another sparse training: expected method\.fingerprint"):
         train(tmp_path / "other", FixedMasks(other), options={"save_strategy": "no"}, resume=path)
 
 

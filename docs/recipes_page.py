@@ -35,13 +35,15 @@ Which text may change, by the papers:
 
 {rules}
 All other pairs (`sentence1`/`sentence2`, `question1`/`question2`, `question`/`sentence`) may change on both sides: the
-papers say nothing of them, and RTE and MRPC name their columns alike. `modify_columns=["sentence2"]`
+papers say nothing of them, and RTE and MRPC name their columns alike. The order of the columns does not matter.
+`modify_columns=["sentence2"]`
 (`--modify_columns`) decides otherwise; the report's description of the attack shows what was used.
 
 ## Stand-ins
 
-`sentence_encoder=` and `masked_language_model=` take any name or folder in place of the papers' models. The report
-names them and says that the figures are not comparable with published ones.
+`sentence_encoder=` and `masked_language_model=` take any name or folder in place of the papers' models,
+`word_vectors=` a folder. The report names them, the vectors with their checksum, and says that the figures are not
+comparable with published ones. Vectors are taken for the published ones by their shape: their checksum is not known.
 
 ## Input Reduction
 
@@ -59,11 +61,12 @@ file, and an evaluation is not continued with a file that has changed.
 
 ## Resources
 
-`robust-tickets resources list` shows this table with what is there on the machine; `check` exits with 1 if something
-is missing; `fetch` downloads, and `fetch --from FOLDER` takes everything from a folder without a network. Names, or
-`--recipes`, choose among them. The folder is laid out as the caches are: `word_embeddings/...`, `corpora/...`,
-`models/<name>`, or those within `textattack_cache` and `nltk_data`; archives may stay packed. A download that breaks
-off goes on from there; nothing is locked.
+`robust-tickets resources list` shows this table with what is there on the machine; `check` prints a checksum over the
+files of each, by which two machines can be compared, and exits with 1 if something is missing; `fetch` downloads, and
+`fetch --from FOLDER` takes everything from a folder without a network. Names, or `--recipes`, choose among them. The
+folder is laid out as the caches are: `word_embeddings/...`, `corpora/...`, `models/<name>`, or those within
+`textattack_cache` and `nltk_data`; archives may stay packed. A download that breaks off goes on from there; nothing is
+locked.
 
 {resources}
 Recipes whose resources can be had nowhere any more, or not beside transformers 5, stand here all the same: `check`

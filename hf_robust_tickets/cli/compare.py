@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, DataError
 from ..reporting.tables import text_table
 from .options import parse
 from .report import ReportOptions, comparison_rows, read_files
@@ -24,6 +24,14 @@ def run(argv: list[str]) -> None:
     bare = argv and not argv[0].startswith("-") and not argv[0].endswith((".yaml", ".yml"))
     (options,) = parse("compare", (CompareOptions,), ["--reports", *argv] if bare else argv)
     reports, _ = read_files(ReportOptions(options.reports, options.names))
-    if len(options.reports) < 2:
-        raise ConfigurationError(f"expected two reports or more to compare, got {len(options.reports)}")
-    print(text_table(comparison_rows(reports)))
+    if len(reports) < 2:
+        raise ConfigurationError(
+            f"expected two reports or more to compare, got {len(reports)}: name two files robustness.json or "
+            "hotflip.json, or folders that hold them"
+        )
+    rows = comparison_rows(reports)
+    compared = [row for row in rows if row["attack"] is not None]
+    if not compared:
+        why = rows[0]["remark"] if rows else "no comparison: one is of recipes, the other of `probe hotflip`"
+        raise DataError(why.removeprefix("no comparison: "))
+    print(text_table(rows))

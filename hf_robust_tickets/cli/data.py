@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,17 @@ from .options import DataOptions
 _FORMATS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
 
 
+@dataclass
+class EvaluationData(DataOptions):
+    """Which texts and labels to evaluate on."""
+
+    max_length: int | None = field(
+        default=None, metadata={"help": "Longer texts are cut to this many tokens; default: what the model reads."}
+    )
+
+
 def load_split(options: DataOptions, split: str, *, seed: int) -> Dataset:
-    """Reads one split.
+    """Reads one split for a training, whose labels are class numbers.
 
     Args:
         options: Where it is.
@@ -26,18 +36,37 @@ def load_split(options: DataOptions, split: str, *, seed: int) -> Dataset:
     Raises:
         DataError: If nothing says where it is, or it has no labels or no text.
     """
-    file = options.train_file if split == "train" else options.validation_file
-    name = options.train_split if split == "train" else options.validation_split
-    if file is not None:
-        data = load_dataset(_format(file), data_files={name: file}, split=name)
-    elif options.dataset_name is not None:
-        data = load_dataset(options.dataset_name, options.dataset_config_name, split=name)
-    else:
-        raise DataError(f"no {split} data: give --dataset_name, or --{split}_file with a parquet, csv or json file")
+    data = _read(options, split)
     labels(data, options.label_column)
     text_columns_of(data, options.text_columns, options.label_column)
     limit = options.max_train_samples if split == "train" else options.max_eval_samples
     return data if limit is None or limit >= len(data) else data.shuffle(seed=seed).select(range(limit))
+
+
+def load_evaluation(options: EvaluationData) -> Dataset:
+    """Reads the whole split to evaluate on: labels may be numbers or names, and rows are those of the file.
+
+    Raises:
+        DataError: If nothing says where it is, or it has no text.
+    """
+    data = _read(options, "validation")
+    text_columns_of(data, options.text_columns, options.label_column)
+    return data
+
+
+def sample_size(options: EvaluationData, num_examples: int) -> int:
+    """The smaller of `--num_examples` and `--max_eval_samples`: of one sample of rows, not of a sample's sample."""
+    return num_examples if options.max_eval_samples is None else min(num_examples, options.max_eval_samples)
+
+
+def _read(options: DataOptions, split: str) -> Dataset:
+    file = options.train_file if split == "train" else options.validation_file
+    name = options.train_split if split == "train" else options.validation_split
+    if file is not None:
+        return load_dataset(_format(file), data_files={name: file}, split=name)
+    if options.dataset_name is not None:
+        return load_dataset(options.dataset_name, options.dataset_config_name, split=name)
+    raise DataError(f"no {split} data: give --dataset_name, or --{split}_file with a parquet, csv or json file")
 
 
 def labels(data: Dataset, column: str) -> list[str]:

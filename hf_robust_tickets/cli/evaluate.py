@@ -8,9 +8,9 @@ from pathlib import Path
 from ..errors import MissingResourceError
 from ..evaluation import evaluate_robustness
 from ..evaluation.ranks import process_state
-from .data import load_split
+from .data import EvaluationData, load_evaluation, sample_size
 from .models import load_classifier, load_tokenizer
-from .options import DataOptions, ModelOptions, parse
+from .options import ModelOptions, parse
 
 
 @dataclass
@@ -32,6 +32,9 @@ class EvaluateOptions:
     masked_language_model: str | None = field(
         default=None,
         metadata={"help": "For recipes that use one: a name on the Hub or a folder; default: the papers'."},
+    )
+    word_vectors: str | None = field(
+        default=None, metadata={"help": "Folder of counter-fitted word vectors; default: TextAttack's cache."}
     )
     modify_columns: list[str] | None = field(
         default=None, metadata={"help": "Of a pair of texts, the columns that may change; default: the papers' rule."}
@@ -62,21 +65,22 @@ def run(argv: list[str]) -> None:
 
     Under `torchrun` or `accelerate launch` the ranks share the work; one of them prints.
     """
-    model_options, data_options, options = parse("evaluate", (ModelOptions, DataOptions, EvaluateOptions), argv)
+    model_options, data_options, options = parse("evaluate", (ModelOptions, EvaluationData, EvaluateOptions), argv)
     state = process_state()
     distributed = state.num_processes > 1
     model = load_classifier(model_options).to(state.device)
     report = evaluate_robustness(
         model,
         load_tokenizer(model_options),
-        load_split(data_options, "validation", seed=options.seed),
+        load_evaluation(data_options),
         recipes=options.recipes,
-        num_examples=options.num_examples,
+        num_examples=sample_size(data_options, options.num_examples),
         seed=options.seed,
         text_columns=data_options.text_columns,
         label_column=data_options.label_column,
         sentence_encoder=options.sentence_encoder,
         masked_language_model=options.masked_language_model,
+        word_vectors=options.word_vectors,
         modify_columns=options.modify_columns,
         batch_size=options.batch_size,
         max_length=data_options.max_length,
@@ -98,4 +102,4 @@ def run(argv: list[str]) -> None:
     print(report.summary())
     print(f"report in {Path(options.output_dir) / 'robustness.json'}")
     if report.failures:
-        raise MissingResourceError("; ".join(f"{name} did not run: {why}" for name, why in report.failures.items()))
+        raise MissingResourceError(f"{', '.join(report.failures)} did not run (reasons above)")

@@ -20,9 +20,9 @@ from ..evaluation import (
     evaluate_white_box,
 )
 from ..reporting.tables import text_table
-from .data import load_split
+from .data import EvaluationData, load_evaluation, sample_size
 from .models import load_classifier, load_tokenizer
-from .options import DataOptions, ModelOptions, parse
+from .options import ModelOptions, parse
 
 KINDS = ("accuracy", "white_box", "hotflip", "noise", "contrast", "transfer")
 
@@ -71,7 +71,7 @@ def run(argv: list[str]) -> None:
     # `probe noise --model ...`, as well as `probe --kinds noise --model ...`.
     bare = argv and not argv[0].startswith("-") and not argv[0].endswith((".yaml", ".yml"))
     model_options, data_options, options = parse(
-        "probe", (ModelOptions, DataOptions, ProbeOptions), ["--kinds", *argv] if bare else argv
+        "probe", (ModelOptions, EvaluationData, ProbeOptions), ["--kinds", *argv] if bare else argv
     )
     unknown = [kind for kind in options.kinds if kind not in KINDS]
     if unknown:
@@ -80,9 +80,13 @@ def run(argv: list[str]) -> None:
         raise ConfigurationError("expected the report whose texts are replayed, got none: pass --transfer_from")
     if "contrast" in options.kinds and options.group_column is None and options.kind_column is None:
         raise ConfigurationError("expected what makes rows a set, got nothing: pass --group_column or --kind_column")
+    if "contrast" in options.kinds and data_options.max_eval_samples is not None:
+        raise ConfigurationError(
+            "expected all rows for contrast, whose sets a part would break: no --max_eval_samples"
+        )
     model, tokenizer = load_classifier(model_options), load_tokenizer(model_options)
     needs_data = set(options.kinds) - {"transfer"}
-    data = load_split(data_options, "validation", seed=options.seed) if needs_data else None
+    data = load_evaluation(data_options) if needs_data else None
     folder = Path(options.output_dir)
     for kind in options.kinds:
         for name, result in _VIEWS[kind](model, tokenizer, data, data_options, options).items():
@@ -90,36 +94,40 @@ def run(argv: list[str]) -> None:
             print(f"{_summary(result)}\n{kind}: {folder / name}.json")
 
 
-def _columns(data: DataOptions) -> dict[str, Any]:
+def _columns(data: EvaluationData) -> dict[str, Any]:
     return {"text_columns": data.text_columns, "label_column": data.label_column, "max_length": data.max_length}
 
 
-def _sample(data: DataOptions, options: ProbeOptions) -> dict[str, Any]:
-    shared = {"num_examples": options.num_examples, "seed": options.seed, "batch_size": options.batch_size}
+def _sample(data: EvaluationData, options: ProbeOptions) -> dict[str, Any]:
+    shared = {
+        "num_examples": sample_size(data, options.num_examples),
+        "seed": options.seed,
+        "batch_size": options.batch_size,
+    }
     return {**_columns(data), **shared}
 
 
-def _accuracy(model: Any, tokenizer: Any, data: Any, data_options: DataOptions, options: ProbeOptions) -> dict:
+def _accuracy(model: Any, tokenizer: Any, data: Any, data_options: EvaluationData, options: ProbeOptions) -> dict:
     return {"accuracy": evaluate_accuracy(model, data, tokenizer, **_sample(data_options, options))}
 
 
-def _white_box(model: Any, tokenizer: Any, data: Any, data_options: DataOptions, options: ProbeOptions) -> dict:
+def _white_box(model: Any, tokenizer: Any, data: Any, data_options: EvaluationData, options: ProbeOptions) -> dict:
     attack = PGD(steps=options.steps + 1, step_size=0.25, max_norm=1.0, norm=options.norm)
     more = {"radii": options.radii, "layer": options.layer, "restarts": options.restarts}
     return {"white_box": evaluate_white_box(model, data, tokenizer, attack, **more, **_sample(data_options, options))}
 
 
-def _hotflip(model: Any, tokenizer: Any, data: Any, data_options: DataOptions, options: ProbeOptions) -> dict:
+def _hotflip(model: Any, tokenizer: Any, data: Any, data_options: EvaluationData, options: ProbeOptions) -> dict:
     more = {name: getattr(options, name) for name in ("flips", "candidates", "beam", "min_cosine")}
     return {"hotflip": evaluate_hotflip(model, data, tokenizer, **more, **_sample(data_options, options))}
 
 
-def _noise(model: Any, tokenizer: Any, data: Any, data_options: DataOptions, options: ProbeOptions) -> dict:
+def _noise(model: Any, tokenizer: Any, data: Any, data_options: EvaluationData, options: ProbeOptions) -> dict:
     sample = _sample(data_options, options)
     return {"noise": evaluate_noise(model, data, tokenizer, options.noise, options.severities, **sample)}
 
 
-def _contrast(model: Any, tokenizer: Any, data: Any, data_options: DataOptions, options: ProbeOptions) -> dict:
+def _contrast(model: Any, tokenizer: Any, data: Any, data_options: EvaluationData, options: ProbeOptions) -> dict:
     groups = options.group_column or contrast_groups(data, options.kind_column, options.original)
     return {
         "contrast": evaluate_contrast(
@@ -134,7 +142,7 @@ def _contrast(model: Any, tokenizer: Any, data: Any, data_options: DataOptions, 
     }
 
 
-def _transfer(model: Any, tokenizer: Any, data: Any, data_options: DataOptions, options: ProbeOptions) -> dict:
+def _transfer(model: Any, tokenizer: Any, data: Any, data_options: EvaluationData, options: ProbeOptions) -> dict:
     """Every recipe of the report; the first one's file is `transfer.json`, the others' are `transfer-RECIPE.json`."""
     made = RobustnessReport.load(options.transfer_from)
     own = RobustnessReport.load(options.own_report) if options.own_report else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ class ReportOptions:
         metadata={"help": "Files of `evaluate` or `probe` (robustness.json, white_box.json, ...), or their folders."}
     )
     names: list[str] | None = field(default=None, metadata={"help": "Names of the models; default: the folders'."})
-    output_file: str = field(default="robustness.html", metadata={"help": "The page."})
+    output_file: str | None = field(
+        default=None, metadata={"help": "The page; default: robustness.html beside the first report."}
+    )
     max_examples: int = field(default=200, metadata={"help": "Texts shown per model and recipe."})
 
 
@@ -38,19 +41,32 @@ def run(argv: list[str]) -> None:
     bare = argv and not argv[0].startswith("-") and not argv[0].endswith((".yaml", ".yml"))
     (options,) = parse("report", (ReportOptions,), ["--reports", *argv] if bare else argv)
     reports, views = read_files(options)
+    output_file = options.output_file or Path(options.reports[0]).with_name("robustness.html")
+    if options.output_file is None and Path(options.reports[0]).is_dir():
+        output_file = Path(options.reports[0]) / "robustness.html"
     for name, report in reports.items():
         print(f"{name}\n{report.summary()}\n")
     if rows := comparison_rows(reports):
         print(text_table(rows))
     values = {name: report.to_dict() for name, report in reports.items()}
-    print(f"page: {write_attack_page(options.output_file, values, rows, options.max_examples, views)}")
+    print(f"page: {write_attack_page(output_file, values, rows, options.max_examples, views)}")
 
 
 def comparison_rows(reports: Mapping[str, RobustnessReport]) -> list[dict[str, Any]]:
-    """How the models differ: reports of recipes among themselves, and those of `probe hotflip`."""
+    """How the models differ, each and the next: reports of recipes among themselves, and those of `probe hotflip`.
+
+    Two that cannot be compared are a row with the reason.
+    """
     flips = {name: report for name, report in reports.items() if tuple(report) == (HOTFLIP,)}
     recipes = {name: report for name, report in reports.items() if name not in flips}
-    return [row.to_row() for group in (recipes, flips) for row in compare_reports(group)]
+    rows: list[dict[str, Any]] = []
+    for group in (recipes, flips):
+        for (first, a), (second, b) in pairwise(group.items()):
+            try:
+                rows += [found.to_row() for found in compare_reports({first: a, second: b})]
+            except DataError as error:
+                rows.append({"attack": None, "models": f"{first} → {second}", "remark": f"no comparison: {error}"})
+    return rows
 
 
 def read_files(options: ReportOptions) -> tuple[dict[str, RobustnessReport], list[tuple[str, dict[str, Any]]]]:
@@ -111,5 +127,11 @@ def _once(found: Iterable[list[Path]]) -> list[list[Path]]:
 def _names(files: list[Path]) -> list[str]:
     """The folders' names; the whole paths where these are equal."""
     in_folder = ("robustness", *_VIEWS)
-    short = [file.resolve().parent.name if file.stem in in_folder else file.stem for file in files]
+    short = [_folder_name(file) if file.stem in in_folder else file.stem for file in files]
     return short if len(set(short)) == len(short) else [str(file) for file in files]
+
+
+def _folder_name(file: Path) -> str:
+    """The folder's name; of `.../NAME/robustness/`, which is where `evaluate` puts its report, NAME."""
+    folder = file.resolve().parent
+    return folder.parent.name if folder.name == "robustness" and folder.parent.name else folder.name

@@ -10,7 +10,7 @@ from transformers.hf_argparser import HfArg
 from ..errors import ConfigurationError, MissingResourceError
 from ..evaluation import fetch_resource, get_recipe, install_resource, list_recipes
 from ..evaluation.recipes import needs
-from ..evaluation.resources import RESOURCES, get_resource, is_offline
+from ..evaluation.resources import RESOURCES, files_sha256, get_resource, is_offline
 from ..reporting.tables import text_table
 from .options import parse
 
@@ -108,11 +108,17 @@ def _fetch(names: list[str], folder: str | None) -> None:
         raise MissingResourceError(f"expected {len(names)} resources, still miss {', '.join(failed)}")
 
 
+def _there(name: str) -> str:
+    """With a checksum over its files, by which two machines can be compared."""
+    files = RESOURCES[name].found()
+    return f"there, sha256 {files_sha256(files)} ({len(files)} files)" if files else "there"
+
+
 def _check(names: list[str]) -> None:
     missing = []
     for name in names:
         status = RESOURCES[name].status()
-        print(f"{name}: {'there' if status.available else f'{status.detail}; run `{status.command}`'}")
+        print(f"{name}: {_there(name) if status.available else f'{status.detail}; run `{status.command}`'}")
         if not status.available:
             missing.append(name)
     if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from .outcome import tokenizer_input
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = "hf_robust_tickets/accuracy"
 
@@ -105,6 +108,8 @@ def evaluate_accuracy(
         logits = victim([tokenizer_input(example.texts) for example in examples])
     top = logits.topk(2, dim=1).values
     warnings += checks.logit_scale_warnings((top[:, 0] - top[:, 1]).tolist())
+    for warning in warnings:
+        logger.warning("%s", warning)
     return AccuracyResult(
         calibration=Calibration.of(logits.double().softmax(dim=1).tolist(), [example.label for example in examples]),
         model=describe_model(model),

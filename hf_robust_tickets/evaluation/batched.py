@@ -28,6 +28,8 @@ UNLIMITED = 1_000_000
 DEFAULT_MAX_LENGTH = 512
 """Truncation where the tokenizer has no limit, as in TextAttack's wrapper."""
 
+POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})
+"""What models call the embeddings of positions."""
 
 CPU_CALL_TOKENS, CALL_TOKENS = 64, 4096
 """What a forward call costs beside its tokens, in tokens. On two cores MiniLM takes 0.13 ms per token and 10-18 ms per
@@ -86,8 +88,6 @@ class Victim:
     ) -> None:
         if batch_size < 1:
             raise ConfigurationError(f"expected batch_size >= 1, got {batch_size}")
-        if max_length is not None and max_length < 1:
-            raise ConfigurationError(f"expected max_length >= 1 or None, got {max_length}")
         if batch_size > 1 and tokenizer.pad_token_id is None:
             raise ConfigurationError(
                 "expected a tokenizer with a padding token, got none: set tokenizer.pad_token and "
@@ -96,7 +96,7 @@ class Victim:
         self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
-        self.max_length = max_length or length_limit(model, tokenizer)
+        self.max_length = checked_length(model, tokenizer, max_length)
         self.bf16 = bf16
         self.statistics = VictimStatistics()
         self._vocabulary = _embeddings_of(model)
@@ -216,7 +216,38 @@ def length_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     limit = tokenizer.model_max_length
     limit = DEFAULT_MAX_LENGTH if limit is None or limit > UNLIMITED else limit
     positions = getattr(model.config, "max_position_embeddings", None)
-    return min(limit, positions) if positions and positions > 0 else limit
+    limit = min(limit, positions) if positions and positions > 0 else limit
+    return min(limit, positions_of(model) or limit)
+
+
+def checked_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> int:
+    """`max_length`, or the limit for None.
+
+    Raises:
+        ConfigurationError: If it is not positive, or the model has fewer positions.
+    """
+    if max_length is None:
+        return length_limit(model, tokenizer)
+    if max_length < 1:
+        raise ConfigurationError(f"expected max_length >= 1 or None, got {max_length}")
+    positions = positions_of(model)
+    if positions is not None and max_length > positions:
+        raise ConfigurationError(
+            f"expected max_length <= {positions}, the positions of this model, got {max_length}: leave it out"
+        )
+    return max_length
+
+
+def positions_of(model: nn.Module) -> int | None:
+    """How many tokens a table of positions holds; None for a model without one that is known.
+
+    RoBERTa and its kin count positions from the one after the padding's (of 514 they use 512), BART's from `offset`.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in POSITION_TABLES:
+            unused = getattr(module, "offset", 0) if module.padding_idx is None else module.padding_idx + 1
+            return module.num_embeddings - unused
+    return None
 
 
 @contextlib.contextmanager

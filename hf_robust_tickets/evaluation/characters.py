@@ -16,6 +16,7 @@ from ..errors import MissingResourceError
 
 import_textattack()
 
+from textattack.search_methods import DifferentialEvolution
 from textattack.shared import AttackedText
 from textattack.transformations import (
     WordSwapDeletions,
@@ -23,6 +24,42 @@ from textattack.transformations import (
     WordSwapInvisibleCharacters,
     WordSwapReorderings,
 )
+
+
+class _Spent(Exception):
+    """No query is left."""
+
+
+class Evolution(DifferentialEvolution):
+    """Ends with the best text so far when no query is left; TextAttack's asks on, and fails for want of an answer."""
+
+    def check_transformation_compatibility(self, transformation: Any) -> bool:
+        """Takes from the transformation what the search needs of it."""
+        self.can_change = transformation.can_change
+        return super().check_transformation_compatibility(transformation)
+
+    def perform_search(self, initial_result: Any) -> Any:
+        """The best result, which is the last of the best."""
+        ask, best = self.get_goal_results, None
+
+        def ask_while_allowed(texts: list[Any]) -> tuple[list[Any], bool]:
+            nonlocal best
+            results, spent = ask(texts)
+            if not results:
+                raise _Spent
+            if best is None or results[0].score >= best.score:
+                best = results[0]
+            return results, spent
+
+        self.get_goal_results = ask_while_allowed
+        try:
+            return super().perform_search(initial_result)
+        except _Spent:
+            found = initial_result if best is None else best
+            found.num_queries = self.goal_function.num_queries
+            return found
+        finally:
+            self.get_goal_results = ask
 
 
 class _OneColumn:
@@ -46,6 +83,10 @@ class _OneColumn:
         texts[column] = changed.text
         return AttackedText(texts)
 
+    def can_change(self, text: Any) -> bool:
+        """Whether there is anything in a text that can be changed."""
+        return True
+
     def _part(self, text: Any) -> tuple[str, Any]:
         known = [column for column in text.column_labels if self.columns is None or column in self.columns]
         column = (known or text.column_labels)[-1]
@@ -62,6 +103,10 @@ class InvisibleDeletions(_OneColumn, WordSwapDeletions):
 
 class Reorderings(_OneColumn, WordSwapReorderings):
     """Swaps two characters in memory, and with control characters back on the screen."""
+
+    def can_change(self, text: Any) -> bool:
+        """Whether there are two characters."""
+        return len(self._part(text)[1].text) > 1
 
 
 class Homoglyphs(_OneColumn, WordSwapHomoglyphSwap):

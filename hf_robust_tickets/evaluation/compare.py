@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 from ..errors import DataError
@@ -28,6 +28,7 @@ class Comparison:
         only_first: Examples that only the first does.
         only_second: Examples that only the second does.
         neither: Examples that neither does.
+        remarks: In what the attacks differ, beside the model: then a difference is not the models' alone.
     """
 
     recipe: str
@@ -37,6 +38,7 @@ class Comparison:
     only_first: int
     only_second: int
     neither: int
+    remarks: tuple[str, ...] = ()
 
     @property
     def num_examples(self) -> int:
@@ -70,8 +72,11 @@ class Comparison:
         return min(1.0, 2 * tail / 2**different)
 
     def to_row(self) -> dict[str, Any]:
-        """One row of a table; differences in points, "only first" counts what only the first gets right."""
+        """One row of a table; differences in points, "only first" counts what only the first gets right. "remark" is
+        there where there are remarks.
+        """
         lower, upper = self.confidence_interval
+        remarks = {"remark": "; ".join(self.remarks)} if self.remarks else {}
         return {
             "attack": self.recipe,
             "models": f"{self.first} → {self.second}",
@@ -81,6 +86,7 @@ class Comparison:
             "difference": f"{100 * self.difference:+.1f}",
             "95 % interval": f"{100 * lower:+.1f} to {100 * upper:+.1f}",
             "McNemar's p": f"{self.p_value:.3g}",
+            **remarks,
         }
 
 
@@ -104,7 +110,7 @@ def compare_reports(reports: Mapping[str, RobustnessReport]) -> list[Comparison]
             pairs = _pairs(a[source], b[source], first, second)
             right = [tuple(_is_right(outcome, recipe) for outcome in pair) for pair in pairs]
             counts = [right.count(kind) for kind in ((True, True), (True, False), (False, True), (False, False))]
-            comparisons.append(Comparison(recipe, first, second, *counts))
+            comparisons.append(Comparison(recipe, first, second, *counts, remarks=_remarks(a, b, recipe)))
     return comparisons
 
 
@@ -124,3 +130,23 @@ def _pairs(a: RecipeResult, b: RecipeResult, first: str, second: str) -> list[tu
 
 def _is_right(outcome: ExampleOutcome, recipe: str) -> bool:
     return outcome.outcome != "skipped" if recipe == CLEAN else outcome.outcome == "failed"
+
+
+def _remarks(a: RobustnessReport, b: RobustnessReport, recipe: str) -> tuple[str, ...]:
+    """In what the two were not evaluated alike."""
+    names = ("max_length", "bf16") if recipe == CLEAN else ("max_length", "bf16", "query_budget")
+    settings = [(name, a.settings.get(name), b.settings.get(name)) for name in names]
+    found = [f"{name}: {one} and {other}" for name, one, other in settings if one != other]
+    if recipe == CLEAN:
+        return tuple(found)
+    one, other = a[recipe], b[recipe]
+    for name in sorted(one.resources.keys() | other.resources.keys()):
+        values = one.resources.get(name), other.resources.get(name)
+        unknown = None in values and name.endswith("sha256")  # reports of before it was kept
+        if values[0] != values[1] and not unknown:
+            found.append(f"{name}: {values[0]} and {values[1]}")
+    if one.description != other.description:
+        lines = [[line.strip() for line in text.splitlines()] for text in (one.description, other.description)]
+        different = next((pair for pair in zip_longest(*lines, fillvalue="") if pair[0] != pair[1]), None)
+        found.append("attacks: " + (" and ".join(different) if different else "differ in their layout"))
+    return tuple(found)

@@ -8,6 +8,7 @@ This module imports TextAttack: import it inside functions only.
 from __future__ import annotations
 
 import functools
+import os
 import pickle
 import threading
 from pathlib import Path
@@ -18,9 +19,10 @@ import torch
 from torch import Tensor
 
 from .._compat import import_textattack, textattack_cache
+from ..errors import MissingResourceError
 from .batched import Victim
 from .encoders import TextEncoder
-from .resources import VECTORS_FOLDER, VECTORS_SHAPE
+from .resources import VECTORS_FILES, VECTORS_FOLDER, VECTORS_SHAPE, files_sha256
 
 import_textattack()
 
@@ -205,7 +207,13 @@ def universal_tags(words: list[str]) -> list[str]:
 
 
 class WordVectors(WordEmbedding):
-    """Counter-fitted vectors, compared on the CPU: one pair of vectors is no work for an accelerator."""
+    """Counter-fitted vectors, compared on the CPU: one pair of vectors is no work for an accelerator.
+
+    Attributes:
+        sha256: Checksum of the files that they were read from.
+    """
+
+    sha256: str = ""
 
     def get_cos_sim(self, a: int | str, b: int | str) -> float:
         """Cosine similarity of two words, in [-1, 1]."""
@@ -220,17 +228,33 @@ class WordVectors(WordEmbedding):
 
     @property
     def published(self) -> bool:
-        """Whether this has the size of the published vectors."""
+        """Whether this has the size of the published vectors, whose checksum is not known: the report names that of
+        the files.
+        """
         return self.embedding_matrix.shape == VECTORS_SHAPE
 
 
-def load_word_vectors() -> WordVectors:
-    """Reads the counter-fitted vectors from TextAttack's cache folder; see `resources.ensure_resources`."""
-    folder = textattack_cache() / VECTORS_FOLDER
+def load_word_vectors(folder: str | os.PathLike[str] | None = None) -> WordVectors:
+    """Reads counter-fitted vectors.
+
+    Args:
+        folder: Where they lie; None for TextAttack's cache folder, see `resources.ensure_resources`.
+
+    Raises:
+        MissingResourceError: If a file is not there.
+    """
+    folder = textattack_cache() / VECTORS_FOLDER if folder is None else Path(folder)
+    if absent := [name for name in VECTORS_FILES if not (folder / name).is_file()]:
+        raise MissingResourceError(
+            f"expected {', '.join(VECTORS_FILES)} in {folder}, got a folder without {', '.join(absent)}: hand over "
+            "one laid out as TextAttack's word_embeddings/paragramcf"
+        )
     matrix = np.load(folder / "paragram.npy", mmap_mode="r")
     word2index = np.load(folder / "wordlist.pickle", allow_pickle=True)
     index2word = {index: word for word, index in word2index.items()}
-    return WordVectors(matrix, word2index, index2word, np.load(folder / "nn.npy", mmap_mode="r"))
+    vectors = WordVectors(matrix, word2index, index2word, np.load(folder / "nn.npy", mmap_mode="r"))
+    vectors.sha256 = files_sha256(folder / name for name in VECTORS_FILES)
+    return vectors
 
 
 class WordNetSwap(WordSwapWordNet):

@@ -6,6 +6,7 @@ al., "Learning the Difference that Makes a Difference with Counterfactually-Augm
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
@@ -26,6 +27,8 @@ from .outcome import tokenizer_input
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = "hf_robust_tickets/contrast"
 
@@ -160,7 +163,7 @@ def evaluate_contrast(
     Raises:
         DataError: If data set, groups and model do not fit.
     """
-    of_row = [row.get(groups) for row in dataset] if isinstance(groups, str) else list(groups)
+    of_row = _group_of_each_row(dataset, groups)
     if len(of_row) != len(dataset):
         raise DataError(f"expected one group per row ({len(dataset)}), got {len(of_row)}")
     sizes = Counter(group for group in of_row if group is not None)
@@ -175,6 +178,10 @@ def evaluate_contrast(
     warnings = checks.mode_warnings(model)
     with evaluation_mode(model):
         logits = victim([tokenizer_input(example.texts) for example in examples])
+    top = logits.topk(2, dim=1).values
+    warnings += checks.logit_scale_warnings((top[:, 0] - top[:, 1]).tolist())
+    for warning in warnings:
+        logger.warning("%s", warning)
     right = [int(row.argmax()) == example.label for row, example in zip(logits, examples)]
     by_group: dict[Hashable, list[bool]] = defaultdict(list)
     by_kind: dict[str, list[bool]] = defaultdict(list)
@@ -198,3 +205,13 @@ def evaluate_contrast(
         },
         warnings=tuple(warnings),
     )
+
+
+def _group_of_each_row(dataset: Any, groups: str | Sequence[Hashable | None]) -> list[Hashable | None]:
+    if not isinstance(groups, str):
+        return list(groups)
+    rows = [dataset[i] for i in range(len(dataset))]
+    if not any(groups in row for row in rows):
+        columns = sorted({name for row in rows for name in row})
+        raise DataError(f"expected a column {groups!r} that names each row's group, got columns {columns}")
+    return [row.get(groups) for row in rows]

@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import merging
+from .answers import Answers, can_change
 from .batched import Victim
 from .examples import Example
 from .identity import seeded
+from .long_texts import beginnings
+from .outcome import ExampleOutcome, plain, tokenizer_input
 from .progress import Progress
 from .recipes import Recipe
-from .result import ExampleOutcome, Text
 from .store import Outcomes
 
 if TYPE_CHECKING:
     from textattack import Attack
+    from torch import Tensor
 
 SIDE_BY_SIDE = 32
 """Examples at a time on an accelerator, where a forward call of a few texts leaves it idle."""
@@ -72,7 +75,7 @@ class Attacker:
         self.victim = victim
         self.memories = (victim, *memories)
         self._build = build
-        self._query_budget = query_budget
+        self.query_budget = query_budget
         self._local = threading.local()
 
     @property
@@ -82,47 +85,68 @@ class Attacker:
             # whichever thread or process builds it, it is the same, and its numbers are nobody else's
             with seeded(0, self.recipe.name, -1):
                 attack = self._build()
-            if self._query_budget is not None:
-                attack.goal_function.query_budget = self._query_budget
+            self._local.answers = Answers(attack, self.query_budget)
             self._local.attack = attack
         return self._local.attack
 
     def run(self, example: Example, seed: int) -> ExampleOutcome:
-        """Attacks one example."""
-        from textattack.attack_results import SkippedAttackResult, SuccessfulAttackResult
+        """Attacks one example: of a text much longer than what the model reads, the beginning."""
         from textattack.shared import AttackedText
 
-        text = AttackedText(OrderedDict(example.texts))
+        heads, rests = beginnings(example.texts, self.victim.tokenizer, self.victim.max_length)
+        text = AttackedText(OrderedDict(heads))
         logits = self.victim([text.tokenizer_input])[0]
         top = logits.topk(2).values
-        attack = self.attack
-        with seeded(seed, self.recipe.name, example.index):
-            result = attack.attack(text, example.label)
-        outcome = "failed"
-        if isinstance(result, SkippedAttackResult):
-            outcome = "skipped"
-        elif isinstance(result, SuccessfulAttackResult):
-            outcome = "succeeded"
-        perturbed = self.victim([result.perturbed_result.attacked_text.tokenizer_input])[0]  # asked before: no query
+        prediction = _prediction(logits)
+        outcome, final, queries = self._search(text, example, seed, prediction)
+        given = final.tokenizer_input
+        texts = dict(zip(example.texts, (given,) if isinstance(given, str) else given))
+        if self.recipe.goal == "misclassify":
+            # what the model does not read is no word that Input Reduction has to keep
+            texts = {column: part + rests[column] for column, part in texts.items()}
+        perturbed = self.victim([tokenizer_input(texts)])[0]  # asked before (of a long text: its beginning): no query
+        if any(rests.values()) and outcome == "succeeded" and _prediction(perturbed) == example.label:
+            outcome = "failed"  # an edit that moved what the model did not read before into its sight
         return ExampleOutcome(
             index=example.index,
             label=example.label,
-            original=_plain(result.original_result.attacked_text),
-            perturbed=_plain(result.perturbed_result.attacked_text),
+            original=plain(example.texts),
+            perturbed=plain(example.texts if outcome == "skipped" else texts),
             outcome=outcome,
-            queries=int(result.num_queries),
-            original_prediction=int(result.original_result.output),
-            perturbed_prediction=int(result.perturbed_result.output),
+            queries=queries,
+            original_prediction=prediction,
+            perturbed_prediction=_prediction(perturbed),
             margin=float(top[0] - top[1]),
             probabilities=tuple(logits.double().softmax(0).tolist()),
             perturbed_probabilities=tuple(perturbed.double().softmax(0).tolist()),
         )
 
+    def _search(self, text: Any, example: Example, seed: int, prediction: int) -> tuple[str, Any, int]:
+        """What became of it, the text that it ended with, and the number of queries."""
+        from textattack.attack_results import SkippedAttackResult, SuccessfulAttackResult
 
-def _plain(text: Any) -> Text:
-    """A TextAttack text as a string, or as `{column: text}` for a pair."""
-    value = text.tokenizer_input
-    return value if isinstance(value, str) else dict(zip(text.column_labels, value))
+        attack, answers = self.attack, self._local.answers
+        answers.begin()
+        if not can_change(attack, text):
+            return "failed" if prediction == example.label else "skipped", text, 1
+        try:
+            with seeded(seed, self.recipe.name, example.index):
+                result = attack.attack(text, example.label)
+        except (IndexError, ValueError):
+            if not answers.withheld:
+                raise
+            return "failed", text, attack.goal_function.num_queries
+        outcome = "failed"
+        if isinstance(result, SkippedAttackResult):
+            outcome = "skipped"
+        elif isinstance(result, SuccessfulAttackResult):
+            outcome = "succeeded"
+        return outcome, result.perturbed_result.attacked_text, int(result.num_queries)
+
+
+def _prediction(logits: Tensor) -> int:
+    """As goal functions see it: where rounding makes probabilities equal, the first class wins."""
+    return int(logits.softmax(0).numpy().argmax())
 
 
 def attack_all(attackers: Sequence[Attacker], works: Iterable[Work], seed: int, concurrent: int) -> Iterator[Done]:

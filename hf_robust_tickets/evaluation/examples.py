@@ -158,7 +158,7 @@ def _labels(dataset: Any, config: PretrainedConfig, column: str) -> list[int]:
     raw = dataset[column] if hasattr(dataset, "column_names") else [row.get(column) for row in dataset]
     feature = dataset.features[column] if hasattr(dataset, "features") else None
     names = list(getattr(feature, "names", None) or [])
-    mapping = _mapping(names, config) if names else None
+    mapping = match_classes(names, config) if names else None
     by_name = {_normal(name): index for index, name in (config.id2label or {}).items()}
     labels = []
     for index, value in enumerate(raw):
@@ -190,8 +190,12 @@ def _normal(name: Any) -> str:
     return str(name).strip().lower().replace("_", " ").replace("-", " ")
 
 
-def _mapping(names: list[str], config: PretrainedConfig) -> list[int] | None:
-    """Data set's class number -> model's, by name where both sides have names; None if they agree as they are."""
+def match_classes(names: list[str], config: PretrainedConfig) -> list[int] | None:
+    """Data set's class number -> model's, by name where both sides have names; None if they agree as they are.
+
+    Raises:
+        DataError: If the model has fewer classes, or only some of the names.
+    """
     if len(names) > config.num_labels:
         raise DataError(f"expected a model for the data set's {len(names)} classes {names}, got {config.num_labels}")
     model_names = [_normal((config.id2label or {}).get(i, f"label {i}")) for i in range(config.num_labels)]

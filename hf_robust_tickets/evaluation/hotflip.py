@@ -34,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 NAME = "hotflip"
 
+NOT_COMPARABLE = (
+    "the paper flips characters and words of convolutional and recurrent networks, here tokens are flipped"
+)
+
 
 @dataclass(frozen=True)
 class _Settings:
@@ -128,7 +132,13 @@ def evaluate_hotflip(
                 victim.forget()
     finally:
         attack.injector.remove()
-    result = RecipeResult(NAME, tuple(outcomes), time.perf_counter() - start, description=f"HotFlip: {settings}")
+    result = RecipeResult(
+        NAME,
+        tuple(outcomes),
+        time.perf_counter() - start,
+        not_comparable=(NOT_COMPARABLE,),
+        description=f"HotFlip: {settings}, attacked columns {columns}",
+    )
     warnings += checks.logit_scale_warnings([outcome.margin for outcome in outcomes])
     warnings += checks.gradient_warnings(attack.zero, attack.not_finite, sum(o.outcome != "skipped" for o in outcomes))
     for warning in warnings:
@@ -154,7 +164,9 @@ def evaluate_hotflip(
 
 
 def _attacked(columns: list[str], wanted: Sequence[str] | None) -> list[str]:
-    chosen = [name for name in columns if name != "premise"] if wanted is None else list(wanted)
+    if wanted is None:
+        return [name for name in columns if name != "premise" or len(columns) == 1]
+    chosen = list(wanted)
     if not chosen or not set(chosen) <= set(columns):
         raise ConfigurationError(f"expected attacked_columns among {columns}, got {chosen}")
     return chosen

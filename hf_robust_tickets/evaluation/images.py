@@ -33,7 +33,7 @@ def image_rows(
         label_column: Column of the labels; `labels` and CIFAR-100's `fine_label` are found too.
 
     Returns:
-        Dicts of `pixel_values` (channels, height, width) and `labels`.
+        Dicts of `pixel_values` (channels, height, width), `labels` and `row`.
 
     Raises:
         DataError: If there are no images, no labels, or images that the processor does not take.
@@ -51,7 +51,7 @@ def image_rows(
         raise DataError(f"expected an image processor for the column {column!r}, got none: pass processor=")
     labels = [int(value) for value in _column(dataset, label)]
     return [
-        {"pixel_values": _pixels(dataset[i], column, processor), "labels": labels[i]}
+        {"pixel_values": _pixels(dataset[i], column, processor), "labels": labels[i], "row": i}
         for i in stratified_sample(labels, num_examples, seed)
     ]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from .._compat import import_textattack
 from ..errors import MissingDependencyError, MissingResourceError
 from .batched import Victim
+from .departures import departures
 from .encoders import TextEncoder
 from .engine import Attacker
 from .examples import Example
 from .masked_lm import MaskedLM
+from .outcome import ExampleOutcome
 from .recipes import Recipe, RecipeContext, columns_to_change, limit_columns
 from .recipes.parts import Parts, describe_parts, stand_ins
 from .resources import ensure_resources
@@ -36,16 +40,20 @@ class Prepared:
     encoder: TextEncoder | None
     vectors: Any
     masked_lm: MaskedLM | None = None
+    changed: tuple[str, ...] = ()
+    by_rule: tuple[str, ...] = ()
 
     @property
     def resources(self) -> dict[str, Any]:
         """What the recipe uses, for the report."""
         return describe_parts(self)
 
-    @property
-    def not_comparable(self) -> tuple[str, ...]:
+    def not_comparable(self, outcomes: Sequence[ExampleOutcome]) -> tuple[str, ...]:
         """Why its figures cannot be set beside published ones; empty when they can."""
-        return stand_ins(self)
+        attacker = self.attacker
+        return stand_ins(self) + departures(
+            attacker.victim, outcomes, attacker.query_budget, self.changed, self.by_rule
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -55,14 +63,16 @@ class Prepared:
     def result(self, outcomes: Outcomes, examples: Sequence[Example]) -> RecipeResult:
         """The outcomes of some examples, in their order."""
         name = self.recipe.name
+        found = tuple(outcomes.found[name][example.index] for example in examples)
         return RecipeResult(
             recipe=name,
-            outcomes=tuple(outcomes.found[name][example.index] for example in examples),
+            outcomes=found,
             seconds=outcomes.seconds[name],
             resources=self.resources,
-            not_comparable=self.not_comparable,
+            not_comparable=self.not_comparable(found),
             description=repr(self.attacker.attack),
             goal=self.recipe.goal,
+            sha256=hashlib.sha256(self.fingerprint.encode()).hexdigest(),
         )
 
 
@@ -74,6 +84,7 @@ def prepare(
     columns: Sequence[str],
     modify_columns: str | Sequence[str] | None = None,
     query_budget: int | None = None,
+    word_vectors: str | os.PathLike[str] | None = None,
 ) -> tuple[list[Prepared], dict[str, str]]:
     """Builds the recipes whose resources are there, and says why the others are not.
 
@@ -85,6 +96,7 @@ def prepare(
         columns: The text columns.
         modify_columns: Those that may change.
         query_budget: Queries after which an example is given up.
+        word_vectors: Folder of the word vectors; None for TextAttack's cache.
 
     Returns:
         What can run, and recipe -> reason for what cannot.
@@ -93,7 +105,7 @@ def prepare(
         MissingResourceError: If nothing can run.
     """
     import_textattack()
-    parts = Parts(victim, sentence_encoder, masked_language_model)
+    parts = Parts(victim, sentence_encoder, masked_language_model, word_vectors)
     prepared: list[Prepared] = []
     errors: dict[str, MissingResourceError | MissingDependencyError] = {}
     allowed = {recipe.name: columns_to_change(recipe, columns, modify_columns) for recipe in recipes}
@@ -105,7 +117,7 @@ def prepare(
 
     for recipe in recipes:
         try:
-            ensure_resources(recipe.resources)
+            ensure_resources(parts.looked_for(recipe))
             context = parts.context(recipe)
             memories = [] if context.encoder is None else [context.encoder]
             attacker = Attacker(recipe, functools.partial(build, recipe, context), victim, memories, query_budget)
@@ -114,7 +126,9 @@ def prepare(
             logger.warning("recipe %s cannot run: %s", recipe.name, error)
             errors[recipe.name] = error
             continue
-        prepared.append(Prepared(recipe, attacker, context.encoder, context.vectors, context.masked_lm))
+        made_of = (context.encoder, context.vectors, context.masked_lm)
+        by_rule = columns_to_change(recipe, columns, None)
+        prepared.append(Prepared(recipe, attacker, *made_of, allowed[recipe.name], by_rule))
     if not prepared:
         first = next(iter(errors.values()))
         if len(set(map(str, errors.values()))) == 1:

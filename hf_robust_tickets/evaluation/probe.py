@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..adversaries import Injector, PixelBox, perturbation_mask
 from ..errors import DataError
-from .batched import length_limit
+from .batched import checked_length
 from .examples import select_examples, stratified_sample
 from .images import image_rows, is_image_processor
 
@@ -111,7 +111,9 @@ def sample_rows(
     label_column: str,
     max_length: int | None,
 ) -> list[dict[str, Any]]:
-    """Draws the sample as model inputs, each with `labels`; arguments as in `evaluate_white_box`.
+    """Draws the sample as model inputs, each with `labels` and `row`, its place in the data set.
+
+    Arguments as in `evaluate_white_box`.
 
     Raises:
         DataError: If data set and model do not fit.
@@ -129,9 +131,13 @@ def sample_rows(
             text_columns=text_columns,
             label_column=label_column,
         )
-        limit = max_length or length_limit(model, tokenizer)
+        limit = checked_length(model, tokenizer, max_length)
         return [
-            {**tokenizer(*example.texts.values(), truncation=True, max_length=limit), "labels": example.label}
+            {
+                **tokenizer(*example.texts.values(), truncation=True, max_length=limit),
+                "labels": example.label,
+                "row": example.index,
+            }
             for example in examples
         ]
     names = [name for name in MODEL_INPUTS if name in dataset[0]]
@@ -143,7 +149,7 @@ def sample_rows(
         )
     labels = [int(row[label]) for row in dataset]
     chosen = stratified_sample(labels, num_examples, seed)
-    return [{name: dataset[i][name] for name in names} | {"labels": labels[i]} for i in chosen]
+    return [{name: dataset[i][name] for name in names} | {"labels": labels[i], "row": i} for i in chosen]
 
 
 def make_batches(

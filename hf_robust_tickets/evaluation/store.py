@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from .._files import write_json
 from ..errors import CheckpointError
+from .identity import versions
 from .result import ExampleOutcome
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 OUTCOMES = "outcomes.jsonl"
 OUTCOMES_OF_RANK = "outcomes-{rank}.jsonl"
 STATE = "evaluation_state.json"
+REPORT = "robustness.json"
 LOCK = ".lock"
 STORE_VERSION = 1
 
@@ -53,11 +55,13 @@ class Outcomes:
     Attributes:
         found: Recipe -> row -> outcome.
         seconds: Recipe -> time spent in it.
+        versions: Versions of the packages that the outcomes were found with, each set once; this run's is the last.
     """
 
     def __init__(self) -> None:
         self.found: dict[str, dict[int, ExampleOutcome]] = {}
         self.seconds: dict[str, float] = {}
+        self.versions: list[dict[str, str]] = [versions()]
 
     def has(self, recipe: str, index: int) -> bool:
         """Whether an example was already attacked with a recipe."""
@@ -96,6 +100,7 @@ class OutcomeStore(Outcomes):
         folder: Where the files lie; made if need be.
         circumstances: What must not change between runs: model, tokenizer, sample, settings.
         recipes: Recipe -> its description. A recipe may be added later, but not change.
+        words: Circumstance -> how to call its value in a message, where the value is a checksum.
         resume: False to start over: outcomes of an earlier run are removed.
 
     Raises:
@@ -108,6 +113,7 @@ class OutcomeStore(Outcomes):
         circumstances: Mapping[str, Any],
         recipes: Mapping[str, str],
         resume: bool = True,
+        words: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = Path(folder)
         super().__init__()
@@ -122,20 +128,22 @@ class OutcomeStore(Outcomes):
             ) from error
         state_path = self.folder / STATE
         known: dict[str, str] = {}
+        self._words = dict(words or {})
         if resume and state_path.exists():
             known = self._check(state_path, circumstances, recipes)
             self._read()
         elif resume and (left := self._paths()):
             raise CheckpointError(
                 f"expected {STATE} beside the outcomes in {self.folder}, got {left[0].name} alone: put it back, or "
-                "pass resume=False to remove them and start over"
+                "pass resume=False (--no_resume) to remove them and start over"
             )
         else:
             # the state goes first: without it no outcomes are read
             state_path.unlink(missing_ok=True)
-            for path in self._paths():
-                path.unlink()
+            for path in [*self._paths(), self.folder / REPORT]:
+                path.unlink(missing_ok=True)
         state = {"version": STORE_VERSION, "circumstances": dict(circumstances), "recipes": {**known, **recipes}}
+        state |= {"versions": self.versions, "words": self._words}
         write_json(state_path, state)
 
     def append(self, found: Mapping[str, ExampleOutcome], seconds: Mapping[str, float]) -> None:
@@ -160,16 +168,18 @@ class OutcomeStore(Outcomes):
             ) from error
         if version != STORE_VERSION:
             raise CheckpointError(
-                f"expected state version {STORE_VERSION} in {path}, got {version}: pass resume=False"
+                f"expected state version {STORE_VERSION} in {path}, got {version}: pass resume=False (--no_resume)"
             )
         now = json.loads(json.dumps(dict(circumstances)))
-        changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
-        changed += [f"recipe {name}" for name, text in recipes.items() if known.get(name, text) != text]
+        names = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
+        changed = [_change(name, (before, state.get("words", {})), (now, self._words)) for name in names]
+        changed += [f"another recipe {name}" for name, text in recipes.items() if known.get(name, text) != text]
         if changed:
             raise CheckpointError(
-                f"expected the evaluation that was begun in {self.folder}, got another ({', '.join(changed)} differ): "
-                "pass another output_dir, or resume=False to start over"
+                f"expected the evaluation that was begun in {self.folder}, got another ({'; '.join(changed)}): "
+                "pass another output_dir, or resume=False (--no_resume) to start over"
             )
+        self.versions = [found for found in state.get("versions", []) if found != self.versions[0]] + self.versions
         return known
 
     def _read(self) -> None:
@@ -181,9 +191,18 @@ class OutcomeStore(Outcomes):
                     self.remember(*from_line(line))
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise CheckpointError(
-                        f"expected an outcome in line {number} of {path}, got a damaged line: pass resume=False"
+                        f"expected an outcome in line {number} of {path}, got a damaged line: pass resume=False "
+                        "(--no_resume) to start over"
                     ) from error
             if len(complete) < len(content):
                 logger.warning("dropped an unfinished line of %s: its example is attacked again", path)
                 with path.open("r+b") as file:
                     file.truncate(len(complete))
+
+
+def _change(name: str, *states: tuple[Mapping[str, Any], Mapping[str, str]]) -> str:
+    """What a circumstance was and is; checksums by what they stand for, where both are known."""
+    values = [words.get(name, values.get(name)) for values, words in states]
+    if values[0] == values[1] or any(isinstance(value, str) and len(value) == 64 for value in values):
+        return f"another {name}"
+    return f"{name}: {values[0]}, now {values[1]}"

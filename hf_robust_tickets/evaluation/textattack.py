@@ -16,13 +16,14 @@ from .checks import logit_scale_warnings, mode_warnings
 from .engine import SIDE_BY_SIDE, Job
 from .examples import Example, select_examples
 from .identity import describe_model, sample_fingerprint, tokenizer_fingerprint, versions
+from .long_texts import long_text_warnings
 from .prepared import Prepared, prepare
 from .processes import run_processes
 from .progress import Progress, representative_order
 from .ranks import Crew
 from .recipes import Recipe, get_recipe
 from .result import RobustnessReport
-from .store import Outcomes, OutcomeStore
+from .store import REPORT, Outcomes, OutcomeStore
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-REPORT = "robustness.json"
 
 
 def evaluate_robustness(
@@ -58,6 +57,7 @@ def evaluate_robustness(
     distributed: bool = False,
     until_width: float | None = None,
     query_budget: int | None = None,
+    word_vectors: str | os.PathLike[str] | None = None,
 ) -> RobustnessReport:
     """Attacks a text classifier and reports how much of its accuracy is left.
 
@@ -94,6 +94,8 @@ def evaluate_robustness(
         until_width: Stops when the widest 95 % interval of the accuracies under attack is this narrow (upper minus
             lower end): the report is then about a smaller, still stratified sample, and says so.
         query_budget: Gives an example up after so many queries, and counts it as failed; the report says so.
+        word_vectors: For recipes that use counter-fitted vectors: a folder with `paragram.npy`, `wordlist.pickle` and
+            `nn.npy`, laid out as TextAttack's; None for those in its cache. The report holds their checksum.
 
     Returns:
         The report; saved as `robustness.json` in `output_dir` if that is given.
@@ -132,7 +134,12 @@ def evaluate_robustness(
     optional = {"torch_compile": torch_compile, "until_width": until_width, "query_budget": query_budget}
     settings |= {name: value for name, value in optional.items() if value}
     parts = {"sentence_encoder": sentence_encoder, "masked_language_model": masked_language_model}
-    parts |= {"columns": settings["text_columns"], "modify_columns": modify_columns, "query_budget": query_budget}
+    parts |= {
+        "word_vectors": word_vectors,
+        "columns": settings["text_columns"],
+        "modify_columns": modify_columns,
+        "query_budget": query_budget,
+    }
     together = contextlib.nullcontext if crew is None else crew.together
     with together():
         prepared, failures = prepare(chosen, victim, **parts)
@@ -148,7 +155,8 @@ def evaluate_robustness(
             crew.agree({recipe.recipe.name: recipe.resources for recipe in prepared})
         descriptions = {recipe.recipe.name: recipe.fingerprint for recipe in prepared}
         keeps = folder is not None and leads
-        outcomes = OutcomeStore(folder, fixed, descriptions, resume=resume) if keeps else Outcomes()
+        words = {"sample": f"{len(examples)} examples"}
+        outcomes = OutcomeStore(folder, fixed, descriptions, resume, words) if keeps else Outcomes()
         order = representative_order(examples, seed)
         reducing = {recipe.recipe.name for recipe in prepared if recipe.recipe.goal == "reduce"}
         following = Progress(order, list(descriptions), until_width, progress and leads, reducing)
@@ -216,7 +224,9 @@ def _report(
     used = [example for example in examples if example.index in attacked]
     results = {recipe.recipe.name: recipe.result(job.outcomes, used) for recipe in prepared}
     first = next(iter(results.values()))
+    victim = job.attackers[0].victim
     warnings = [*warnings, *logit_scale_warnings([outcome.margin for outcome in first.outcomes])]
+    warnings += long_text_warnings([example.texts for example in used], victim.tokenizer, victim.max_length)
     if enough is not None and enough < len(examples):
         warnings.append(
             f"stopped after {enough} of {len(examples)} examples: the widest interval is {job.progress.width:.4f} "
@@ -230,6 +240,13 @@ def _report(
         warnings.append(
             f"attacks were given up after {budget} queries, as asked for, and count as failed: "
             + ", ".join(f"{name} on {number} of {len(used)} examples" for name, number in given_up.items())
+        )
+    for before in job.outcomes.versions[:-1]:
+        now = job.outcomes.versions[-1]
+        changed = [name for name in now.keys() | before.keys() if now.get(name) != before.get(name)]
+        warnings.append(
+            "some outcomes were found with other versions: "
+            + ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in sorted(changed))
         )
     return RobustnessReport(
         results=results,

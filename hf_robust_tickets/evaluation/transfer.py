@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from .._files import write_json
 from ..errors import DataError
 from . import checks
 from .batched import TextInput, Victim, evaluation_mode
+from .examples import match_classes
+from .identity import describe_model, versions
 from .metrics import wilson_interval
 from .result import RecipeResult, Text
 
@@ -38,7 +41,10 @@ class TransferResult:
         originally_right: How many of their originals the replaying model classifies right.
         still_right: How many of those it classifies right after the attack too.
         fooled: Rows that it classified right before and wrong after.
-        warnings: Signs of false robustness, where its own attack was handed over too.
+        warnings: Signs of false robustness, of the attack on itself too where that was handed over.
+        model: What they were replayed on.
+        source: What they were made on.
+        settings: The arguments that bear on the figures.
     """
 
     recipe: str
@@ -47,6 +53,9 @@ class TransferResult:
     still_right: int
     fooled: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
+    model: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> float:
@@ -63,7 +72,7 @@ class TransferResult:
         accuracy = None if math.isnan(self.accuracy) else self.accuracy
         figures = {"accuracy": accuracy, "confidence_interval": list(self.confidence_interval)}
         lists = {"fooled": list(self.fooled), "warnings": list(self.warnings)}
-        return {"schema": SCHEMA, "schema_version": 1, **vars(self), **figures, **lists}
+        return {"schema": SCHEMA, "schema_version": 1, **vars(self), **figures, **lists, "versions": versions()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the result as JSON, atomically."""
@@ -80,6 +89,9 @@ def evaluate_transfer(
 ) -> TransferResult:
     """Replays a recipe's successful attacks on another model with the same classes.
 
+    Labels of a result that is from a report are matched to this model's classes by name; where one side has no names,
+    or none are shared, class numbers are taken as they are.
+
     Args:
         result: Outcomes on the model that was attacked, e.g. `report["textfooler"]`.
         model: The model to replay them on; it is put into evaluation mode and back.
@@ -93,21 +105,20 @@ def evaluate_transfer(
         How many of the examples fool this model too.
 
     Raises:
-        DataError: If the model has fewer classes than the labels need.
+        DataError: If the model has fewer classes than the labels need, or only some of the other's names.
     """
     fooled = [outcome for outcome in result.outcomes if outcome.outcome == "succeeded"]
-    highest = max((outcome.label for outcome in fooled), default=0)
-    if highest >= model.config.num_labels:
-        raise DataError(f"expected a model with more than {highest} classes, got {model.config.num_labels}")
+    labels = _labels([outcome.label for outcome in fooled], result, model)
     victim = Victim(model, tokenizer, batch_size=batch_size, max_length=max_length)
     with evaluation_mode(model):
-        before = victim([_input(outcome.original) for outcome in fooled]).argmax(dim=1).tolist()
+        clean = victim([_input(outcome.original) for outcome in fooled])
         after = victim([_input(outcome.perturbed) for outcome in fooled]).argmax(dim=1).tolist()
-    right = [outcome.label == prediction for outcome, prediction in zip(fooled, before)]
-    still = [was and outcome.label == now for was, outcome, now in zip(right, fooled, after)]
+    right = [label == prediction for label, prediction in zip(labels, clean.argmax(dim=1).tolist())]
+    still = [was and label == now for was, label, now in zip(right, labels, after)]
     attacked = [outcome.index for was, outcome in zip(right, fooled) if was]
     broken = tuple(outcome.index for was, now, outcome in zip(right, still, fooled) if was and not now)
-    warnings = checks.mode_warnings(model)
+    top = clean.topk(2, dim=1).values
+    warnings = checks.mode_warnings(model) + checks.logit_scale_warnings((top[:, 0] - top[:, 1]).tolist())
     if own is not None:
         kinds = {outcome.index: outcome.outcome for outcome in own.outcomes if outcome.outcome != "skipped"}
         rows = [index for index in attacked if index in kinds]
@@ -116,7 +127,29 @@ def evaluate_transfer(
         warnings += checks.transfer_warnings(result.recipe, len(rows), replayed, damage)
     for warning in warnings:
         logger.warning("%s", warning)
-    return TransferResult(result.recipe, len(fooled), sum(right), sum(still), broken, tuple(warnings))
+    return TransferResult(
+        result.recipe,
+        len(fooled),
+        sum(right),
+        sum(still),
+        broken,
+        tuple(warnings),
+        model=describe_model(model),
+        source=dict(result.model),
+        settings={"max_length": victim.max_length},
+    )
+
+
+def _labels(labels: list[int], result: RecipeResult, model: PreTrainedModel) -> list[int]:
+    """Labels in the numbering of the model that replays."""
+    names = result.model.get("id2label", {})
+    mapping = match_classes([names[key] for key in sorted(names, key=int)], model.config) if names else None
+    if mapping is not None:
+        return [mapping[label] for label in labels]
+    highest = max(labels, default=0)
+    if highest >= model.config.num_labels:
+        raise DataError(f"expected a model with more than {highest} classes, got {model.config.num_labels}")
+    return labels
 
 
 def _input(text: Text) -> TextInput:

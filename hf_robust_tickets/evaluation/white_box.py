@@ -15,12 +15,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .._files import write_json
+from .._provenance import describe_data
 from ..adversaries import PGD, Adversary, Injector, PixelPGD, PixelSpace, get_adversary
 from ..adversaries.geometry import expand_mask, steepest_direction
 from ..architectures import layer_module
 from ..errors import ConfigurationError
 from . import checks, metrics
-from .batched import evaluation_mode
+from .batched import checked_length, evaluation_mode
+from .identity import describe_model, versions
 from .images import is_image_processor
 from .probe import Probe, make_batches, sample_rows
 
@@ -49,6 +51,9 @@ class WhiteBoxResult:
         seed: Seed of the sample and of the random starts.
         layer: What was perturbed: 0 the embeddings or pixels, n the output of layer n.
         warnings: Signs of false robustness.
+        sample_ids: Rows of the data set that were used.
+        model: What was attacked.
+        settings: The other arguments that bear on the figures, and the data set.
     """
 
     clean_accuracy: float
@@ -60,6 +65,9 @@ class WhiteBoxResult:
     seed: int = 0
     layer: int = 0
     warnings: tuple[str, ...] = ()
+    sample_ids: tuple[int, ...] = ()
+    model: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def confidence_interval(self) -> dict[float, tuple[float, float]]:
@@ -80,7 +88,8 @@ class WhiteBoxResult:
         values = {"schema": SCHEMA, "schema_version": 1, **dataclasses.asdict(self), "curve": self.curve}
         for name in ("robust_accuracy", "single_step_accuracy"):
             values[name] = [{"radius": radius, "accuracy": value} for radius, value in getattr(self, name).items()]
-        return values | {"warnings": list(self.warnings)}
+        lists = {"warnings": list(self.warnings), "sample_ids": list(self.sample_ids)}
+        return values | lists | {"versions": versions()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the result as JSON, atomically."""
@@ -178,7 +187,16 @@ def evaluate_white_box(
         seed=seed,
         layer=layer,
         warnings=tuple(warnings),
+        sample_ids=tuple(row["row"] for row in rows),
+        model=describe_model(model),
+        settings=_settings(model, dataset, tokenizer, max_length) | {"pixel_range": pixel_range},
     )
+
+
+def _settings(model: Any, dataset: Any, tokenizer: Any, max_length: int | None) -> dict[str, Any]:
+    reads_texts = tokenizer is not None and not is_image_processor(tokenizer)
+    length = {"max_length": checked_length(model, tokenizer, max_length)} if reads_texts else {}
+    return length | {"data": describe_data(dataset)}
 
 
 def _attack_and_radii(

@@ -64,6 +64,7 @@ def test_views_are_written_printed_and_shown(here, capsys):
         (["sleep"], "expected kinds among accuracy, white_box, hotflip, noise, contrast, transfer, got sleep"),
         (["transfer"], "pass --transfer_from"),
         (["contrast"], "pass --group_column or --kind_column"),
+        (["contrast", "--group_column", "set", "--max_eval_samples", "4"], "no --max_eval_samples"),
         (["noise", "--severities", "9"], "severities among 1 to 5"),
         (["white_box", "--layer", "3"], "a layer of at most 2"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from hf_robust_tickets.cli.main import main
@@ -51,6 +53,7 @@ def test_compare_prints_the_paired_test(two, capsys):
     ("arguments", "message"),
     [
         (["compare", "{0}"], "expected two reports or more to compare, got 1"),
+        (["compare", "{0}", "{0}/robustness.json"], "expected two reports or more to compare, got 1"),
         (["report", "nowhere.json"], "expected a report at nowhere.json, got no such file"),
         (["report", "{0}", "{1}", "--names", "one"], "expected 2 different names"),
     ],
@@ -58,3 +61,54 @@ def test_compare_prints_the_paired_test(two, capsys):
 def test_wrong_calls(two, arguments, message, capsys):
     assert main([argument.format(*two) for argument in arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_compare_needs_two_reports_not_two_names(two, tmp_path, capsys):
+    for folder in two:
+        (folder / "robustness.json").unlink()
+        TransferResult("pwws", 9, 8, 7).save(folder / "transfer.json")
+    assert main(["compare", *map(str, two)]) == 1
+    assert "two reports or more to compare, got 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"recipe": "bae"}, "a recipe that"), ({"first_row": 50}, "one seed"), ({"text": "line"}, "different data sets")],
+)
+def test_reports_that_cannot_be_compared_are_shown_with_the_reason(two, tmp_path, capsys, change, reason):
+    report("wwwfs", **change).save(two[1] / "robustness.json")
+    assert main(["report", *map(str, two)]) == 0
+    assert "no comparison: expected" in (shown := capsys.readouterr().out) and reason in shown
+    page = (two[0] / "robustness.html").read_text()
+    assert "dense: pwws" in page and reason in page
+    assert main(["compare", *map(str, two)]) == 1
+    assert reason in capsys.readouterr().err
+
+
+def test_a_folder_named_robustness_is_called_after_the_model(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "out" / "robustness"
+    report("wwffs").save(folder / "robustness.json")
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "out/robustness"]) == 0
+    assert capsys.readouterr().out.startswith("out\n")
+    assert "pwws" in (folder / "robustness.html").read_text() and not (tmp_path / "robustness.html").exists()
+    assert main(["report", "out/robustness/robustness.json"]) == 0
+
+
+def test_attacks_that_differ_are_remarked(two, capsys):
+    first = report("wwffs")
+    alike = dataclasses.replace(first["pwws"], description="Attack(\n  (candidates): 8\n)")
+    other = dataclasses.replace(alike, description="Attack(\n  (candidates): 48\n)")
+    values = zip(two, (alike, other), ({"max_length": 128}, {"max_length": 64, "query_budget": 9}))
+    for folder, result, settings in values:
+        changed = dataclasses.replace(first, results={"pwws": result}, settings=settings)
+        changed.save(folder / "robustness.json")
+    assert main(["compare", *map(str, two)]) == 0
+    clean, attacked = capsys.readouterr().out.splitlines()[-2:]
+    assert clean.endswith("max_length: 128 and 64")
+    assert attacked.endswith(
+        "max_length: 128 and 64; query_budget: None and 9; attacks: (candidates): 8 and (candidates): 48"
+    )
+    page = two[0] / "page.html"
+    assert main(["report", *map(str, two), "--output_file", str(page)]) == 0
+    assert "query_budget: None and 9" in page.read_text()

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_robust_tickets.errors import ConfigurationError, DataError
+from hf_robust_tickets.evaluation import evaluate_white_box
 from hf_robust_tickets.evaluation.batched import Victim, cut_batches, evaluation_mode
 from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer
 from tests.tiny import tiny_bert
@@ -113,3 +114,23 @@ def test_evaluation_mode_gives_every_module_its_own_mode_back():
         assert not any(module.training for module in model.modules())
         raise RuntimeError
     assert model.training and not model.classifier.training and model.bert.training
+
+
+def test_no_more_tokens_than_positions():
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    roberta = RobertaForSequenceClassification(
+        RobertaConfig(vocab_size=9, max_position_embeddings=18, pad_token_id=1, **sizes)
+    )
+    tokenizer = keyword_tokenizer()
+    assert Victim(roberta, tokenizer).max_length == 16  # two positions are the padding's and what is before it
+    assert torch.isfinite(Victim(roberta.eval(), tokenizer)(["film " * 40])).all()
+    bert = tiny_bert()
+    assert Victim(bert, tokenizer).max_length == Victim(bert, tokenizer, max_length=32).max_length == 32
+    for model, positions in ((roberta, 16), (bert, 32)):
+        with pytest.raises(ConfigurationError, match=f"max_length <= {positions}"):
+            Victim(model, tokenizer, max_length=positions + 1)
+    with pytest.raises(ConfigurationError, match="max_length <= 32"):
+        evaluate_white_box(bert, [{"text": "good film", "label": 0}], tokenizer, max_length=33, progress=False)
+    assert Victim(keyword_model(max_position_embeddings=16), tokenizer, max_length=40).max_length == 40  # no table

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from datasets import Dataset
 
 from hf_robust_tickets.errors import DataError
-from hf_robust_tickets.evaluation import contrast_groups, evaluate_contrast
+from hf_robust_tickets.evaluation import contrast_groups, evaluate_accuracy, evaluate_contrast
 from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer
 from tests.real_data import real_file
 
@@ -63,3 +64,22 @@ def test_the_groups_of_counterfactual_inference():
     sizes = [groups.count(group) for group in dict.fromkeys(groups) if group is not None]
     assert len(sizes) == 200  # 200 originals, each with two changed premises and two changed hypotheses
     assert max(sizes) <= 5 and sum(sizes) >= 900
+
+
+def test_a_column_that_is_not_there_is_named():
+    with pytest.raises(DataError, match="expected a column 'sets' that names each row's group, got columns"):
+        evaluate_contrast(keyword_model(), ROWS_OF_A_SET, keyword_tokenizer(), "sets")
+
+
+ROWS_OF_A_SET = [{"text": "good film", "label": 1, "set": "a"}, {"text": "awful film", "label": 0, "set": "a"}]
+
+
+def test_warnings_are_logged_and_speak_of_the_logits(caplog):
+    model = keyword_model()
+    with torch.no_grad():
+        model.scores.weight.mul_(1000)
+    contrast = evaluate_contrast(model, ROWS_OF_A_SET, keyword_tokenizer(), "set", text_columns="text")
+    accuracy = evaluate_accuracy(model, ROWS_OF_A_SET, keyword_tokenizer(), text_columns="text")
+    for result in (contrast, accuracy):
+        assert "probabilities are exactly 0 or 1" in result.warnings[0]
+    assert [record.getMessage() for record in caplog.records] == [*contrast.warnings, *accuracy.warnings]

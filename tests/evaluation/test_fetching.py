@@ -14,7 +14,14 @@ import pytest
 from hf_robust_tickets.cli.main import main
 from hf_robust_tickets.errors import MissingResourceError
 from hf_robust_tickets.evaluation import check_resources, fetch_resource, install_resource
-from hf_robust_tickets.evaluation.resources import RESOURCES, VECTORS_FOLDER, catalogue, download, ensure_resources
+from hf_robust_tickets.evaluation.resources import (
+    RESOURCES,
+    VECTORS_FILES,
+    VECTORS_FOLDER,
+    catalogue,
+    download,
+    ensure_resources,
+)
 from hf_robust_tickets.evaluation.resources.kinds import CacheFiles
 from tests.evaluation.file_server import FileServer
 from tests.evaluation.tiny_parts import masked_lm, write_vectors
@@ -148,12 +155,23 @@ def test_from_a_folder_without_a_network(cache, monkeypatch, tmp_path, capsys):
     names = ["counter-fitted-vectors", "pos-tagger", "distilroberta-base"]
     assert main(["resources", "check", *names]) == 1
     missing = capsys.readouterr()
-    assert "run `python -m nltk.downloader" in missing.out and "miss counter-fitted-vectors, pos-tagger" in missing.err
+    assert (
+        "run `robust-tickets resources fetch pos-tagger" in missing.out
+        and "miss counter-fitted-vectors, pos-tagger" in missing.err
+    )
     assert main(["resources", "fetch", *names]) == 1 and "HF_HUB_OFFLINE" in capsys.readouterr().err
     for path in handed.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
     assert main(["resources", "fetch", *names, "--from", str(handed)]) == 0
+    capsys.readouterr()
     assert main(["resources", "check", *names]) == 0
+    said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    files = [cache / VECTORS_FOLDER / name for name in VECTORS_FILES]
+    lines = sorted(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n" for file in files)
+    of_vectors = hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert said["counter-fitted-vectors"] == f"there, sha256 {of_vectors} (3 files)"
+    assert said["pos-tagger"].startswith("there, sha256 ") and said["pos-tagger"].endswith("(2 files)")
+    assert said["distilroberta-base"].startswith("there, sha256 ")
     assert main(["resources", "fetch", "wordnet", "--from", str(handed)]) == 1
     assert "expected corpora/wordnet in" in capsys.readouterr().err
     shutil.rmtree(cache)

@@ -188,3 +188,9 @@ def test_a_model_is_left_as_it_was_and_what_cannot_work_is_refused():
         attack(attacked_columns=["nowhere"])
     with pytest.raises(ConfigurationError, match="min_cosine"):
         attack(min_cosine=2.0)
+
+
+def test_a_single_column_may_be_called_premise():
+    rows = [{"premise": "good film", "label": 1}]
+    report = evaluate_hotflip(keyword_model(), rows, keyword_tokenizer(), flips=1, progress=False)
+    assert report.settings["attacked_columns"] == ["premise"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from hf_robust_tickets.cli.main import main
@@ -14,9 +15,16 @@ from hf_robust_tickets.errors import (
     MissingResourceError,
     UnknownNameError,
 )
-from hf_robust_tickets.evaluation import RobustnessReport, compare_reports, evaluate_robustness, list_recipes
+from hf_robust_tickets.evaluation import (
+    RobustnessReport,
+    compare_reports,
+    evaluate_robustness,
+    get_recipe,
+    list_recipes,
+)
 from hf_robust_tickets.evaluation.masked_lm import check_masked_lm, load_masked_lm
-from hf_robust_tickets.evaluation.resources import HOMOGLYPHS_FILE
+from hf_robust_tickets.evaluation.recipes import columns_to_change
+from hf_robust_tickets.evaluation.resources import HOMOGLYPHS_FILE, VECTORS_FOLDER
 from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
 from tests.evaluation.stock import pin_stopwords, run_attack
 from tests.evaluation.tiny_parts import LetterEncoder, masked_lm, write_vectors
@@ -228,7 +236,16 @@ def test_a_text_without_look_alikes_withstands(parts):
     assert evaluate(none, "bad-characters-homoglyphs")["bad-characters-homoglyphs"].counts["failed"] == 1
 
 
-def test_four_classes_and_long_texts():
+def test_the_rule_on_pairs_holds_in_any_order():
+    recipe = get_recipe("deepwordbug")
+    assert columns_to_change(recipe, ["hypothesis", "premise"], None) == ("hypothesis",)
+    data = [{"hypothesis": "good film", "premise": "great plot", "label": 1}]
+    outcome = evaluate(data, "deepwordbug", text_columns=["hypothesis", "premise"])["deepwordbug"].outcomes[0]
+    assert list(outcome.original) == ["hypothesis", "premise"] and outcome.queries > 2
+    assert outcome.perturbed["premise"] == "great plot" and outcome.perturbed["hypothesis"] != "good film"
+
+
+def test_four_classes_and_texts_that_are_cut():
     import torch
 
     from tests.tiny import tiny_bert
@@ -238,7 +255,7 @@ def test_four_classes_and_long_texts():
     model.config.id2label = {0: "World", 1: "Sports", 2: "Business", 3: "Sci/Tech"}
     tokenizer = keyword_tokenizer()
     tokenizer.model_max_length = 16
-    texts = ["good film", "bad plot awful", "great " * 400, "film plot " * 5000]
+    texts = ["good film", "bad plot awful", "great " * 400, "film plot " * 200]
     data = [{"text": text, "label": label} for text, label in zip(texts, range(4))]
     report = evaluate(data, "deepwordbug", model=model, tokenizer=tokenizer)
     outcomes = report["deepwordbug"].outcomes
@@ -269,3 +286,27 @@ def test_labels_in_another_order_are_matched_by_name_and_too_many_are_refused():
         evaluate([{"text": " ", "label": 0}], "deepwordbug")
     other = evaluate([{"text": "плохой фильм 好电影 bad", "label": 0}], "deepwordbug", "bad-characters-reorderings")
     assert other["deepwordbug"].outcomes[0].outcome in ("succeeded", "failed")
+
+
+def test_word_vectors_from_a_folder_are_named_by_their_checksum(tmp_path, monkeypatch):
+    monkeypatch.setenv("TA_CACHE_DIR", str(tmp_path / "empty"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    write_vectors(tmp_path)
+    folder = tmp_path / VECTORS_FOLDER
+    data = [{"text": "Some good film", "label": 1}]
+    with pytest.raises(MissingResourceError, match="counter-fitted"):
+        evaluate(data, "iga")
+    options = {"word_vectors": folder, "output_dir": tmp_path / "out"}
+    report = evaluate(data, "iga", **options)
+    first = report["iga"].resources["word_vectors_sha256"]
+    assert len(first) == 64 and report["iga"].outcomes[0].queries > 1
+    assert evaluate(data, "iga", word_vectors=str(folder))["iga"].sha256 == report["iga"].sha256
+    matrix = np.load(folder / "paragram.npy")
+    np.save(folder / "paragram.npy", matrix[::-1])
+    with pytest.raises(CheckpointError, match="another recipe iga"):
+        evaluate(data, "iga", **options)
+    swapped = evaluate(data, "iga", word_vectors=folder)
+    assert swapped["iga"].resources["word_vectors_sha256"] != first and swapped["iga"].sha256 != report["iga"].sha256
+    assert RobustnessReport.from_dict(report.to_dict())["iga"].sha256 == report["iga"].sha256
+    with pytest.raises(MissingResourceError, match=r"without paragram\.npy, wordlist\.pickle, nn\.npy"):
+        evaluate(data, "iga", word_vectors=tmp_path)

@@ -69,6 +69,36 @@ def test_another_schema_is_refused(tmp_path, change):
         RobustnessReport.load(path)
 
 
+def _without(name):
+    return lambda values: values.pop(name)
+
+
+def _outcome(**change):
+    return lambda values: values["recipes"]["deepwordbug"]["outcomes"][0].update(change)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _without("schema_version"),
+        _without("recipes"),
+        _without("seed"),
+        lambda values: values.update(recipes=[]),
+        lambda values: values["recipes"]["deepwordbug"]["outcomes"][0].pop("label"),
+        _outcome(unheard=1),
+        lambda values: values.update(sample_ids=None),
+    ],
+)
+def test_a_damaged_report_is_refused_in_one_line(tmp_path, damage):
+    values = report().to_dict()
+    damage(values)
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match="evaluate again") as caught:
+        RobustnessReport.load(path)
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
 def test_a_failed_recipe_is_explained_when_asked_for():
     with pytest.raises(KeyError, match="no WordNet"):
         report()["pwws"]

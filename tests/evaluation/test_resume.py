@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,8 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from hf_robust_tickets.errors import CheckpointError
+from hf_robust_tickets.errors import CheckpointError, DataError
 from hf_robust_tickets.evaluation import evaluate_robustness
 from hf_robust_tickets.evaluation.store import OUTCOMES, STATE
 from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
@@ -88,6 +90,38 @@ def test_a_damaged_line_is_not_passed_over(tmp_path, damage):
     path.write_bytes(b"\n".join([lines[0], damage, *lines[2:]]) + b"\n")
     with pytest.raises(CheckpointError, match="line 2"):
         run(tmp_path)
+
+
+def test_what_differs_is_said_in_words(tmp_path):
+    run(tmp_path)
+    arguments = {"recipes": ["deepwordbug"], "output_dir": tmp_path, "progress": False, "max_length": 7}
+    with pytest.raises(CheckpointError) as caught:
+        evaluate_robustness(keyword_model(), keyword_tokenizer(), rows(20), num_examples=31, **arguments)
+    said = str(caught.value)
+    assert "(max_length: 512, now 7; sample: 60 examples, now 31 examples)" in said and "--no_resume" in said
+
+
+def test_starting_over_leaves_no_old_report(tmp_path):
+    run(tmp_path)
+    arguments = {"recipes": ["deepwordbug"], "output_dir": tmp_path, "progress": False, "resume": False}
+    model = keyword_model()
+    with torch.no_grad():
+        model.scores.weight.fill_(math.nan)
+    with pytest.raises(DataError, match="NaN"):
+        evaluate_robustness(model, keyword_tokenizer(), rows(20), **arguments)
+    assert not (tmp_path / "robustness.json").exists()
+
+
+def test_outcomes_of_other_versions_are_reported(tmp_path):
+    assert run(tmp_path).warnings == ()
+    state = json.loads((tmp_path / STATE).read_text())
+    assert state["versions"][0]["torch"] == torch.__version__
+    state["versions"][0]["torch"] = "1.0"
+    (tmp_path / STATE).write_text(json.dumps(state))
+    for _ in range(2):
+        assert run(tmp_path).warnings == (
+            f"some outcomes were found with other versions: torch 1.0, now {torch.__version__}",
+        )
 
 
 def test_outcomes_without_their_state_are_neither_read_nor_removed(tmp_path):

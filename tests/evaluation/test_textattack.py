@@ -94,14 +94,14 @@ def test_missing_resources_are_named_with_the_command_and_the_others_run(nothing
     with caplog.at_level(logging.WARNING):
         report = evaluate(recipes=["pwws", "deepwordbug", "textfooler"])
     assert list(report) == ["deepwordbug"] and set(report.failures) == {"pwws", "textfooler"}
-    assert "python -m nltk.downloader wordnet omw-1.4" in report.failures["pwws"]
+    assert "`robust-tickets resources fetch wordnet`" in report.failures["pwws"]
     assert "resources fetch counter-fitted-vectors" in report.failures["textfooler"]
     assert all("\n" not in reason for reason in report.failures.values())
     assert [record.levelname for record in caplog.records].count("WARNING") == 2
 
 
 def test_all_recipes_failing_is_an_error(nothing_installed):
-    with pytest.raises(MissingResourceError, match="downloader wordnet"):
+    with pytest.raises(MissingResourceError, match="resources fetch wordnet"):
         evaluate(recipes=["pwws"])
     with pytest.raises(MissingResourceError, match=r"pwws: .*; textbugger: "):
         evaluate(recipes=["pwws", "textbugger"])
@@ -111,7 +111,9 @@ def test_check_resources_tells_before_anything_is_loaded(nothing_installed):
     statuses = {status.name: status for status in check_resources(["pwws", "textfooler", "textbugger"], "use")}
     assert set(statuses) == {"wordnet", "counter-fitted-vectors", "pos-tagger", "sentence-encoder"}
     assert statuses["counter-fitted-vectors"].recipes == ("textfooler", "textbugger")
-    assert not statuses["wordnet"].available and statuses["wordnet"].command.startswith("python -m nltk.downloader")
+    assert (
+        not statuses["wordnet"].available and statuses["wordnet"].command == "robust-tickets resources fetch wordnet"
+    )
     assert check_resources(["deepwordbug"]) == []
 
 
@@ -131,6 +133,21 @@ def test_a_recipe_of_ones_own(monkeypatch):
     assert evaluate(recipes=["mine"])["mine"].accuracy_under_attack == pytest.approx(2 / 6)
     with pytest.raises(ConfigurationError, match="taken"):
         register_recipe("mine", lambda context: None)
+
+
+def test_a_goal_of_ones_own_decides_what_success_is(monkeypatch):
+    monkeypatch.setattr(registry, "_RECIPES", dict(registry._RECIPES))
+
+    def unsure(context):
+        attack = get_recipe("deepwordbug").build(context)
+        goal = attack.goal_function
+        goal._is_goal_complete = lambda output, text: output[goal.ground_truth_output] < 0.9
+        return attack
+
+    register_recipe("unsure", unsure)
+    data = [{"text": "Some awful film", "label": 0}]  # 0.95; without "awful" 0.73, and still this class
+    outcome = evaluate_robustness(keyword_model(), keyword_tokenizer(), data, ["unsure"], progress=False)["unsure"]
+    assert [(o.outcome, o.perturbed_prediction) for o in outcome.outcomes] == [("succeeded", 0)]
 
 
 def test_an_unexpected_error_says_where_it_happened(monkeypatch):

@@ -3,9 +3,10 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
 from hf_robust_tickets.errors import DataError
-from hf_robust_tickets.evaluation import ExampleOutcome, RecipeResult, evaluate_transfer
+from hf_robust_tickets.evaluation import ExampleOutcome, RecipeResult, RobustnessReport, evaluate_transfer
 from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer
 
 
@@ -46,3 +47,39 @@ def test_replayed_texts_that_do_more_damage_than_the_models_own_attack_are_notic
     assert "fool this one on 2 of 2 examples, its own attack on 1" in noticed.warnings[0]
     assert replay("succeeded", "succeeded").warnings == ()
     assert replay("succeeded", "skipped").warnings == ()  # tried on one of them only
+
+
+def test_classes_in_another_order_are_matched_by_name():
+    outcomes = (outcome(0, "good film", "goood film"), outcome(1, "great plot", "great plto"))
+    made = RecipeResult("deepwordbug", outcomes)
+    source = {"id2label": {"0": "negative", "1": "positive"}}
+    report = RobustnessReport({"deepwordbug": made}, 1.0, (0, 1), seed=0, model=source)
+
+    def swapped():
+        model = keyword_model(id2label={0: "positive", 1: "negative"}, label2id={"positive": 0, "negative": 1})
+        forward = model.forward
+
+        def other_way_round(*args, **kwargs):
+            found = forward(*args, **kwargs)
+            found.logits = found.logits.flip(1)
+            return found
+
+        model.forward = other_way_round
+        return model
+
+    result = evaluate_transfer(report["deepwordbug"], swapped(), keyword_tokenizer())
+    assert (result.originally_right, result.still_right, result.fooled) == (2, 1, (0,))
+    written = result.to_dict()
+    assert written["source"] == source and written["model"]["class"] == "KeywordModel"
+    assert written["versions"]["torch"] and written["settings"]["max_length"] == 512
+    other = keyword_model(id2label={0: "negative", 1: "neutral"}, label2id={"negative": 0, "neutral": 1})
+    with pytest.raises(DataError, match="class names to match"):
+        evaluate_transfer(report["deepwordbug"], other, keyword_tokenizer())
+
+
+def test_logits_too_far_apart_are_noticed():
+    model = keyword_model()
+    with torch.no_grad():
+        model.scores.weight.mul_(1000)
+    result = evaluate_transfer(RecipeResult("x", (outcome(0, "good film", "goood film"),)), model, keyword_tokenizer())
+    assert "probabilities are exactly 0 or 1" in result.warnings[0]

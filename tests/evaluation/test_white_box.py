@@ -149,3 +149,12 @@ def test_arguments_that_cannot_work_are_refused():
         evaluate(adversary=3)
     with pytest.raises(DataError, match="tokenizer="):
         evaluate_white_box(keyword_model(), DATA, progress=False)
+
+
+def test_the_file_says_what_was_attacked_on_what(tmp_path):
+    result = evaluate(radii=[0.5], num_examples=2, max_length=9)
+    result.save(tmp_path / "white_box.json")
+    written = json.loads((tmp_path / "white_box.json").read_text())
+    assert written["sample_ids"] == list(result.sample_ids) and len(written["sample_ids"]) == 2
+    assert written["model"]["class"] == "KeywordModel" and written["versions"]["torch"]
+    assert written["settings"] == {"max_length": 9, "data": {"rows": 4}, "pixel_range": None}

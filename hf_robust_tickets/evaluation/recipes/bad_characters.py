@@ -17,12 +17,12 @@ PAIR_RULE = {("premise", "hypothesis"): ("premise",)}
 def _bad_characters(context: RecipeContext, kind: str) -> Attack:
     """Boucher, Shumailov, Anderson, Papernot: Bad Characters, IEEE S&P 2022, arXiv 2106.09898."""
     from textattack import Attack
-    from textattack.search_methods import DifferentialEvolution
 
+    from ..characters import Evolution
     from ..components import Goal
 
     # a population of 32, 10 generations, one change (recipe; the paper's budgets go from 1 to 5 changes)
-    search = DifferentialEvolution(popsize=32, maxiter=10, verbose=False, max_perturbs=1)
+    search = Evolution(popsize=32, maxiter=10, verbose=False, max_perturbs=1)
     return Attack(Goal(context.victim), [], _transformation(kind), search)
 
 

@@ -24,7 +24,8 @@ def columns_to_change(recipe: Recipe, columns: Sequence[str], wanted: str | Sequ
         ConfigurationError: If a wanted column is not among the text columns, or none is wanted.
     """
     if wanted is None:
-        return recipe.pair_rule.get(tuple(columns), tuple(columns))
+        rules = {frozenset(pair): allowed for pair, allowed in recipe.pair_rule.items()}
+        return rules.get(frozenset(columns), tuple(columns))
     chosen = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     if not chosen or not set(chosen) <= set(columns):
         raise ConfigurationError(

@@ -23,10 +23,14 @@ class Parts:
         victim: The attacked model.
         sentence_encoder: As in `evaluate_robustness`.
         masked_language_model: As in `evaluate_robustness`.
+        word_vectors: As in `evaluate_robustness`.
     """
 
-    def __init__(self, victim: Victim, sentence_encoder: Any, masked_language_model: Any) -> None:
+    def __init__(
+        self, victim: Victim, sentence_encoder: Any, masked_language_model: Any, word_vectors: Any = None
+    ) -> None:
         self.victim = victim
+        self._word_vectors = word_vectors
         self._device = next(victim.model.parameters()).device
         # what failed once is not waited for again
         self._encoder = functools.cache(
@@ -40,7 +44,12 @@ class Parts:
     def _vectors(self) -> Any:
         from ..components import load_word_vectors
 
-        return load_word_vectors()
+        return load_word_vectors(self._word_vectors)
+
+    def looked_for(self, recipe: Recipe) -> tuple[str, ...]:
+        """Names of the resources that have to lie in the usual places."""
+        handed_over = () if self._word_vectors is None else ("counter-fitted-vectors",)
+        return tuple(name for name in recipe.resources if name not in handed_over)
 
     def context(self, recipe: Recipe) -> RecipeContext:
         """What a recipe is built from.
@@ -88,6 +97,7 @@ def describe_parts(built: Built) -> dict[str, Any]:
     if built.vectors is not None:
         words, dimensions = built.vectors.embedding_matrix.shape
         found["word_vectors"] = f"{words} words x {dimensions}"
+        found["word_vectors_sha256"] = built.vectors.sha256
     if built.masked_lm is not None:
         found["masked_language_model"] = built.masked_lm.name
     if built.recipe.source:

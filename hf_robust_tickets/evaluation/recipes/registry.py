@@ -22,8 +22,8 @@ PAIR_RULE: Mapping[Columns, Columns] = {
     # Jin et al. 2020 (section 4), Zang et al. 2020 (section 4) and Yoo & Qi 2021 change the hypothesis alone.
     ("premise", "hypothesis"): ("hypothesis",),
 }
-"""Columns of a pair -> those that an attack may change. Pairs that stand not here may be changed on both sides: the
-papers say nothing of paraphrases, and RTE and MRPC name their columns alike."""
+"""Columns of a pair, in any order -> those that an attack may change. Pairs that stand not here may be changed on both
+sides: the papers say nothing of paraphrases, and RTE and MRPC name their columns alike."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from .catalogue import (
     HOWNET_FILE,
     L2W_FOLDER,
     RESOURCES,
+    VECTORS_FILES,
     VECTORS_FOLDER,
     VECTORS_SHAPE,
     ensure_resources,
@@ -16,6 +17,7 @@ from .catalogue import (
     install_resource,
     is_offline,
 )
+from .download import files_sha256
 from .encoder import INSTALL, USE_URL
 from .hub import HubModel, handed_over_model, hub_snapshot
 from .kinds import Resource, ResourceStatus
@@ -28,6 +30,7 @@ __all__ = [
     "L2W_FOLDER",
     "RESOURCES",
     "USE_URL",
+    "VECTORS_FILES",
     "VECTORS_FOLDER",
     "VECTORS_SHAPE",
     "HubModel",
@@ -35,6 +38,7 @@ __all__ = [
     "ResourceStatus",
     "ensure_resources",
     "fetch_resource",
+    "files_sha256",
     "get_resource",
     "handed_over_model",
     "hub_snapshot",

@@ -17,6 +17,7 @@ from .kinds import CacheFiles, NltkData, Packages, Resource
 logger = logging.getLogger(__name__)
 
 VECTORS_FOLDER = "word_embeddings/paragramcf"
+VECTORS_FILES = ("paragram.npy", "wordlist.pickle", "nn.npy")
 VECTORS_SHAPE = (65713, 300)
 """Words and dimensions of the published counter-fitted vectors (Mrkšić et al. 2016): how a stand-in is told apart."""
 
@@ -34,7 +35,7 @@ RESOURCES: dict[str, Resource] = {
             size="481 MB",
             licence="Apache-2.0 (nmrksic/counter-fitting)",
             path=VECTORS_FOLDER,
-            files=("paragram.npy", "wordlist.pickle", "nn.npy"),
+            files=VECTORS_FILES,
         ),
         NltkData(
             "wordnet",

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..._compat import require
@@ -112,3 +112,11 @@ def network_timeout() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
+
+
+def files_sha256(paths: Iterable[Path]) -> str:
+    """One checksum over several files, of their names and checksums in the order of the names; a single file's own."""
+    found = sorted((path.name, file_sha256(path)) for path in paths)
+    if len(found) == 1:
+        return found[0][1]
+    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in found).encode()).hexdigest()

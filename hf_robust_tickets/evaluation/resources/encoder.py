@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from .kinds import Resource, find, place
+from .kinds import Resource, files_below, find, place
 
 USE_URL = "https://tfhub.dev/google/universal-sentence-encoder/3"
 """The version that TextAttack's `UniversalSentenceEncoder` loads."""
@@ -44,6 +44,12 @@ class UniversalSentenceEncoderModel(Resource):
             return "Python package tensorflow-hub"
         cache = tfhub_cache()
         return None if cache and any(Path(cache).glob("*/saved_model.pb")) else f"saved_model.pb in {self.location()}"
+
+    def found(self) -> list[Path]:
+        found = (
+            next(iter(sorted(Path(tfhub_cache() or ".").glob("*/saved_model.pb"))), None) if tfhub_cache() else None
+        )
+        return files_below(found.parent) if found else []
 
     def fetch(self) -> None:
         if importlib.util.find_spec("tensorflow_hub") is None:

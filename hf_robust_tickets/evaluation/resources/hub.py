@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..._compat import hub_connection_error, textattack_cache
-from .kinds import Resource, find, place
+from .kinds import Resource, files_below, find, place
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class HubModel(Resource):
         if handed_over_model(self.repo) or hub_snapshot(self.repo):
             return None
         return f"{self.repo} in {self.location()}"
+
+    def found(self) -> list[Path]:
+        found = handed_over_model(self.repo) or hub_snapshot(self.repo)
+        return files_below(Path(found)) if found else []
 
     def fetch(self) -> None:
         from huggingface_hub import snapshot_download

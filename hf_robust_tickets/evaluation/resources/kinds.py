@@ -81,6 +81,10 @@ class Resource(ABC):
     def install(self, folder: Path) -> None:
         """Copies it from a folder to where it is looked for. Raises OSError if it is not in there."""
 
+    def found(self) -> list[Path]:
+        """The files that it consists of, where it was found; empty for what is no files, or not there."""
+        return []
+
     def status(self, recipes: tuple[str, ...] = ()) -> ResourceStatus:
         """Whether it is there."""
         missing = self.missing()
@@ -106,10 +110,6 @@ class NltkData(Resource):
     packages: tuple[tuple[str, str], ...] = ()
 
     @property
-    def command(self) -> str:
-        return "python -m nltk.downloader " + " ".join(package for _, package in self.packages)
-
-    @property
     def source(self) -> str:
         return "https://github.com/nltk/nltk_data"
 
@@ -120,6 +120,13 @@ class NltkData(Resource):
         nltk = require("nltk", extra="attack")
         absent = [path for path, _ in self.packages if not _nltk_has(nltk, path)]
         return f"{', '.join(absent)} in {self.location()}" if absent else None
+
+    def found(self) -> list[Path]:
+        nltk = require("nltk", extra="attack")
+        if self.missing() is not None:
+            return []
+        places = [_nltk_path(nltk, path) for path, _ in self.packages]
+        return [file for place in places for file in files_below(place)]
 
     def fetch(self) -> None:
         nltk = require("nltk", extra="attack")
@@ -136,6 +143,10 @@ class NltkData(Resource):
 
 
 def _nltk_has(nltk: object, path: str) -> bool:
+    return _nltk_path(nltk, path) is not None
+
+
+def _nltk_path(nltk: object, path: str) -> Path | None:
     for name in (path, path + ".zip"):
         try:
             found = nltk.data.find(name)
@@ -143,8 +154,8 @@ def _nltk_has(nltk: object, path: str) -> bool:
             continue
         # a download that was cut off by an old version of NLTK leaves half an archive under its final name
         if not name.endswith(".zip") or zipfile.is_zipfile(str(found)):
-            return True
-    return False
+            return Path(str(found))
+    return None
 
 
 def _nltk_folder(nltk: object) -> Path:
@@ -187,6 +198,10 @@ class CacheFiles(Resource):
         else:
             problems = [] if self.target.is_file() else [str(self.target)]
         return "; ".join(problems + absent_packages(self.packages)) or None
+
+    def found(self) -> list[Path]:
+        places = [self.target / name for name in self.files] if self.files else [self.target]
+        return [path for path in places if path.is_file()]
 
     def fetch(self) -> None:
         if not self.files:
@@ -261,6 +276,11 @@ def absent_packages(names: Iterable[str]) -> list[str]:
     """Says which packages are not installed: one phrase, or none."""
     absent = [name for name in names if importlib.util.find_spec(name) is None]
     return [f"Python package{'s' if len(absent) > 1 else ''} {', '.join(absent)}"] if absent else []
+
+
+def files_below(place: Path) -> list[Path]:
+    """A file itself; all files below a folder."""
+    return [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
 
 
 def find(folder: Path, places: Iterable[str], what: str) -> Path:

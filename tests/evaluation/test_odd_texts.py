@@ -1,0 +1,108 @@
+"""Texts without anything to change, queries that run out anywhere, and texts of thousands of words."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from hf_robust_tickets.evaluation import evaluate_robustness, get_recipe, list_recipes
+from hf_robust_tickets.evaluation.long_texts import LONG_TEXT, beginnings
+from hf_robust_tickets.evaluation.resources import RESOURCES
+from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer
+from tests.evaluation.test_recipes import LetterEncoder, Model, parts  # noqa: F401  (a fixture)
+
+pytest.importorskip("nltk")
+
+ODD = ["!!!", "...", "👍", "_ _ _", "a", "1", "'", "-", "the", "it is the", "qqxz", "好电影"]
+UNAVAILABLE = {"checklist", "faster-genetic", "genetic", "kuleshov"}
+SLOW = {"a2t", "a2t-mlm", "clare", "iga", "leap", "pso"}
+RECIPES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name in sorted(set(list_recipes()) - UNAVAILABLE)
+]
+
+
+def evaluate(*arguments, **options):
+    recipe = arguments[1]
+    return report_of(*arguments, **options)[recipe].outcomes
+
+
+def report_of(texts, recipe, parts, label=0, **options):  # noqa: F811
+    missing = [text for name in get_recipe(recipe).resources if (text := RESOURCES[name].missing())]
+    if missing:
+        pytest.skip(f"needs NLTK_DATA: {missing}")
+    tokenizer = keyword_tokenizer()
+    tokenizer.model_max_length = 64
+    return evaluate_robustness(
+        Model(keyword_model(max_position_embeddings=66).config).eval(),
+        tokenizer,
+        [{"text": text, "label": label} for text in texts],
+        recipes=[recipe],
+        sentence_encoder=LetterEncoder(),
+        masked_language_model=parts,
+        progress=False,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_texts_without_anything_to_change_withstand(recipe, parts):  # noqa: F811
+    characters = recipe.startswith("bad-characters")
+    outcomes = evaluate(["!!!", "1"] if characters else ODD, recipe, parts)
+    assert {o.outcome for o in outcomes} <= {"failed", "succeeded"}  # "a" has neighbours that the model knows
+    if not characters:
+        assert [(o.outcome, o.queries, o.perturbed) for o in outcomes[:4]] == [("failed", 1, t) for t in ODD[:4]]
+    wrong = evaluate(["!!!", "a"], recipe, parts, label=1)
+    assert [(o.outcome, o.queries, o.perturbed) for o in wrong] == [("skipped", 1, "!!!"), ("skipped", 1, "a")]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_queries_may_run_out_anywhere(recipe, parts):  # noqa: F811
+    for budget in (1, 2, 5, 40):
+        for outcome in evaluate(["an awful film and a bad plot"], recipe, parts, query_budget=budget):
+            assert outcome.queries <= budget and outcome.outcome in ("failed", "succeeded")
+            if budget == 1:
+                assert (outcome.outcome, outcome.perturbed) == ("failed", outcome.original)
+
+
+def test_what_was_found_before_queries_ran_out_counts(parts):  # noqa: F811
+    # differential evolution asks on after a success; the first of its 64 texts that hits "good" is one
+    outcomes = evaluate(["good film"], "bad-characters-invisible", parts, label=1, query_budget=60)
+    assert (outcomes[0].outcome, outcomes[0].queries) == ("succeeded", 60)
+    assert outcomes[0].perturbed_prediction == 0
+
+
+def test_a_text_of_ten_thousand_words_is_attacked_where_the_model_reads(parts):  # noqa: F811
+    tail = " ".join(["film", "plot"] * 5000)
+    start = time.perf_counter()
+    report = report_of([f"good film {tail}", f"awful film {tail}"], "deepwordbug", parts, label=1, max_length=16)
+    assert time.perf_counter() - start < 10
+    outcomes = report["deepwordbug"].outcomes
+    assert any("2 texts of more than 1000 words" in warning for warning in report.warnings)
+    assert [o.outcome for o in outcomes] == ["succeeded", "skipped"]
+    assert outcomes[0].original == f"good film {tail}" and outcomes[0].perturbed.endswith(f" film {tail}")
+    assert outcomes[0].perturbed_prediction == 0
+    # as the beginning alone
+    head = beginnings({"text": outcomes[0].original}, keyword_tokenizer(), 16)[0]["text"]
+    assert len(head.split()) == 20
+    whole = report_of([head], "deepwordbug", parts, label=1, max_length=16)
+    alone = whole["deepwordbug"].outcomes
+    assert not any("words" in warning for warning in whole.warnings)
+    assert outcomes[0].queries == alone[0].queries and outcomes[0].perturbed.startswith(alone[0].perturbed)
+    reduced = evaluate([f"good film {tail}"], "input-reduction", parts, label=1, max_length=16)
+    assert reduced[0].perturbed_prediction == 1 and len(reduced[0].perturbed.split()) < 20
+
+
+def test_texts_that_are_not_long_or_read_to_the_end_are_left_whole():
+    tokenizer = keyword_tokenizer()
+    short, long = {"text": "film " * LONG_TEXT}, {"text": " film" * (LONG_TEXT + 1)}
+    assert beginnings(short, tokenizer, 16) == (short, {"text": ""})
+    heads, rests = beginnings(long, tokenizer, 16)
+    assert heads == {"text": " film" * 20} and heads["text"] + rests["text"] == long["text"]
+    assert beginnings(long, tokenizer, 900) == (long, {"text": ""})
+    pair = {"premise": long["text"], "hypothesis": "good plot"}
+    assert beginnings(pair, tokenizer, 16)[0] == {"premise": " film" * 20, "hypothesis": "good plot"}
+    tokenizer.truncation_side = "left"  # the model reads the end
+    ends = {"text": " film" * (LONG_TEXT + 1) + " good"}
+    assert beginnings(ends, tokenizer, 16) == (ends, {"text": ""})

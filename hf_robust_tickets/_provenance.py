@@ -12,11 +12,15 @@ _FROM_THE_HUB = re.compile(r"hf://datasets/([^@]+)@([0-9a-f]{40})/")
 
 
 def model_fingerprint(model: torch.nn.Module) -> str:
-    """sha256 over names, shapes, types and bytes of all weights and buffers."""
+    """sha256 over names, shapes, types and bytes of all weights and buffers.
+
+    Sharded weights (FSDP2) are gathered one by one, which takes all processes: each has to call this.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        data = tensor.detach().cpu().contiguous().reshape(-1)
+        whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+        data = whole.detach().cpu().contiguous().reshape(-1)
         digest.update(data.view(torch.uint8).numpy().tobytes() if data.numel() else b"")
     return digest.hexdigest()
 

@@ -130,8 +130,13 @@ class Victim:
         """
         self._memory.known.clear()
 
-    @torch.inference_mode()
     def _forward(self, texts: list[TextInput]) -> Tensor:
+        # FSDP2 gathers into memory that the next training step uses again, which inference mode forbids.
+        sharded = any(hasattr(parameter, "full_tensor") for parameter in self.model.parameters())
+        with torch.no_grad() if sharded else torch.inference_mode():
+            return self._logits(texts)
+
+    def _logits(self, texts: list[TextInput]) -> Tensor:
         self.statistics.forwarded += len(texts)
         encoded = self.tokenizer(texts, truncation=True, max_length=self.max_length)
         lengths = [len(ids) for ids in encoded["input_ids"]]

@@ -71,7 +71,7 @@ TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
 
 
-def run(script: str, path: Path, launcher: list[str]) -> str:
+def run_ranks(script: str, path: Path, launcher: list[str]) -> str:
     path.write_text(script)
     done = subprocess.run(
         [sys.executable, "-m", *launcher, str(path)],
@@ -89,7 +89,7 @@ def test_gates_get_the_gradient_of_the_whole_batch(tmp_path):
     model, inputs = tiny_model(), tiny_inputs(batch=4)
     gates = attach_gates(model)
     model(**inputs)[0].mean().backward()
-    run(GATES.format(root=str(ROOT), folder=str(tmp_path)), tmp_path / "gates.py", TORCHRUN)
+    run_ranks(GATES.format(root=str(ROOT), folder=str(tmp_path)), tmp_path / "gates.py", TORCHRUN)
     for gate, gradient in zip(gates.parameters(), torch.load(tmp_path / "gates.pt"), strict=True):
         assert gradient.abs().sum() > 0
         torch.testing.assert_close(gradient, gate.grad, rtol=1e-4, atol=1e-7)
@@ -108,7 +108,7 @@ def test_gates_get_the_gradient_of_the_whole_batch(tmp_path):
 def test_whole_job_on_two_ranks(launcher, options, kind, tmp_path):
     """Both ranks draw the same ticket; one rank with the whole batch draws it too."""
     folder, options = tmp_path / "two", {**EXACT, **options}
-    output = run(JOB.format(root=str(ROOT), folder=str(folder), options=options), tmp_path / "job.py", launcher)
+    output = run_ranks(JOB.format(root=str(ROOT), folder=str(folder), options=options), tmp_path / "job.py", launcher)
     said = {line for line in output.splitlines() if line.startswith("TICKET")}
     assert output.count("TICKET") == 2 and len(said) == 1, output
     assert f"KIND {kind}" in output
@@ -126,10 +126,10 @@ def test_search_under_fsdp2_resumes_in_either_phase(tmp_path):
     """A job of two ranks, resumed from a checkpoint of the fine-tuning, ends with the weights it had."""
     # torch takes the device of an optimiser's state from its tensors: plain SGD, with none, does not load in FSDP2.
     options = {**FSDP, **SAVING, **EXACT, "optim": "adamw_torch", "learning_rate": 1e-3}
-    run(JOB.format(root=str(ROOT), folder=str(tmp_path), options=options), tmp_path / "job.py", TORCHRUN)
+    run_ranks(JOB.format(root=str(ROOT), folder=str(tmp_path), options=options), tmp_path / "job.py", TORCHRUN)
     weights = (tmp_path / "small" / "model.safetensors").read_bytes()
     for folder in sorted(tmp_path.glob("checkpoint-*"))[1:]:
         shutil.rmtree(folder)
     resumed = JOB.replace(".train()", ".train(resume_from_checkpoint=True)")
-    run(resumed.format(root=str(ROOT), folder=str(tmp_path), options=options), tmp_path / "resumed.py", TORCHRUN)
+    run_ranks(resumed.format(root=str(ROOT), folder=str(tmp_path), options=options), tmp_path / "resumed.py", TORCHRUN)
     assert (tmp_path / "small" / "model.safetensors").read_bytes() == weights

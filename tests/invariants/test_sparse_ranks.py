@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.invariants.test_ranks import ROOT, TORCHRUN, run
+from tests.invariants.test_ranks import ROOT, TORCHRUN, run_ranks
 
 WORKER = """
 import sys
@@ -44,7 +44,7 @@ for number, method in enumerate(methods):
 def masks(folder: Path, ranks: int, batch: int) -> list[list]:
     folder.mkdir()
     script = WORKER.format(root=str(ROOT), folder=str(folder), batch=batch, backend="gloo" if ranks > 1 else None)
-    run(script, folder / "worker.py", [*TORCHRUN[:-1], str(ranks)])
+    run_ranks(script, folder / "worker.py", [*TORCHRUN[:-1], str(ranks)])
     return [json.loads(line) for path in folder.glob("rank-*.jsonl") for line in path.read_text().splitlines()]
 
 

@@ -14,7 +14,7 @@ from hf_robust_tickets.adversaries.infobert import AnchorCritic, anchored_inform
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.training.refusals import refuse_critic
 from tests.invariants import methods
-from tests.invariants.test_ranks import ROOT, TORCHRUN, run
+from tests.invariants.test_ranks import ROOT, TORCHRUN, run_ranks
 from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import arguments, weights
 from tests.training.test_restarts import Keeping
@@ -134,5 +134,5 @@ sys.stdout.flush()
 @pytest.mark.slow
 def test_critic_is_trained_on_two_ranks(tmp_path):
     script = RANKS.format(root=str(ROOT), folder=str(tmp_path))
-    output = run(script, tmp_path / "worker.py", TORCHRUN)
+    output = run_ranks(script, tmp_path / "worker.py", TORCHRUN)
     assert output.count("EQUAL True 2") == 2, output

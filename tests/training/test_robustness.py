@@ -179,10 +179,14 @@ TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 RANKS = """
 import sys
 sys.path.insert(0, {root!r})
-from tests.tiny import tiny_bert, tiny_data
-from tests.training.test_robustness import KEY, callback, train
+from hf_robust_tickets import RobustnessCallback
+from tests.tiny import tiny_bert, tiny_data, tiny_tokenizer
+from tests.training.test_robustness import KEY, callback, train, words_of
 import torch
 attack = callback()
+if {words}:
+    texts = words_of(tiny_data(4, seed=7))
+    attack = RobustnessCallback(texts, "deepwordbug", num_examples=2, tokenizer=tiny_tokenizer())
 if int(sys.argv[1]):
     from tests.invariants.sharded_on_cpu import allow_sharding_on_cpu
     allow_sharding_on_cpu()
@@ -198,11 +202,15 @@ with open({folder!r} + f"/rank-{{trainer.args.process_index}}.txt", "w") as file
 """
 
 
+def words_of(data):
+    return [{"text": " ".join(f"w{i + 1}" for i in row["input_ids"]), "label": row["labels"]} for row in data]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("sharded", [False, True])
-def test_all_ranks_have_one_figure(tmp_path, sharded):
+@pytest.mark.parametrize(("sharded", "words"), [(False, False), (True, False), (True, True)])
+def test_all_ranks_have_one_figure(tmp_path, sharded, words):
     script = tmp_path / "job.py"
-    script.write_text(RANKS.format(root=str(ROOT), folder=str(tmp_path / "out"), batch=4))
+    script.write_text(RANKS.format(root=str(ROOT), folder=str(tmp_path / "out"), batch=4, words=words))
     done = subprocess.run(
         [sys.executable, "-m", *TORCHRUN, str(script), str(int(sharded))],
         capture_output=True,

@@ -16,7 +16,7 @@ from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import PGD, FreeLB
 from hf_robust_tickets.errors import ConfigurationError, DivergenceError, SparsityError
 from hf_robust_tickets.training.sound import FiniteWatch, has_finite_weights
-from tests.invariants.test_ranks import run
+from tests.invariants.test_ranks import TORCHRUN, run_ranks
 from tests.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import METHODS, arguments, weights
 from tests.training.test_ticket_trainer import make_trainer
@@ -228,7 +228,7 @@ except DivergenceError as error:
 
 @pytest.mark.slow
 def test_all_ranks_stop_when_one_is_lost(tmp_path):
-    output = run(RANKS.format(root=str(ROOT), folder=str(tmp_path)), tmp_path / "worker.py", ranks=2)
+    output = run_ranks(RANKS.format(root=str(ROOT), folder=str(tmp_path)), tmp_path / "worker.py", TORCHRUN)
     assert output.count("STOPPED the loss is not finite since step 4") == 2, output
 
 

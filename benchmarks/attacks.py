@@ -23,7 +23,7 @@ from datasets import load_dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks.steps import row
-from hf_robust_tickets.evaluation import check_resources, evaluate_robustness
+from hf_robust_tickets.evaluation import batched, check_resources, evaluate_robustness
 from tests.evaluation.stock import build_stock, run_attack
 
 RECIPES = ("textfooler", "textbugger", "pwws", "deepwordbug")
@@ -120,10 +120,24 @@ def stock_as_it_comes(rounds: int) -> list[dict[str, Any]]:
 
 
 def merged(rounds: int) -> list[dict[str, Any]]:
-    """Forward calls of a model whose examples are attacked side by side."""
-    given = materials()
-    if given is None:
+    """Forward calls of a model whose examples are attacked side by side, cut as on an accelerator and as on a CPU.
+
+    On a CPU a call costs little beside its tokens, so that lengths are kept apart, for more calls and less padding.
+    """
+    if materials() is None:
         return []
+    rows = []
+    with pytest.MonkeyPatch.context() as patch:
+        for device, tokens in (("a CPU", batched.CPU_CALL_TOKENS), ("an accelerator", batched.CALL_TOKENS)):
+            patch.setattr(batched, "CPU_CALL_TOKENS", tokens)
+            one, many = _forward_calls()
+            title = f"forward calls one by one ({one}) / 32 side by side ({many}), cut as on {device}"
+            rows.append(row(title, one / many, 8, 2, True))
+    return rows
+
+
+def _forward_calls() -> tuple[int, int]:
+    given = materials()
     tokenizer = AutoTokenizer.from_pretrained(given["folder"], model_max_length=64)
     calls, outcomes = [], []
     for width in (1, 32):
@@ -138,8 +152,7 @@ def merged(rounds: int) -> list[dict[str, Any]]:
         outcomes.append([(o.outcome, o.perturbed, o.queries) for o in report["deepwordbug"].outcomes])
     if outcomes[0] != outcomes[1]:
         raise RuntimeError("expected the same outcomes side by side, got others")
-    title = f"forward calls one by one ({calls[0]}) / 32 side by side ({calls[1]}), deepwordbug, 64 sentences"
-    return [row(title, calls[0] / calls[1], 8, 2, True)]
+    return calls[0], calls[1]
 
 
 def processes(rounds: int) -> list[dict[str, Any]]:

@@ -154,7 +154,7 @@ def _seconds_per_freelb_step(corpus: DatasetDict, options: DemoOptions, output: 
 def _attack(row: Trained, test: Dataset, options: DemoOptions, output: Path) -> None:
     print(f"attacking: {row.title}")
     report = evaluate_robustness(
-        row.trainer.model,
+        row.trainer.model.eval(),
         row.trainer.processing_class,
         test,
         recipes=["deepwordbug"],

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ._sharding import whole
+
 _FROM_THE_HUB = re.compile(r"hf://datasets/([^@]+)@([0-9a-f]{40})/")
 
 
@@ -19,8 +21,7 @@ def model_fingerprint(model: torch.nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-        data = whole.detach().cpu().contiguous().reshape(-1)
+        data = whole(tensor).detach().cpu().contiguous().reshape(-1)
         digest.update(data.view(torch.uint8).numpy().tobytes() if data.numel() else b"")
     return digest.hexdigest()
 

@@ -41,9 +41,8 @@ def run(argv: list[str]) -> None:
     bare = argv and not argv[0].startswith("-") and not argv[0].endswith((".yaml", ".yml"))
     (options,) = parse("report", (ReportOptions,), ["--reports", *argv] if bare else argv)
     reports, views = read_files(options)
-    output_file = options.output_file or Path(options.reports[0]).with_name("robustness.html")
-    if options.output_file is None and Path(options.reports[0]).is_dir():
-        output_file = Path(options.reports[0]) / "robustness.html"
+    first = Path(options.reports[0])
+    output_file = options.output_file or (first if first.is_dir() else first.parent) / "robustness.html"
     for name, report in reports.items():
         print(f"{name}\n{report.summary()}\n")
     if rows := comparison_rows(reports):

@@ -106,8 +106,7 @@ def evaluate_accuracy(
     warnings = checks.mode_warnings(model)
     with evaluation_mode(model):
         logits = victim([tokenizer_input(example.texts) for example in examples])
-    top = logits.topk(2, dim=1).values
-    warnings += checks.logit_scale_warnings((top[:, 0] - top[:, 1]).tolist())
+    warnings += checks.logit_scale_warnings(checks.margins(logits))
     for warning in warnings:
         logger.warning("%s", warning)
     return AccuracyResult(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from .._sharding import is_sharded
 from ..errors import ConfigurationError, DataError
 from .merging import ask
 
@@ -100,6 +101,7 @@ class Victim:
         self.bf16 = bf16
         self.statistics = VictimStatistics()
         self._vocabulary = _embeddings_of(model)
+        self._sharded = any(map(is_sharded, model.parameters()))
         self._call = torch.compile(model, dynamic=True) if torch_compile else model
         self._memory = Memory()
 
@@ -132,8 +134,7 @@ class Victim:
 
     def _forward(self, texts: list[TextInput]) -> Tensor:
         # FSDP2 gathers into memory that the next training step uses again, which inference mode forbids.
-        sharded = any(hasattr(parameter, "full_tensor") for parameter in self.model.parameters())
-        with torch.no_grad() if sharded else torch.inference_mode():
+        with torch.no_grad() if self._sharded else torch.inference_mode():
             return self._logits(texts)
 
     def _logits(self, texts: list[TextInput]) -> Tensor:

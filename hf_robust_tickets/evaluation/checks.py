@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 SATURATED_MARGIN = 16.6
 """ln(2^24): beyond this difference of logits 1 - p is exactly 0 in float32, and an attack sees no change."""
@@ -24,6 +24,12 @@ def mode_warnings(model: nn.Module) -> list[str]:
         Warnings; empty if nothing is odd.
     """
     return ["the model was in train mode: evaluated without dropout"] if model.training else []
+
+
+def margins(logits: Tensor) -> list[float]:
+    """Largest minus second largest logit of each row of `(examples, classes)`."""
+    top = logits.topk(2, dim=1).values
+    return (top[:, 0] - top[:, 1]).tolist()
 
 
 def logit_scale_warnings(margins: Sequence[float]) -> list[str]:

@@ -200,8 +200,7 @@ def evaluate_noise(
             for severity in dict.fromkeys(severities):
                 cells.append(_cell(victim, examples, clean, kind, severity, seed))
                 victim.forget()
-    top = logits.topk(2, dim=1).values
-    warnings += checks.logit_scale_warnings((top[:, 0] - top[:, 1]).tolist())
+    warnings += checks.logit_scale_warnings(checks.margins(logits))
     for warning in warnings:
         logger.warning("%s", warning)
     return NoiseResult(

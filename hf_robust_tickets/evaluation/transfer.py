@@ -117,8 +117,7 @@ def evaluate_transfer(
     still = [was and label == now for was, label, now in zip(right, labels, after)]
     attacked = [outcome.index for was, outcome in zip(right, fooled) if was]
     broken = tuple(outcome.index for was, now, outcome in zip(right, still, fooled) if was and not now)
-    top = clean.topk(2, dim=1).values
-    warnings = checks.mode_warnings(model) + checks.logit_scale_warnings((top[:, 0] - top[:, 1]).tolist())
+    warnings = checks.mode_warnings(model) + checks.logit_scale_warnings(checks.margins(clean))
     if own is not None:
         kinds = {outcome.index: outcome.outcome for outcome in own.outcomes if outcome.outcome != "skipped"}
         rows = [index for index in attacked if index in kinds]

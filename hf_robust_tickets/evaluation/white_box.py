@@ -258,8 +258,7 @@ def _attack_batch(probe: Probe, adversary: Adversary, radii: Sequence[float], re
     tally.clean += int(right.sum())
     tally.not_finite += int((right & ~finite).sum())
     tally.zero += int((right & (flat == 0).all(dim=1)).sum())
-    top = logits.topk(2, dim=1).values
-    tally.margins += (top[:, 0] - top[:, 1]).tolist()
+    tally.margins += checks.margins(logits)
     direction = steepest_direction(
         torch.nan_to_num(gradient) * expand_mask(probe.mask, gradient), adversary.norm, adversary.scope
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .formatting import format_percent, format_seconds, format_value
+from .formatting import format_parameters, format_percent, format_seconds, format_value
 from .tables import markdown_table
 
 if TYPE_CHECKING:
@@ -20,28 +20,27 @@ def lead(facts: CardFacts) -> str:
     data = data_name(facts.data)
     made = [f"from {origin}" if origin else "", f"on {data}" if data else ""]
     sentences = [f"It was {'fine-tuned' if facts.training else 'made'} {' '.join(filter(None, made))}."] * any(made)
+    parameters = format_parameters(facts.parameters)
     if facts.ticket is not None:
         heads, neurons = _kept(facts.ticket, "head"), _kept(facts.ticket, "neuron")
-        of = f" of {_millions(facts.dense_parameters)}" if facts.dense_parameters else ""
+        of = f" of {format_parameters(facts.dense_parameters)}" if facts.dense_parameters else ""
         sentences.insert(
             0,
             f"A `{facts.model_class}` that keeps {heads[0]:,} of {heads[1]:,} attention heads and {neurons[0]:,} of "
-            f"{neurons[1]:,} feed-forward neurons: {_millions(facts.parameters)}{of} parameters. The others were cut "
-            "out of the weights, so the model is smaller and faster, not only masked.",
+            f"{neurons[1]:,} feed-forward neurons: {parameters}{of} parameters. The others were cut out of the "
+            "weights, so the model is smaller and faster, not only masked.",
         )
     elif facts.sparse is not None:
         kept, weights = facts.sparse["kept"], facts.sparse["weights"]
         sentences.insert(
             0,
-            f"A `{facts.model_class}` with {_millions(facts.parameters)} parameters, trained under a mask: "
+            f"A `{facts.model_class}` with {parameters} parameters, trained under a mask: "
             f"{kept:,} of {weights:,} maskable weights ({format_percent(kept / weights)}) are kept, the others are "
             "zero. Zeros are stored and multiplied like all weights: the model is neither smaller nor faster than a "
             "dense one.",
         )
     else:
-        sentences.insert(
-            0, f"A dense `{facts.model_class}` with {_millions(facts.parameters)} parameters; nothing was pruned."
-        )
+        sentences.insert(0, f"A dense `{facts.model_class}` with {parameters} parameters; nothing was pruned.")
     return " ".join(sentences)
 
 
@@ -233,10 +232,6 @@ def _kept(ticket: Mapping[str, Any], kind: str) -> tuple[int, int]:
 
 def _cut(after: int, before: int) -> str | None:
     return format_percent(1 - after / before) if before else None  # convolutional networks have no heads
-
-
-def _millions(number: int) -> str:
-    return f"{number / 1e6:.1f} M" if number >= 1_000_000 else f"{number:,}"
 
 
 def _percent(value: float | None, *interval: float | None) -> str | None:

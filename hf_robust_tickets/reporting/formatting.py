@@ -33,6 +33,11 @@ def format_percent(value: float, low: float | None = None, high: float | None = 
     return text if low is None or high is None else f"{text} ({100 * low:.{digits}f}–{100 * high:.{digits}f})"
 
 
+def format_parameters(number: int) -> str:
+    """A number of parameters: `"22.7 M"`, below a million all of its digits."""
+    return f"{number / 1e6:.1f} M" if number >= 1_000_000 else f"{number:,}"
+
+
 def format_seconds(seconds: float) -> str:
     """A duration in the two units that matter: `"0.42 s"`, `"12.3 s"`, `"4 min 05 s"`, `"1 h 02 min"`, `"2 d 03 h"`.
 

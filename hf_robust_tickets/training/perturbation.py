@@ -67,8 +67,7 @@ class Perturbation:
 
     def add(self, clean: Tensor) -> Tensor:
         """The perturbation to add to the module's output `clean`, `(batch, tokens, dim)`."""
-        if self.shares_dropout:
-            self.meet(clean.device)
+        self.meet(clean.device)
         if self.delta is None:
             if self._drawn is not None:
                 # Another start than the last one, although the dropout masks are the same.

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from transformers import Trainer, TrainingArguments
 
 from ..adversaries import Adversary
+from ..reporting.formatting import format_parameters
 from ..tickets import RobustTicket
 from .arguments import TicketOptions
 
@@ -84,7 +85,8 @@ def cut(ticket: RobustTicket, before: int, model: nn.Module) -> str:
         )
         if sum(map(len, masks))
     ]
-    return f"kept {', '.join(units)}: {_amount(count_parameters(model))} of {_amount(before)} parameters"
+    left = format_parameters(count_parameters(model))
+    return f"kept {', '.join(units)}: {left} of {format_parameters(before)} parameters"
 
 
 def finetuning_begins(args: TrainingArguments, adversary: Adversary | None, checkpoint: str | None) -> str:
@@ -106,7 +108,3 @@ def _length(args: TrainingArguments) -> str:
     if args.max_steps > 0:
         return f"{args.max_steps} steps"
     return f"{args.num_train_epochs:g} epoch{'' if args.num_train_epochs == 1 else 's'}"
-
-
-def _amount(number: int) -> str:
-    return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number:,}"

@@ -21,7 +21,7 @@ from ..sparse.base import REGULAR, Decision
 from .robust_records import RobustHistory, may_decide
 from .sparse_ranks import refuse_surroundings_of_masks, refuse_transposed
 from .sparse_run import SparseRun
-from .stateful import StatefulCallback
+from .stateful import StatefulCallback, differences
 
 logger = logging.getLogger(__name__)
 
@@ -253,17 +253,11 @@ class SparseTrainingCallback(StatefulCallback):
                 f"expected a checkpoint of a training under {self.method.name}, got one without masks: start anew"
             )
         if found != options:
+            told = differences(_flat(options), _flat(found))
             raise CheckpointError(
-                f"the checkpoint was made with another sparse training: expected {_difference(options, found)}; "
-                "resume with those, or start anew"
+                f"the checkpoint was made with another sparse training: expected {told}; resume with those, or start "
+                "anew"
             )
-
-
-def _difference(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """The options that differ, in words; those that only one of two methods has count as None."""
-    own, other = _flat(expected), _flat(found)
-    names = [name for name in own if own[name] != other.get(name)] or ["method"]
-    return "; ".join(f"{name} {own.get(name)!r}, got {other.get(name)!r}" for name in names)
 
 
 def _flat(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import TrainerCallback, TrainerState
@@ -52,14 +53,20 @@ class StatefulCallback(TrainerCallback, ExportableState):
 
     def _refuse_other(self, before: dict[str, Any]) -> None:
         now = json.loads(json.dumps(self.circumstances()))
-        changed = {name: (before.get(name, value), value) for name, value in now.items()}
-        told = [f"{name} {was}, got {given}" for name, (was, given) in changed.items() if was != given]
+        # A checkpoint of before a circumstance was kept does not contradict it.
+        told = differences({name: before.get(name, value) for name, value in now.items()}, now)
         if told:
             raise CheckpointError(
-                f"expected the {type(self).__name__} of the checkpoint, with {'; '.join(told)}: resume with the same, "
-                "or start anew"
+                f"expected the {type(self).__name__} of the checkpoint, with {told}: resume with the same, or start "
+                "anew"
             )
 
     def reset(self) -> None:
         """Forgets all progress."""
         raise NotImplementedError
+
+
+def differences(expected: Mapping[str, Any], got: Mapping[str, Any]) -> str:
+    """The options that differ, in words, empty if none does; those that only one side has count as None."""
+    changed = [name for name in dict.fromkeys([*expected, *got]) if expected.get(name) != got.get(name)]
+    return "; ".join(f"{name} {expected.get(name)!r}, got {got.get(name)!r}" for name in changed)

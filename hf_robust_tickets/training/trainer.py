@@ -101,10 +101,10 @@ class AdversarialTrainer(PassesTrainer):
         """
         if self.adversary is not None:
             # Before the first attacked step: a compiled model misses hooks that come later, and callbacks may measure.
-            injector = self._injector()
+            injector, attacks = self._injector(), self.is_attacking
             for callback in self.callback_handler.callbacks:
                 if hasattr(callback, "meet_adversary"):
-                    callback.meet_adversary(self.adversary, injector, attacks=self.is_attacking)
+                    callback.meet_adversary(self.adversary, injector, attacks=attacks)
         if not self.is_attacking:
             self.cost_callback.passes += 1
             return super().training_step(model, inputs, *args, **kwargs)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,9 @@ import pytest
 import torch
 
 from tests.tiny import tiny_bert
+from tests.training.killing import kill_at
 from tests.training.test_ticket_trainer import SLOW_SEARCH, finish, make_trainer, weights
 
-ROOT = Path(__file__).resolve().parents[2]
 _TRAINER, _JOB, _TICKET = (
     f"hf_robust_tickets.{module}" for module in ("training.ticket_trainer", "training.job", "tickets.ticket")
 )
@@ -30,19 +28,12 @@ MOMENTS = {
     "pruned-files-written": ((_TRAINER, "write_pruned_files", True), True),
 }
 
-# One process imports once and forks a child for each moment, before anything was computed in it.
 KILLED = """
-import os, sys
-sys.path.insert(0, {root!r})
 from tests.training import test_killed_jobs as jobs
 
-for name, (moment, _) in jobs.MOMENTS.items():
-    child = os.fork()
-    if child == 0:
-        jobs.die(*moment)
-        jobs.job({folder!r} + "/" + name).train()
-        os._exit(0)
-    print("ENDED", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+def die(folder, name):
+    jobs.die(*jobs.MOMENTS[name][0])
+    jobs.job(folder).train()
 """
 
 
@@ -70,10 +61,7 @@ def job(folder: str) -> Any:
 def killed(tmp_path_factory) -> Path:
     """A folder with the jobs that were killed, one for each moment."""
     folder = tmp_path_factory.mktemp("killed")
-    script = KILLED.format(root=str(ROOT), folder=str(folder))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=500, cwd=ROOT)
-    ended = [line for line in done.stdout.splitlines() if line.startswith("ENDED")]
-    assert ended == [f"ENDED {-signal.SIGKILL}"] * len(MOMENTS), done.stderr[-2000:]
+    kill_at(KILLED, MOMENTS, folder, timeout=500)
     return folder
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from hf_robust_tickets.errors import ConfigurationError, DivergenceError, Sparsi
 from hf_robust_tickets.training.sound import FiniteWatch, has_finite_weights
 from tests.invariants.test_ranks import TORCHRUN, run_ranks
 from tests.tiny import tiny_bert, tiny_data
+from tests.training.killing import kill_at
 from tests.training.test_attacks import METHODS, arguments, weights
 from tests.training.test_ticket_trainer import make_trainer
 
@@ -25,10 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # --- killing and resuming -------------------------------------------------------------------------------------------
 
-# One process imports once and forks a child for each moment, before anything was computed in it.
 KILLED = """
-import os, signal, sys
-sys.path.insert(0, {root!r})
+import os, signal
 from transformers import TrainerCallback
 from tests.training import test_survives
 
@@ -46,9 +43,9 @@ class Kill(TrainerCallback):
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
         self.kill("between", state)
 
-def run(name, moment):
-    trainer = test_survives.cut_trainer(name, {folder!r} + "/" + name)
-    kill, save = Kill(moment), trainer._save_rng_state
+def die(folder, name):
+    trainer = test_survives.cut_trainer(name, folder)
+    kill, save = Kill(test_survives.MOMENTS[name]), trainer._save_rng_state
     trainer.add_callback(kill)
 
     def dying_save(folder):
@@ -57,13 +54,6 @@ def run(name, moment):
 
     trainer._save_rng_state = dying_save
     trainer.train()
-
-for name, moment in test_survives.MOMENTS.items():
-    child = os.fork()
-    if child == 0:
-        run(name, moment)
-        os._exit(0)
-    print("ENDED", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 # While a step begins, in the middle of the second save, and between the backward pass and the optimiser.
 MOMENTS = {"free-at": ("begin", 3), "ta-vat": ("save", 4), "smart": ("between", 3)}
@@ -73,10 +63,7 @@ MOMENTS = {"free-at": ("begin", 3), "ta-vat": ("save", 4), "smart": ("between", 
 def killed(tmp_path_factory) -> Path:
     """A folder with the outputs of trainings that were killed, one for each method."""
     folder = tmp_path_factory.mktemp("killed")
-    script = KILLED.format(root=str(ROOT), folder=str(folder))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, cwd=ROOT)
-    ended = [line for line in done.stdout.splitlines() if line.startswith("ENDED")]
-    assert ended == [f"ENDED {-signal.SIGKILL}"] * len(MOMENTS), done.stderr[-2000:]
+    kill_at(KILLED, MOMENTS, folder, timeout=300)
     return folder
 
 

@@ -42,14 +42,10 @@ class UniversalSentenceEncoderModel(Resource):
     def missing(self) -> str | None:
         if importlib.util.find_spec("tensorflow_hub") is None:
             return "Python package tensorflow-hub"
-        cache = tfhub_cache()
-        return None if cache and any(Path(cache).glob("*/saved_model.pb")) else f"saved_model.pb in {self.location()}"
+        return None if _saved_models() else f"saved_model.pb in {self.location()}"
 
     def found(self) -> list[Path]:
-        found = (
-            next(iter(sorted(Path(tfhub_cache() or ".").glob("*/saved_model.pb"))), None) if tfhub_cache() else None
-        )
-        return files_below(found.parent) if found else []
+        return [file for saved in _saved_models()[:1] for file in files_below(saved.parent)]
 
     def fetch(self) -> None:
         if importlib.util.find_spec("tensorflow_hub") is None:
@@ -74,3 +70,8 @@ class UniversalSentenceEncoderModel(Resource):
         if not (found / "saved_model.pb").is_file():
             raise OSError(f"expected saved_model.pb in {found}, got none")
         place(found, Path(cache, name))
+
+
+def _saved_models() -> list[Path]:
+    cache = tfhub_cache()
+    return sorted(Path(cache).glob("*/saved_model.pb")) if cache else []

@@ -77,6 +77,10 @@ class Perturbation:
                 # Drawing the start has moved the generator on.
                 self._drawn = _generator(clean.device).get_rng_state()
                 self.meet(clean.device)
+        return self.added()
+
+    def added(self) -> Tensor:
+        """What delta, which has a start, adds to the module's output."""
         return self.adversary.added(self.delta)
 
     def restart(self, clean: Tensor) -> None:

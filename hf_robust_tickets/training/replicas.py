@@ -66,12 +66,12 @@ class ReplicaPerturbation:
         perturbation = self._perturbation
         if perturbation is None:
             return None
-        clean = None
         if perturbation.delta is None:
             clean = self._injector.clean(wrapped.module, args, kwargs)
             if clean is None:
                 perturbation.require_delta()
-        delta = perturbation.add(clean)
+            perturbation.restart(clean)
+        delta = perturbation.added()
         self._injector.settle(kwargs, delta)
         batch = find_batch_size((args, kwargs))
         if len(delta) % batch:

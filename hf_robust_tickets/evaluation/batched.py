@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -140,17 +140,11 @@ class Victim:
     def _logits(self, texts: list[TextInput]) -> Tensor:
         self.statistics.forwarded += len(texts)
         encoded = self.tokenizer(texts, truncation=True, max_length=self.max_length)
-        lengths = [len(ids) for ids in encoded["input_ids"]]
         self._check_vocabulary(encoded["input_ids"])
         device = next(self.model.parameters()).device
         rows: list[Tensor] = [torch.empty(0)] * len(texts)
         autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16)
-        call_tokens = CPU_CALL_TOKENS if device.type == "cpu" else CALL_TOKENS
-        for chosen in cut_batches(lengths, self.batch_size, call_tokens):
-            batch = {name: [values[i] for i in chosen] for name, values in encoded.items()}
-            if self.batch_size > 1:
-                batch = self.tokenizer.pad(batch, return_tensors="pt")
-            inputs = {name: torch.as_tensor(values, device=device) for name, values in batch.items()}
+        for chosen, inputs in padded_batches(encoded, self.tokenizer, self.batch_size, device):
             with autocast:
                 logits = self._call(**inputs).logits.float().cpu()
             self.statistics.batches += 1
@@ -172,6 +166,28 @@ class Victim:
                 f"expected token numbers below {self._vocabulary}, the model's embeddings, got {most}: take the "
                 "tokenizer of this model, or call model.resize_token_embeddings(len(tokenizer))"
             )
+
+
+def padded_batches(
+    encoded: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, batch_size: int, device: torch.device
+) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """What a model is called with to read some texts, with as little padding and as few calls as `cut_batches` finds.
+
+    Args:
+        encoded: What the tokenizer made of the texts, one list each.
+        tokenizer: It pads; with `batch_size=1` it need not be able to.
+        batch_size: Most texts per forward call.
+        device: Where the tensors are put.
+
+    Yields:
+        The positions of the texts of one call, and its arguments.
+    """
+    lengths = [len(ids) for ids in encoded["input_ids"]]
+    for chosen in cut_batches(lengths, batch_size, CPU_CALL_TOKENS if device.type == "cpu" else CALL_TOKENS):
+        batch: Mapping[str, Any] = {name: [values[i] for i in chosen] for name, values in encoded.items()}
+        if batch_size > 1:
+            batch = tokenizer.pad(batch, return_tensors="pt")
+        yield chosen, {name: torch.as_tensor(values, device=device) for name, values in batch.items()}
 
 
 def cut_batches(lengths: Sequence[int], batch_size: int, call_tokens: int) -> list[list[int]]:

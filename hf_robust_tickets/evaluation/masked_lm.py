@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..errors import ConfigurationError, MissingResourceError
+from .batched import Memory, padded_batches
+from .merging import ask
 from .resources import handed_over_model, hub_snapshot, is_offline
 
 MODEL_TYPES = ("bert", "bart", "electra", "gpt", "gpt2", "longformer", "roberta", "xlnet")
@@ -19,9 +23,16 @@ BERT = "google-bert/bert-base-uncased"
 DISTILROBERTA = "distilbert/distilroberta-base"
 
 
-@dataclass(frozen=True)
+MOST_TOKENS = 512
+"""The length at which TextAttack cuts what a masked language model reads."""
+
+TEXTS_PER_CALL = 16
+"""As in TextAttack; each token of a text takes the memory of a whole vocabulary."""
+
+
+@dataclass(eq=False)
 class MaskedLM:
-    """A masked language model, loaded.
+    """A masked language model, loaded. Attacks that run side by side (`merging`) ask it in one call.
 
     Attributes:
         name: How reports call it.
@@ -34,6 +45,62 @@ class MaskedLM:
     model: Any
     tokenizer: Any
     published: bool = False
+    _memory: Memory = field(default_factory=Memory, init=False, repr=False)
+
+    @property
+    def most_tokens(self) -> int:
+        """The length at which texts are cut."""
+        positions = getattr(self.model.config, "max_position_embeddings", None) or MOST_TOKENS
+        return min(MOST_TOKENS, self.tokenizer.model_max_length, positions)
+
+    def at_masks(self, texts: Sequence[str]) -> list[tuple[int, Tensor] | None]:
+        """What could stand in place of the first mask of each text.
+
+        Returns:
+            For each text the position of its mask, in tokens, and the logits there, (vocabulary,), float32, on the
+            CPU; None where the mask is cut off.
+        """
+        return list(ask(self._at_masks, texts))
+
+    def likeliest(self, text: str, count: int) -> Tensor:
+        """The likeliest tokens in place of each token of a text, which the model sees.
+
+        Returns:
+            Token ids, (tokens, count), likeliest first; of a text that was asked about before, they are remembered
+            until `forget`.
+        """
+        known = self._memory.known
+        if (text, count) not in known:
+            known[text, count] = ask(self._likeliest, [(text, count)])[0]
+        return known[text, count]
+
+    def forget(self) -> None:
+        """Empties the memory."""
+        self._memory.known.clear()
+
+    def _at_masks(self, texts: list[str]) -> list[tuple[int, Tensor] | None]:
+        found: list[tuple[int, Tensor] | None] = [None] * len(texts)
+        mask = self.tokenizer.mask_token_id
+        for i, ids, logits in self._read(texts):
+            if mask in ids:
+                found[i] = (ids.index(mask), logits[ids.index(mask)].float().cpu())
+        return found
+
+    def _likeliest(self, questions: list[tuple[str, int]]) -> list[Tensor]:
+        found = [torch.empty(0)] * len(questions)
+        for i, _, logits in self._read([text for text, _ in questions]):
+            found[i] = torch.topk(logits, questions[i][1]).indices.cpu()
+        return found
+
+    def _read(self, texts: list[str]) -> Iterator[tuple[int, list[int], Tensor]]:
+        """The number, the token ids and the logits, (tokens, vocabulary), of each text, in the order of length."""
+        encoded = self.tokenizer(texts, max_length=self.most_tokens, truncation=True, return_attention_mask=True)
+        device = next(self.model.parameters()).device
+        for chosen, inputs in padded_batches(encoded, self.tokenizer, TEXTS_PER_CALL, device):
+            with torch.inference_mode():
+                logits = self.model(**inputs).logits
+            for i, row, tokens in zip(chosen, logits, inputs["attention_mask"].bool()):
+                yield i, encoded["input_ids"][i], row[tokens]
 
 
 def load_masked_lm(spec: Any, paper: str, device: torch.device) -> MaskedLM:

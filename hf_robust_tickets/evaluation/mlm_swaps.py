@@ -1,4 +1,4 @@
-"""TextAttack's transformations by a masked language model: the same candidates, without the padding to 512 tokens.
+"""TextAttack's transformations by a masked language model: the same candidates, in fewer and shorter forward calls.
 
 This module imports TextAttack: import it inside functions only.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .._compat import import_textattack
 from .components import universal_tags
@@ -19,17 +20,15 @@ from .masked_lm import MaskedLM
 
 import_textattack()
 
-from textattack.shared.utils import is_one_word
+from textattack.shared.utils import check_if_punctuations, check_if_subword, is_one_word, strip_BPE_artifacts
 from textattack.transformations import WordInsertionMaskedLM, WordMergeMaskedLM, WordSwapMaskedLM
 from textattack.transformations.word_merges.word_merge_masked_lm import find_merge_index
-from transformers import BatchEncoding
-
-MOST_TOKENS = 512
-"""The length at which TextAttack cuts what the masked language model reads."""
 
 
-class _Unpadded:
-    """Pads a batch to its longest text, on the model's own device; TextAttack pads to 512 tokens.
+class _Proposed:
+    """Words that a masked language model proposes.
+
+    TextAttack asks it about one example at a time and pads each text to 512 tokens; here `MaskedLM` is asked.
 
     Args:
         masked_lm: The masked language model.
@@ -37,57 +36,89 @@ class _Unpadded:
     """
 
     def __init__(self, masked_lm: MaskedLM, **options: Any) -> None:
-        model, limit = masked_lm.model, masked_lm.tokenizer.model_max_length
-        positions = getattr(model.config, "max_position_embeddings", None) or MOST_TOKENS
-        self._device = next(model.parameters()).device
+        self._masked_lm, model = masked_lm, masked_lm.model
+        device = next(model.parameters()).device
         super().__init__(
             masked_language_model=model,
             tokenizer=masked_lm.tokenizer,
-            max_length=min(MOST_TOKENS, limit, positions),
+            max_length=masked_lm.most_tokens,
             **options,
         )
         # TextAttack moves it to the accelerator that it finds
-        model.to(self._device)
+        model.to(device)
 
-    def _encode_text(self, text: Any) -> BatchEncoding:
-        encoded = self._lm_tokenizer(
-            text, max_length=self.max_length, truncation=True, padding=True, return_tensors="pt"
-        )
-        return encoded.to(self._device)
+    def _words_at_masks(self, texts: list[str]) -> list[list[str]]:
+        """The words for the mask of each text, likeliest first: those that TextAttack takes."""
+        return [[] if found is None else self._likely_words(*found) for found in self._masked_lm.at_masks(texts)]
+
+    def _likely_words(self, position: int, logits: Tensor) -> list[str]:
+        kind, words = self._language_model.config.model_type, []
+        probabilities = torch.softmax(logits, dim=0)
+        ranked = torch.argsort(probabilities, descending=True)
+        for token, probability in zip(ranked.tolist(), probabilities[ranked].tolist()):
+            if probability < self.min_confidence:
+                break
+            word = self._lm_tokenizer.convert_ids_to_tokens(token)
+            if check_if_subword(word, kind, position == 1):
+                word = strip_BPE_artifacts(word, kind)
+            if is_one_word(word) and not check_if_punctuations(word):
+                words.append(word)
+            if len(words) >= self.max_candidates:
+                break
+        return words
 
 
-class MaskedSwap(_Unpadded, WordSwapMaskedLM):
-    """Replaces a word by what the model proposes in its place: "bae" masks it, "bert-attack" shows it.
+class MaskedSwap(_Proposed, WordSwapMaskedLM):
+    """Replaces a word by what the model proposes in the place of a mask."""
+
+    def _bae_replacement_words(self, current_text: Any, indices_to_modify: Iterable[int]) -> list[list[str]]:
+        mask = self._lm_tokenizer.mask_token
+        return self._words_at_masks([current_text.replace_word_at_index(i, mask).text for i in indices_to_modify])
+
+
+class ShownSwap(_Proposed, WordSwapMaskedLM):
+    """Replaces a word by what the model, which sees it, proposes in its place.
 
     For a word of several pieces TextAttack goes through all combinations of the pieces' candidates (48 to the number
     of pieces) and then takes the first ones in the order of their ranks: its sort by perplexity has no effect. Here
     only those that are taken are made.
     """
 
-    def _bert_attack_replacement_words(
-        self, current_text: Any, index: int, id_preds: torch.Tensor, masked_lm_logits: torch.Tensor
-    ) -> list[str]:
+    def _get_transformations(self, current_text: Any, indices_to_modify: Iterable[int]) -> list[Any]:
+        proposed = self._masked_lm.likeliest(current_text.text, self.max_candidates).tolist()
+        return [
+            current_text.replace_word_at_index(index, word)
+            for index in indices_to_modify
+            for word in (found.strip("Ġ") for found in self._words_at(current_text, index, proposed))
+            if word != current_text.words[index]
+        ]
+
+    def _words_at(self, current_text: Any, index: int, proposed: list[list[int]]) -> Iterable[str]:
         tokenizer = self._lm_tokenizer
-        pieces = tokenizer.encode(current_text.words[index], add_special_tokens=False)
-        if len(pieces) < 2:
-            return super()._bert_attack_replacement_words(current_text, index, id_preds, masked_lm_logits)
         masked = current_text.replace_word_at_index(index, tokenizer.mask_token).text
-        ids = self._encode_text(masked)["input_ids"][0].tolist()
+        ids = tokenizer(masked, max_length=self.max_length, truncation=True)["input_ids"]
         if tokenizer.mask_token_id not in ids:
             return []  # beyond the truncation
         first = ids.index(tokenizer.mask_token_id)
-        proposed = [row.tolist() for row in id_preds[first : first + len(pieces)]]
-        words = (
-            "".join(tokenizer.convert_ids_to_tokens(row)).replace("##", "") for row in itertools.product(*proposed)
-        )
-        return list(itertools.islice(filter(is_one_word, words), self.max_candidates))
+        pieces = tokenizer.encode(current_text.words[index], add_special_tokens=False)
+        rows = [tokenizer.convert_ids_to_tokens(row) for row in proposed[first : first + len(pieces)]]
+        if len(pieces) == 1:
+            kind = self._language_model.config.model_type
+            return [word for word in rows[0] if is_one_word(word) and not check_if_subword(word, kind, index == 0)]
+        words = ("".join(row).replace("##", "") for row in itertools.product(*rows))
+        return itertools.islice(filter(is_one_word, words), self.max_candidates)
 
 
-class MaskedInsertion(_Unpadded, WordInsertionMaskedLM):
+class MaskedInsertion(_Proposed, WordInsertionMaskedLM):
     """Inserts a word that the model proposes."""
 
+    def _get_new_words(self, current_text: Any, indices_to_modify: Iterable[int]) -> list[list[str]]:
+        mask = self._lm_tokenizer.mask_token
+        masked = [(i, current_text.insert_text_before_word_index(i, mask)) for i in indices_to_modify]
+        return self._words_at_masks([text.text_window_around_index(i, self.window_size) for i, text in masked])
 
-class MaskedMerge(_Unpadded, WordMergeMaskedLM):
+
+class MaskedMerge(_Proposed, WordMergeMaskedLM):
     """Replaces two neighbours by one word that the model proposes.
 
     Parts of speech decide which neighbours; they come from NLTK's tagger instead of flair's. As in TextAttack, words
@@ -107,6 +138,14 @@ class MaskedMerge(_Unpadded, WordMergeMaskedLM):
                     shorter = current_text.delete_word_at_index(index + 1)
                     found.append(shorter.replace_word_at_index(index, word))
         return found
+
+    def _get_merged_words(self, current_text: Any, indices_to_modify: Iterable[int]) -> list[list[str]]:
+        masked = []
+        for index in indices_to_modify:
+            text = current_text.replace_word_at_index(index, self._lm_tokenizer.mask_token)
+            text = text.delete_word_at_index(index + 1)
+            masked.append(text.text_window_around_index(index, self.window_size))
+        return self._words_at_masks(masked)
 
     def _may_merge(self, text: Any, index: int) -> bool:
         end = 0

@@ -119,7 +119,7 @@ def prepare(
         try:
             ensure_resources(parts.looked_for(recipe))
             context = parts.context(recipe)
-            memories = [] if context.encoder is None else [context.encoder]
+            memories = [part for part in (context.encoder, context.masked_lm) if part is not None]
             attacker = Attacker(recipe, functools.partial(build, recipe, context), victim, memories, query_budget)
             attacker.attack  # noqa: B018  (built here, where a missing resource is told from an error)
         except (MissingResourceError, MissingDependencyError) as error:

@@ -109,71 +109,37 @@ def evaluate_robustness(
         RobustTicketsError: If one of several processes died; the outcomes until then are kept.
     """
     chosen = _chosen(recipes)
-    _check(concurrent_examples, num_processes, distributed, until_width, query_budget)
-    if until_width is not None and all(recipe.goal == "reduce" for recipe in chosen):
-        raise ConfigurationError(
-            f"expected a recipe with an accuracy under attack for until_width, got {[r.name for r in chosen]}: "
-            "add one, or leave until_width out"
-        )
+    _check(chosen, concurrent_examples, num_processes, distributed, until_width, query_budget)
     if model.config.num_labels < 2:
         raise ConfigurationError(f"expected a classifier with two or more classes, got {model.config.num_labels}")
-    examples = select_examples(
-        dataset,
-        model.config,
-        num_examples=num_examples,
-        seed=seed,
-        text_columns=text_columns,
-        label_column=label_column,
-    )
+    sample = {"num_examples": num_examples, "label_column": label_column}
+    examples = select_examples(dataset, model.config, seed=seed, text_columns=text_columns, **sample)
+    columns = list(examples[0].texts)
     crew = Crew() if distributed else None
     how = {"batch_size": batch_size, "max_length": max_length, "bf16": bf16, "torch_compile": torch_compile}
     victim = Victim(model, tokenizer, **how)
-    settings = {"text_columns": list(examples[0].texts), "label_column": label_column, "num_examples": num_examples}
-    settings |= {"recipes": [recipe.name for recipe in chosen], "max_length": victim.max_length, "bf16": bf16}
+    settings = {"text_columns": columns, "recipes": [recipe.name for recipe in chosen], **sample}
+    settings |= {"max_length": victim.max_length, "bf16": bf16}
     # absent where they are off: a folder of before they existed can be continued
     optional = {"torch_compile": torch_compile, "until_width": until_width, "query_budget": query_budget}
     settings |= {name: value for name, value in optional.items() if value}
     parts = {"sentence_encoder": sentence_encoder, "masked_language_model": masked_language_model}
-    parts |= {
-        "word_vectors": word_vectors,
-        "columns": settings["text_columns"],
-        "modify_columns": modify_columns,
-        "query_budget": query_budget,
-    }
+    parts |= {"word_vectors": word_vectors, "columns": columns, "modify_columns": modify_columns}
+    parts["query_budget"] = query_budget
     together = contextlib.nullcontext if crew is None else crew.together
     with together():
         prepared, failures = prepare(chosen, victim, **parts)
     description = describe_model(model)
-    # a recipe may be added to a folder; what else may change is only how fast it goes, and when it is enough
-    fixed = {name: value for name, value in settings.items() if name not in {"recipes", "num_examples", "until_width"}}
-    fixed |= {"model": description["sha256"], "tokenizer": tokenizer_fingerprint(tokenizer), "seed": seed}
-    fixed["sample"] = sample_fingerprint(examples)
     folder = None if output_dir is None else Path(output_dir)
     leads = crew is None or crew.leads
     with together():
         if crew is not None:
             crew.agree({recipe.recipe.name: recipe.resources for recipe in prepared})
-        descriptions = {recipe.recipe.name: recipe.fingerprint for recipe in prepared}
-        keeps = folder is not None and leads
-        words = {"sample": f"{len(examples)} examples"}
-        outcomes = OutcomeStore(folder, fixed, descriptions, resume, words) if keeps else Outcomes()
-        order = representative_order(examples, seed)
-        reducing = {recipe.recipe.name for recipe in prepared if recipe.recipe.goal == "reduce"}
-        following = Progress(order, list(descriptions), until_width, progress and leads, reducing)
-        if concurrent_examples is None:
-            concurrent_examples = 1 if next(model.parameters()).device.type == "cpu" else SIDE_BY_SIDE
-        attackers = [recipe.attacker for recipe in prepared]
-        job = Job(attackers, order, seed, concurrent_examples, outcomes, following)
-        with evaluation_mode(model), contextlib.closing(following), contextlib.closing(outcomes):
-            if crew is not None:
-                crew.run(job, folder)
-            elif num_processes > 1:
-                materials = {"model": model, "tokenizer": tokenizer, "victim": how, "parts": parts}
-                # a recipe that was found by a Python path is found again by it
-                materials["recipes"] = [r.recipe.name if r.recipe.source else r.recipe for r in prepared]
-                run_processes(job, num_processes, materials, folder)
-            else:
-                job.run()
+        fixed = _fixed(settings, description, tokenizer, examples, seed)
+        outcomes = _outcomes(folder if leads else None, fixed, prepared, len(examples), resume)
+        job = _job(prepared, examples, seed, concurrent_examples, outcomes, until_width, show=progress and leads)
+        with evaluation_mode(model), contextlib.closing(job.progress), contextlib.closing(outcomes):
+            _run(job, crew, num_processes, {"victim": how, "parts": parts}, prepared, folder)
         if not leads:
             return RobustnessReport.from_dict(crew.share(None))
         settings["data"] = describe_data(dataset)
@@ -188,7 +154,72 @@ def evaluate_robustness(
     return report
 
 
+def _fixed(
+    settings: Mapping[str, Any],
+    description: Mapping[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    seed: int,
+) -> dict[str, Any]:
+    """What a folder that is continued must have been begun with.
+
+    A recipe may be added; what else may change is only how fast it goes, and when it is enough.
+    """
+    fixed = {name: value for name, value in settings.items() if name not in {"recipes", "num_examples", "until_width"}}
+    fixed |= {"model": description["sha256"], "tokenizer": tokenizer_fingerprint(tokenizer), "seed": seed}
+    return {**fixed, "sample": sample_fingerprint(examples)}
+
+
+def _outcomes(
+    folder: Path | None, fixed: Mapping[str, Any], prepared: Sequence[Prepared], examples: int, resume: bool
+) -> Outcomes:
+    if folder is None:
+        return Outcomes()
+    descriptions = {recipe.recipe.name: recipe.fingerprint for recipe in prepared}
+    return OutcomeStore(folder, fixed, descriptions, resume, {"sample": f"{examples} examples"})
+
+
+def _job(
+    prepared: Sequence[Prepared],
+    examples: Sequence[Example],
+    seed: int,
+    concurrent: int | None,
+    outcomes: Outcomes,
+    until_width: float | None,
+    show: bool,
+) -> Job:
+    attackers = [recipe.attacker for recipe in prepared]
+    order = representative_order(examples, seed)
+    names = [recipe.recipe.name for recipe in prepared]
+    reducing = {recipe.recipe.name for recipe in prepared if recipe.recipe.goal == "reduce"}
+    if concurrent is None:
+        device = next(attackers[0].victim.model.parameters()).device
+        concurrent = 1 if device.type == "cpu" else SIDE_BY_SIDE
+    return Job(attackers, order, seed, concurrent, outcomes, Progress(order, names, until_width, show, reducing))
+
+
+def _run(
+    job: Job,
+    crew: Crew | None,
+    num_processes: int,
+    arguments: dict[str, Any],
+    prepared: Sequence[Prepared],
+    folder: Path | None,
+) -> None:
+    if crew is not None:
+        crew.run(job, folder)
+    elif num_processes > 1:
+        victim = job.attackers[0].victim
+        # a recipe that was found by a Python path is found again by it
+        recipes = [one.recipe.name if one.recipe.source else one.recipe for one in prepared]
+        materials = {"model": victim.model, "tokenizer": victim.tokenizer, "recipes": recipes, **arguments}
+        run_processes(job, num_processes, materials, folder)
+    else:
+        job.run()
+
+
 def _check(
+    chosen: Sequence[Recipe],
     concurrent_examples: int | None,
     num_processes: int,
     distributed: bool,
@@ -206,6 +237,11 @@ def _check(
         raise ConfigurationError(
             f"expected the launcher's processes (distributed=True) or num_processes, got both ({num_processes}): "
             "tell the launcher how many"
+        )
+    if until_width is not None and all(recipe.goal == "reduce" for recipe in chosen):
+        raise ConfigurationError(
+            f"expected a recipe with an accuracy under attack for until_width, got {[r.name for r in chosen]}: "
+            "add one, or leave until_width out"
         )
 
 

@@ -23,6 +23,7 @@ OURS = {
     "ReductionGoal": "InputReduction",
     "SameTag": "PartOfSpeech",
     "MaskedSwap": "WordSwapMaskedLM",
+    "ShownSwap": "WordSwapMaskedLM",
     "MaskedInsertion": "WordInsertionMaskedLM",
     "MaskedMerge": "WordMergeMaskedLM",
     "WordNetSwap": "WordSwapWordNet",

@@ -19,7 +19,7 @@ def _bert_attack(context: RecipeContext) -> Attack:
     from textattack.search_methods import GreedyWordSwapWIR
 
     from ..components import Goal, Similarity
-    from ..mlm_swaps import MaskedSwap
+    from ..mlm_swaps import ShownSwap
 
     constraints = [
         RepeatModification(),
@@ -30,7 +30,7 @@ def _bert_attack(context: RecipeContext) -> Attack:
         Similarity(context.encoder, threshold=0.2, metric="cosine", compare_against_original=True, window_size=None),
     ]
     # K = 48 (paper, section 4.3); the recipe lowered it to 8 to save time
-    transformation = MaskedSwap(context.masked_lm, method="bert-attack", max_candidates=48)
+    transformation = ShownSwap(context.masked_lm, method="bert-attack", max_candidates=48)
     # importance by masking (paper, section 3.1)
     return Attack(Goal(context.victim), constraints, transformation, GreedyWordSwapWIR(wir_method="unk"))
 

@@ -23,7 +23,8 @@ COMMON = """
 
 - Stop words are the 179 of NLTK's list of 2023 (TextFooler: its authors' 266), whichever list is installed.
 - Sentence encodings and answers of the model are cached; masked language models read batches of similar length, shared
-  by the examples that are attacked side by side, instead of 512 tokens each. Both change no decision, but for rounding.
+  by the examples that are attacked side by side, instead of 512 tokens each. Neither changes a decision, but for
+  rounding.
 - Where TextAttack asks flair for parts of speech, NLTK's tagger answers: flair refuses transformers 5.
 
 """

@@ -60,7 +60,7 @@ class MaskedLM:
             For each text the position of its mask, in tokens, and the logits there, (vocabulary,), float32, on the
             CPU; None where the mask is cut off.
         """
-        return list(ask(self._at_masks, texts))
+        return list(ask(self._at_masks, texts)) if texts else []
 
     def likeliest(self, text: str, count: int) -> Tensor:
         """The likeliest tokens in place of each token of a text, which the model sees.

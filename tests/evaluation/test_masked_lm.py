@@ -49,6 +49,11 @@ def test_a_mask_beyond_the_truncation_has_no_words(tiny):
     assert found[0] is None and found[1][0] == 4
 
 
+def test_where_nothing_can_be_masked_nothing_is_asked(tiny):
+    calls = count_calls(tiny.model)
+    assert tiny.at_masks([]) == [] and not calls
+
+
 def test_likeliest_tokens_are_those_of_the_text_alone_and_remembered(tiny):
     text = "a great movie"
     ids, logits = alone(tiny, text)

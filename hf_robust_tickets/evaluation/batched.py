@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from .._sharding import is_sharded
 from ..errors import ConfigurationError, DataError
-from .merging import ask
+from .merging import Memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -35,13 +34,6 @@ POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})
 CPU_CALL_TOKENS, CALL_TOKENS = 64, 4096
 """What a forward call costs beside its tokens, in tokens. On two cores MiniLM takes 0.13 ms per token and 10-18 ms per
 call; elsewhere an estimate: an accelerator is not full below some thousand tokens."""
-
-
-class Memory(threading.local):
-    """What was computed before, by text; each example that is attacked beside others has one of its own."""
-
-    def __init__(self) -> None:
-        self.known: dict[TextInput, Tensor] = {}
 
 
 @dataclass
@@ -119,18 +111,14 @@ class Victim:
         """
         if not texts:
             return torch.empty(0, self.model.config.num_labels)
-        known = self._memory.known
-        unseen = [text for text in dict.fromkeys(texts) if text not in known]
         self.statistics.texts += len(texts)
-        if unseen:
-            known.update(zip(unseen, ask(self._forward, unseen)))
-        return torch.stack([known[text] for text in texts])
+        return torch.stack(self._memory.ask(self._forward, texts))
 
     def forget(self) -> None:
         """Empties the cache. Done after each example, it bounds memory and makes an example's logits independent of
         which examples came before: a resumed evaluation gives the same bits.
         """
-        self._memory.known.clear()
+        self._memory.forget()
 
     def _forward(self, texts: list[TextInput]) -> Tensor:
         # FSDP2 gathers into memory that the next training step uses again, which inference mode forbids.

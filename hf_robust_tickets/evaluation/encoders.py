@@ -14,10 +14,9 @@ from torch import Tensor
 
 from .._compat import require
 from ..errors import ConfigurationError, MissingResourceError
-from .batched import Memory
-from .merging import ask
+from .merging import Memory
 from .resources import INSTALL, RESOURCES, USE_URL, handed_over_model, hub_snapshot, is_offline
-from .resources.encoder import tfhub_cache
+from .resources.encoder import saved_models, tfhub_cache
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -45,15 +44,11 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Vectors of texts, (texts, dim); those already seen since `forget` are not computed again."""
-        known = self._memory.known
-        unseen = [text for text in dict.fromkeys(texts) if text not in known]
-        if unseen:
-            known.update(zip(unseen, ask(self._encode, unseen)))
-        return torch.stack([known[text] for text in texts])
+        return torch.stack(self._memory.ask(self._encode, texts))
 
     def forget(self) -> None:
         """Empties the cache."""
-        self._memory.known.clear()
+        self._memory.forget()
 
 
 def load_sentence_encoder(
@@ -160,7 +155,7 @@ def _tensorflow_hub_spec() -> None:
 def _universal_sentence_encoder() -> Callable[[list[str]], Tensor]:
     _tensorflow_hub_spec()
     cache = tfhub_cache()
-    if is_offline() and not (cache and any(Path(cache).glob("*/saved_model.pb"))):
+    if is_offline() and not saved_models():
         raise MissingResourceError(
             f"sentence encoder 'use' not found in TFHUB_CACHE_DIR ({cache}) and HF_HUB_OFFLINE forbids downloads: "
             f"with a network run `python -c \"import tensorflow_hub as h; h.load('{USE_URL}')\"`, or {REMEDY}"

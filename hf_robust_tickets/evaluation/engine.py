@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from . import merging
 from .answers import Answers, can_change
 from .batched import Victim
+from .checks import margins
 from .examples import Example
 from .identity import seeded
 from .long_texts import beginnings
@@ -96,7 +97,6 @@ class Attacker:
         heads, rests = beginnings(example.texts, self.victim.tokenizer, self.victim.max_length)
         text = AttackedText(OrderedDict(heads))
         logits = self.victim([text.tokenizer_input])[0]
-        top = logits.topk(2).values
         prediction = _prediction(logits)
         outcome, final, queries = self._search(text, example, seed, prediction)
         given = final.tokenizer_input
@@ -116,7 +116,7 @@ class Attacker:
             queries=queries,
             original_prediction=prediction,
             perturbed_prediction=_prediction(perturbed),
-            margin=float(top[0] - top[1]),
+            margin=margins(logits[None])[0],
             probabilities=tuple(logits.double().softmax(0).tolist()),
             perturbed_probabilities=tuple(perturbed.double().softmax(0).tolist()),
         )

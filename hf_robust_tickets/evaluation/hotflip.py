@@ -198,7 +198,6 @@ class _HotFlip:
     def run(self, example: Example) -> ExampleOutcome:
         """Attacks one example."""
         clean = self._ask([example.texts])[0]
-        top = clean.topk(2).values
         state = _State(dict(example.texts), frozenset(), clean)
         queries, kind = 1, "skipped"
         if int(clean.argmax()) == example.label:
@@ -214,7 +213,7 @@ class _HotFlip:
             queries=queries,
             original_prediction=int(clean.argmax()),
             perturbed_prediction=int(state.logits.argmax()),
-            margin=float(top[0] - top[1]),
+            margin=checks.margins(clean[None])[0],
             probabilities=tuple(clean.double().softmax(0).tolist()),
             perturbed_probabilities=tuple(state.logits.double().softmax(0).tolist()),
             flips=len(state.flipped),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,16 +13,12 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigurationError, MissingResourceError
-from .batched import Memory, padded_batches
-from .merging import ask
+from .batched import length_limit, padded_batches
+from .merging import Memory, ask
 from .resources import handed_over_model, hub_snapshot, is_offline
 
 MODEL_TYPES = ("bert", "bart", "electra", "gpt", "gpt2", "longformer", "roberta", "xlnet")
 """Kinds of models whose marks of sub-words TextAttack knows (`check_if_subword`)."""
-
-BERT = "google-bert/bert-base-uncased"
-DISTILROBERTA = "distilbert/distilroberta-base"
-
 
 MOST_TOKENS = 512
 """The length at which TextAttack cuts what a masked language model reads."""
@@ -47,11 +44,10 @@ class MaskedLM:
     published: bool = False
     _memory: Memory = field(default_factory=Memory, init=False, repr=False)
 
-    @property
+    @functools.cached_property
     def most_tokens(self) -> int:
         """The length at which texts are cut."""
-        positions = getattr(self.model.config, "max_position_embeddings", None) or MOST_TOKENS
-        return min(MOST_TOKENS, self.tokenizer.model_max_length, positions)
+        return min(MOST_TOKENS, length_limit(self.model, self.tokenizer))
 
     def at_masks(self, texts: Sequence[str]) -> list[tuple[int, Tensor] | None]:
         """What could stand in place of the first mask of each text.
@@ -60,7 +56,7 @@ class MaskedLM:
             For each text the position of its mask, in tokens, and the logits there, (vocabulary,), float32, on the
             CPU; None where the mask is cut off.
         """
-        return list(ask(self._at_masks, texts)) if texts else []
+        return list(ask(self._at_masks, texts))
 
     def likeliest(self, text: str, count: int) -> Tensor:
         """The likeliest tokens in place of each token of a text, which the model sees.
@@ -69,14 +65,11 @@ class MaskedLM:
             Token ids, (tokens, count), likeliest first; of a text that was asked about before, they are remembered
             until `forget`.
         """
-        known = self._memory.known
-        if (text, count) not in known:
-            known[text, count] = ask(self._likeliest, [(text, count)])[0]
-        return known[text, count]
+        return self._memory.ask(self._likeliest, [(text, count)])[0]
 
     def forget(self) -> None:
         """Empties the memory."""
-        self._memory.known.clear()
+        self._memory.forget()
 
     def _at_masks(self, texts: list[str]) -> list[tuple[int, Tensor] | None]:
         found: list[tuple[int, Tensor] | None] = [None] * len(texts)

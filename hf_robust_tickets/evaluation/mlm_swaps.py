@@ -53,9 +53,8 @@ class _Proposed:
 
     def _likely_words(self, position: int, logits: Tensor) -> list[str]:
         kind, words = self._language_model.config.model_type, []
-        probabilities = torch.softmax(logits, dim=0)
-        ranked = torch.argsort(probabilities, descending=True)
-        for token, probability in zip(ranked.tolist(), probabilities[ranked].tolist()):
+        probabilities, ranked = torch.softmax(logits, dim=0).sort(descending=True)
+        for token, probability in zip(ranked.tolist(), probabilities.tolist()):
             if probability < self.min_confidence:
                 break
             word = self._lm_tokenizer.convert_ids_to_tokens(token)

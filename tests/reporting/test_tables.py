@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hf_robust_tickets.errors import DataError
+from hf_robust_tickets.reporting.formatting import format_parameters
 from hf_robust_tickets.reporting.tables import (
     format_percent,
     format_ratio,
@@ -38,6 +39,10 @@ def test_seconds(seconds, expected):
 def test_impossible_durations_are_refused(seconds):
     with pytest.raises(DataError, match="a duration is a finite number"):
         format_seconds(seconds)
+
+
+def test_amounts_are_readable():
+    assert format_parameters(5_240_000) == "5.2 M" and format_parameters(21_282) == "21,282"
 
 
 def test_percent():

@@ -10,7 +10,6 @@ import pytest
 import transformers
 from transformers import TrainerCallback
 
-from hf_robust_tickets.reporting.formatting import format_parameters
 from hf_robust_tickets.training import phases
 from hf_robust_tickets.training.ticket_trainer import RobustTicketTrainer
 from tests.tiny import tiny_bert, tiny_data
@@ -85,10 +84,6 @@ def test_one_process_speaks_for_all(tmp_path, caplog, first):
     rank = SimpleNamespace(is_world_process_zero=lambda: first, args=make_args(tmp_path))
     phases.say(rank, "settled")
     assert said(caplog) == (["settled"] if first else [])
-
-
-def test_amounts_are_readable():
-    assert format_parameters(5_240_000) == "5.2 M" and format_parameters(21_282) == "21,282"
 
 
 @pytest.mark.parametrize("set_up", [False, True])

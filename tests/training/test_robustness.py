@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +13,9 @@ from hf_robust_tickets import AdversarialTrainer, RobustnessCallback
 from hf_robust_tickets.adversaries import PGD
 from hf_robust_tickets.errors import ConfigurationError, DataError, UnknownNameError
 from hf_robust_tickets.evaluation import evaluate_white_box
+from tests.invariants.test_ranks import ROOT, TORCHRUN, run_ranks
 from tests.tiny import tiny_bert, tiny_data, tiny_tokenizer
 
-ROOT = Path(__file__).resolve().parents[2]
 KEY = "eval_accuracy_under_attack"
 PGD_3 = PGD(steps=3, step_size=0.02, max_norm=0.03, init_magnitude=0.01)
 
@@ -175,7 +171,6 @@ def test_what_cannot_work_is_refused_before_the_first_step(tmp_path):
         RobustnessCallback([{"text": "a"}])
 
 
-TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 RANKS = """
 import sys
 sys.path.insert(0, {root!r})
@@ -187,7 +182,7 @@ attack = callback()
 if {words}:
     texts = words_of(tiny_data(4, seed=7))
     attack = RobustnessCallback(texts, "deepwordbug", num_examples=2, tokenizer=tiny_tokenizer())
-if int(sys.argv[1]):
+if {sharded}:
     from tests.invariants.sharded_on_cpu import allow_sharding_on_cpu
     allow_sharding_on_cpu()
     config = {{"version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP"}}
@@ -209,17 +204,8 @@ def words_of(data):
 @pytest.mark.slow
 @pytest.mark.parametrize(("sharded", "words"), [(False, False), (True, False), (True, True)])
 def test_all_ranks_have_one_figure(tmp_path, sharded, words):
-    script = tmp_path / "job.py"
-    script.write_text(RANKS.format(root=str(ROOT), folder=str(tmp_path / "out"), batch=4, words=words))
-    done = subprocess.run(
-        [sys.executable, "-m", *TORCHRUN, str(script), str(int(sharded))],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    script = RANKS.format(root=str(ROOT), folder=str(tmp_path / "out"), batch=4, sharded=sharded, words=words)
+    run_ranks(script, tmp_path / "job.py", TORCHRUN)
     first, second = [(tmp_path / "out" / f"rank-{rank}.txt").read_text() for rank in (0, 1)]
     assert first == second and first.count(",") == 1
     assert ("FSDP" in first) == sharded

@@ -14,13 +14,11 @@ from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import PGD, FreeLB
 from hf_robust_tickets.errors import ConfigurationError, DivergenceError, SparsityError
 from hf_robust_tickets.training.sound import FiniteWatch, has_finite_weights
-from tests.invariants.test_ranks import TORCHRUN, run_ranks
+from tests.invariants.test_ranks import ROOT, TORCHRUN, run_ranks
 from tests.tiny import tiny_bert, tiny_data
 from tests.training.killing import kill_at
 from tests.training.test_attacks import METHODS, arguments, weights
 from tests.training.test_ticket_trainer import make_trainer
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # --- killing and resuming -------------------------------------------------------------------------------------------
 

@@ -42,10 +42,10 @@ class UniversalSentenceEncoderModel(Resource):
     def missing(self) -> str | None:
         if importlib.util.find_spec("tensorflow_hub") is None:
             return "Python package tensorflow-hub"
-        return None if _saved_models() else f"saved_model.pb in {self.location()}"
+        return None if saved_models() else f"saved_model.pb in {self.location()}"
 
     def found(self) -> list[Path]:
-        return [file for saved in _saved_models()[:1] for file in files_below(saved.parent)]
+        return [file for saved in saved_models()[:1] for file in files_below(saved.parent)]
 
     def fetch(self) -> None:
         if importlib.util.find_spec("tensorflow_hub") is None:
@@ -72,6 +72,7 @@ class UniversalSentenceEncoderModel(Resource):
         place(found, Path(cache, name))
 
 
-def _saved_models() -> list[Path]:
+def saved_models() -> list[Path]:
+    """The models in TensorFlow Hub's cache folder."""
     cache = tfhub_cache()
     return sorted(Path(cache).glob("*/saved_model.pb")) if cache else []

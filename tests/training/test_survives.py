@@ -207,7 +207,7 @@ options = arguments({folder!r}, max_steps=8, ddp_backend="gloo", per_device_trai
 try:
     OneRank(tiny_bert(), options, train_dataset=tiny_data(64), adversary=FreeLB(steps=2)).train()
 except DivergenceError as error:
-    print("STOPPED", error, flush=True)
+    print(f"STOPPED {{error}}", flush=True)  # one piece: the ranks write to one pipe
 """
 
 

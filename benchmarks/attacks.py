@@ -23,8 +23,9 @@ from datasets import load_dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks.steps import row
-from hf_robust_tickets.evaluation import batched, check_resources, evaluate_robustness
-from tests.evaluation.stock import build_stock, run_attack
+from hf_robust_tickets.evaluation import check_resources, evaluate_robustness
+from hf_robust_tickets.evaluation.victim import model as batched
+from tests.testing.stock_textattack import build_stock, run_attack
 
 RECIPES = ("textfooler", "textbugger", "pwws", "deepwordbug")
 logger = logging.getLogger(__name__)

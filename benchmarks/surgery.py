@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from hf_robust_tickets import load_pruned, prune_, random_ticket, save_pruned
 from hf_robust_tickets._memory import peak_memory_bytes, reset_peak_memory
-from hf_robust_tickets.evaluation.speed import alternate, count_flops, make_inputs
+from hf_robust_tickets.evaluation.efficiency.speed import alternate, count_flops, make_inputs
 
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 SHAPES = ((1, 32), (8, 128), (32, 128))

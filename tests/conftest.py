@@ -6,12 +6,12 @@ import os
 
 import pytest
 
-from tests.feature_record import (  # noqa: F401
+from tests.testing.feature_record import (  # noqa: F401
     pytest_collection_modifyitems,
     pytest_runtest_logreport,
     pytest_sessionfinish,
 )
-from tests.real_data import DATA
+from tests.testing.real_data import DATA
 
 # Tests never reach for the network, and a logging integration that happens to be installed stays out of them.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -24,8 +24,8 @@ if (DATA / "nltk_data").is_dir():
 @pytest.fixture(scope="session")
 def hub():
     """A Hub on 127.0.0.1."""
-    from tests.hub_routes import Routes
-    from tests.hub_server import Hub
+    from tests.testing.hub.routes import Routes
+    from tests.testing.hub.server import Hub
 
     server = Hub(Routes)
     yield server
@@ -35,7 +35,7 @@ def hub():
 @pytest.fixture(scope="session")
 def writer(hub, tmp_path_factory):
     """A process with this package that talks to that Hub."""
-    from tests.hub_process import HubProcess
+    from tests.testing.hub.process import HubProcess
 
     process = HubProcess(hub.url, tmp_path_factory.mktemp("hub") / "writer", with_package=True)
     yield process
@@ -45,7 +45,7 @@ def writer(hub, tmp_path_factory):
 @pytest.fixture(scope="session")
 def reader(hub, tmp_path_factory):
     """A process without this package that talks to that Hub."""
-    from tests.hub_process import HubProcess
+    from tests.testing.hub.process import HubProcess
 
     process = HubProcess(hub.url, tmp_path_factory.mktemp("hub") / "reader", with_package=False)
     yield process

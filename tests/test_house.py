@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import hf_robust_tickets
-from tests.feature_record import COLLECTED, files_of, load
+from tests.testing.feature_record import COLLECTED, files_of, load
 
 PACKAGE = Path(hf_robust_tickets.__file__).parent
 ALLOWED = {

@@ -1,33 +1,33 @@
 """How the input is attacked: perturbations of embeddings and pixels, one method per file."""
 
-from .alum import ALUM
 from .base import Adversary, Memory
 from .divergence import kl_divergence, symmetric_kl
-from .fgm import FGM
-from .fgsm import FGSM
-from .free_at import FreeAT
-from .freelb import FreeLB
-from .freelb_plus_plus import FreeLBPlusPlus
-from .infobert import InfoBERT
-from .injection import Injector, perturbation_mask
-from .mart import MART
-from .pgd import PGD
-from .pixel_box import PixelBox, PixelInjector
-from .pixel_fast import PixelFast
-from .pixel_free import PixelFree
-from .pixel_mart import PixelMART
-from .pixel_pgd import PixelPGD
-from .pixel_space import PixelSpace
-from .pixel_trades import PixelTRADES
-from .r_drop import RDrop
-from .random_noise import RandomNoise
+from .hooks import Injector, perturbation_mask
+from .pixels.box import PixelBox, PixelInjector
+from .pixels.fast import PixelFast
+from .pixels.free import PixelFree
+from .pixels.mart import PixelMART
+from .pixels.pgd import PixelPGD
+from .pixels.space import PixelSpace
+from .pixels.trades import PixelTRADES
 from .registry import get_adversary, list_adversaries, register_adversary
 from .regularizer import Regularizer
-from .smart import SMART
-from .ta_vat import TAVAT
-from .trades import TRADES
-from .vat import VAT
-from .yopo import YOPO
+from .text.alum import ALUM
+from .text.fgm import FGM
+from .text.fgsm import FGSM
+from .text.free_at import FreeAT
+from .text.freelb import FreeLB
+from .text.freelb_plus_plus import FreeLBPlusPlus
+from .text.infobert import InfoBERT
+from .text.mart import MART
+from .text.pgd import PGD
+from .text.r_drop import RDrop
+from .text.random_noise import RandomNoise
+from .text.smart import SMART
+from .text.ta_vat import TAVAT
+from .text.trades import TRADES
+from .text.vat import VAT
+from .text.yopo import YOPO
 
 __all__ = [
     "ALUM",

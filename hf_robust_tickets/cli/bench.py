@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..evaluation.speed import measure_speed
+from ..evaluation.efficiency.speed import measure_speed
 from ..reporting.plots import plot_speed
 from ..reporting.tables import markdown_table, text_table
 from .options import ModelOptions, parse

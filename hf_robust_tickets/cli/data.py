@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, load_dataset
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from ..errors import DataError
-from ..evaluation.examples import text_columns_of
+from ..evaluation.sampling import text_columns_of
 from .options import DataOptions
 
 _FORMATS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import MissingResourceError
 from ..evaluation import evaluate_robustness
-from ..evaluation.ranks import process_state
+from ..evaluation.runner.ranks import process_state
 from .data import EvaluationData, load_evaluation, sample_size
 from .models import load_classifier, load_tokenizer
 from .options import ModelOptions, parse

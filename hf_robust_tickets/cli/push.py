@@ -14,8 +14,8 @@ from transformers import AutoConfig, PreTrainedModel
 from ..errors import CheckpointError, ConfigurationError, HubError
 from ..reporting.model_card import CARD_FILE
 from ..tickets import load_pruned
-from ..training.model_card import facts_of_folder, write_model_card
-from ..training.publishing import explain_failed_push
+from ..training.hub.card import facts_of_folder, write_model_card
+from ..training.hub.upload import explain_failed_push
 from .options import parse
 
 # What only this machine needs; pickles, which may hold a token; and texts of the data that were attacked.

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, DataError
 from ..evaluation import RobustnessReport, compare_reports
-from ..evaluation.hotflip import NAME as HOTFLIP
+from ..evaluation.white_box.hotflip import NAME as HOTFLIP
 from ..reporting.attack_page import write_attack_page
 from ..reporting.tables import text_table
 from ..reporting.views import SCHEMAS

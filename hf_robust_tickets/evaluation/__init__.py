@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from .accuracy import AccuracyResult, evaluate_accuracy
-from .auto_attack import AutoAttackResult, evaluate_auto_attack
-from .calibration import Calibration
-from .compare import Comparison, compare_reports
-from .contrast import ContrastResult, contrast_groups, evaluate_contrast
-from .hotflip import evaluate_hotflip
-from .noise import NoiseResult, add_noise, evaluate_noise
+from .api import evaluate_robustness
+from .datasets.accuracy import AccuracyResult, evaluate_accuracy
+from .datasets.contrast_sets import ContrastResult, contrast_groups, evaluate_contrast
+from .datasets.noise import NoiseResult, add_noise, evaluate_noise
+from .datasets.transfer import TransferResult, evaluate_transfer
+from .efficiency.speed import SpeedReport, measure_speed
 from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, register_recipe
 from .resources import fetch_resource, install_resource
-from .result import ExampleOutcome, RecipeResult, RobustnessReport
-from .speed import SpeedReport, measure_speed
-from .textattack import evaluate_robustness
-from .transfer import TransferResult, evaluate_transfer
-from .white_box import WhiteBoxResult, evaluate_white_box
+from .results.calibration import Calibration
+from .results.compare import Comparison, compare_reports
+from .results.report import ExampleOutcome, RecipeResult, RobustnessReport
+from .white_box.api import WhiteBoxResult, evaluate_white_box
+from .white_box.auto_attack import AutoAttackResult, evaluate_auto_attack
+from .white_box.hotflip import evaluate_hotflip
 
 __all__ = [
     "AccuracyResult",

@@ -1,16 +1,16 @@
 """Adversaries and tickets inside `transformers.Trainer`: the only room that imports it."""
 
 from .arguments import AdversarialTrainingArguments, AdversaryOptions, RobustTicketArguments, TicketOptions
-from .callbacks import EarlyBirdCallback
-from .catastrophic import CatastrophicOverfittingCallback
-from .cost import CostCallback, PhaseCost
-from .gated import GatedTrainer
-from .publishing import PublishingTrainer
-from .robust_accuracy import RobustAccuracyCallback
-from .robustness import RobustnessCallback
-from .sparse import SparseTrainingCallback
-from .sparse_cost import SparseCost, sparse_cost
-from .sparse_trainer import SparseTrainer
+from .callbacks.catastrophic import CatastrophicOverfittingCallback
+from .callbacks.cost import CostCallback, PhaseCost
+from .callbacks.early_bird import EarlyBirdCallback
+from .callbacks.overfitting import RobustAccuracyCallback
+from .callbacks.robustness import RobustnessCallback
+from .hub.upload import PublishingTrainer
+from .jobs.gated import GatedTrainer
+from .sparse.callback import SparseTrainingCallback
+from .sparse.cost import SparseCost, sparse_cost
+from .sparse.trainer import SparseTrainer
 from .ticket_trainer import RobustTicketTrainer
 from .trainer import AdversarialTrainer
 

@@ -21,16 +21,16 @@ from ..tickets import (
     refuse_unfit,
     write_pruned_files,
 )
-from . import phases
 from .arguments import AdversaryOptions, RobustTicketArguments, TicketOptions
-from .callbacks import EarlyBirdCallback
-from .gated import GatedTrainer
-from .job import JobFolder, describe_job, refuse_foreign_checkpoint
-from .labels import refuse_unlabelled
-from .model_card import adversary_facts
-from .refusals import refuse_adversary
-from .saving import explain_failed_save, last_complete_checkpoint
-from .search import (
+from .callbacks.early_bird import EarlyBirdCallback
+from .checks.labels import refuse_unlabelled
+from .checks.validation import refuse_adversary
+from .hub.card import adversary_facts
+from .jobs import phases
+from .jobs.checkpoints import explain_failed_save, last_complete_checkpoint
+from .jobs.folder import JobFolder, describe_job, refuse_foreign_checkpoint
+from .jobs.gated import GatedTrainer
+from .jobs.search import (
     LogRemainder,
     describe_origin,
     describe_search,

@@ -15,23 +15,23 @@ from ..adversaries import YOPO, Adversary, InfoBERT, Injector, Memory, PixelInje
 from ..architectures import get_architecture, layer_module
 from ..errors import CheckpointError, ConfigurationError
 from ..reporting.model_card import CardFacts
-from .adversary_state import load_adversary_state, save_adversary_state
 from .arguments import AdversaryOptions
-from .attack import Attack
-from .callbacks import first_step
-from .critic import CriticHook
-from .first_layer import FirstLayer
-from .layer_cache import LayerCache
-from .model_card import attack_facts
-from .passes import PassesTrainer
-from .perturbation import Perturbation, spared_tokens
-from .refusals import refuse_adversary, refuse_lost_masks
-from .replay import ReplaySampler
-from .replicas import ReplicaPerturbation, reach_replicas
-from .saving import explain_failed_save, last_complete_checkpoint
-from .schedule import strength
-from .step_cost import step_cost
-from .weight_perturbation import WeightPerturbation
+from .callbacks.early_bird import first_step
+from .checks.validation import refuse_adversary, refuse_lost_masks
+from .extensions.awp import WeightPerturbation
+from .extensions.data_parallel import ReplicaPerturbation, reach_replicas
+from .extensions.infobert import CriticHook
+from .extensions.layer_cache import LayerCache
+from .extensions.replay import ReplaySampler
+from .extensions.yopo import FirstLayer
+from .hub.card import attack_facts
+from .jobs.checkpoints import explain_failed_save, last_complete_checkpoint
+from .steps.context import Attack
+from .steps.cost import step_cost
+from .steps.multi_pass import PassesTrainer
+from .steps.perturbation import Perturbation, spared_tokens
+from .steps.schedule import strength
+from .steps.state import load_adversary_state, save_adversary_state
 
 _FROM_ARGUMENTS: Any = object()
 

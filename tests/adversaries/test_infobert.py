@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hf_robust_tickets.adversaries import InfoBERT, get_adversary
-from hf_robust_tickets.adversaries.infobert import AnchorCritic, anchored_information, anchored_tokens, bottleneck
+from hf_robust_tickets.adversaries.text.infobert import AnchorCritic, anchored_information, anchored_tokens, bottleneck
 from hf_robust_tickets.errors import ConfigurationError
 
 

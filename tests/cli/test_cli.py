@@ -18,7 +18,7 @@ import hf_robust_tickets
 from hf_robust_tickets.cli.data import labels
 from hf_robust_tickets.cli.main import VERBS, main
 from hf_robust_tickets.tickets import RobustTicket, is_pruned, load_pruned
-from tests.tiny import tiny_bert
+from tests.testing.tiny import tiny_bert
 
 GOOD, BAD = ["good", "fine", "great", "lovely"], ["bad", "poor", "awful", "dull"]
 REST = ["the", "film", "is", "a", "plot", "and", "so", "very"]

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from hf_robust_tickets.cli.main import main
-from tests.tiny import tiny_bert, tiny_tokenizer
+from tests.testing.tiny import tiny_bert, tiny_tokenizer
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("textattack") is None, reason="TextAttack is not installed")
 

@@ -8,7 +8,7 @@ import pytest
 
 from hf_robust_tickets.cli.main import main
 from hf_robust_tickets.evaluation import RobustnessReport
-from tests.tiny import tiny_bert, tiny_tokenizer
+from tests.testing.tiny import tiny_bert, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

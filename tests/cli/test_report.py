@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from hf_robust_tickets.cli.main import main
-from hf_robust_tickets.evaluation.transfer import TransferResult
+from hf_robust_tickets.evaluation.datasets.transfer import TransferResult
 from tests.evaluation.test_compare import report
 
 

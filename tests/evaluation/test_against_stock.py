@@ -11,9 +11,9 @@ from datasets import load_dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_robust_tickets.evaluation import check_resources, evaluate_robustness
-from tests.evaluation.stock import run_stock
-from tests.evaluation.word_model import BagEncoder, word_model
-from tests.real_data import real_file
+from tests.testing.real_data import real_file
+from tests.testing.stock_textattack import run_stock
+from tests.testing.word_model import BagEncoder, word_model
 
 pytestmark = pytest.mark.slow
 

@@ -16,9 +16,9 @@ from hf_robust_tickets import evaluate_white_box
 from hf_robust_tickets.adversaries import PixelPGD
 from hf_robust_tickets.errors import ConfigurationError, DataError
 from hf_robust_tickets.evaluation import evaluate_auto_attack
-from hf_robust_tickets.evaluation.images import image_rows
+from hf_robust_tickets.evaluation.white_box.images import image_rows
 from hf_robust_tickets.vision import prepare_images
-from tests.pixels import MEAN, STD, normalise, tiny_convnet, tiny_images
+from tests.testing.pixels import MEAN, STD, normalise, tiny_convnet, tiny_images
 
 pytest.importorskip("pyautoattack")
 CLASSES, SIDE, RADIUS = 5, 6, 0.01

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from hf_robust_tickets.errors import ConfigurationError, DataError
 from hf_robust_tickets.evaluation import evaluate_white_box
-from hf_robust_tickets.evaluation.batched import Victim, cut_batches, evaluation_mode
-from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer
-from tests.tiny import tiny_bert
+from hf_robust_tickets.evaluation.victim.model import Victim, cut_batches, evaluation_mode
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer
+from tests.testing.tiny import tiny_bert
 
 
 class Recording(torch.nn.Module):

@@ -9,7 +9,7 @@ import pytest
 
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.evaluation import Calibration, ExampleOutcome, RecipeResult, RobustnessReport
-from hf_robust_tickets.evaluation.calibration import (
+from hf_robust_tickets.evaluation.results.calibration import (
     area_under_risk_coverage,
     brier_score,
     expected_calibration_error,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from hf_robust_tickets.evaluation import checks
+from hf_robust_tickets.evaluation.results import false_robustness as checks
 
 
 @pytest.mark.parametrize(

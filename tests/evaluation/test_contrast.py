@@ -8,8 +8,8 @@ from datasets import Dataset
 
 from hf_robust_tickets.errors import DataError
 from hf_robust_tickets.evaluation import contrast_groups, evaluate_accuracy, evaluate_contrast
-from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer
-from tests.real_data import real_file
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer
+from tests.testing.real_data import real_file
 
 ROWS = [
     {"text": "good film", "label": 1, "set": "a", "kind": "original"},

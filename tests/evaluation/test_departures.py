@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hf_robust_tickets.evaluation import evaluate_hotflip, evaluate_robustness
-from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer
-from tests.tiny import tiny_bert, tiny_tokenizer
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer
+from tests.testing.tiny import tiny_bert, tiny_tokenizer
 
 pytest.importorskip("nltk")
 

@@ -9,8 +9,8 @@ from transformers import pipeline
 
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.evaluation import evaluate_robustness
-from hf_robust_tickets.evaluation.evaluator import METRIC, robustness_evaluator
-from tests.tiny import tiny_bert, tiny_tokenizer
+from hf_robust_tickets.evaluation.integrations.evaluator import METRIC, robustness_evaluator
+from tests.testing.tiny import tiny_bert, tiny_tokenizer
 
 DATA = Dataset.from_dict({"sentence": [f"w{i} w9 w{i + 1}" for i in range(6, 22)], "label": [0, 1] * 8})
 

@@ -7,7 +7,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from transformers import PretrainedConfig
 
 from hf_robust_tickets.errors import ConfigurationError, DataError
-from hf_robust_tickets.evaluation.examples import select_examples, stratified_sample
+from hf_robust_tickets.evaluation.sampling import select_examples, stratified_sample
 
 
 def select(dataset, config=None, **arguments):

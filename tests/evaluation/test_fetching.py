@@ -23,8 +23,8 @@ from hf_robust_tickets.evaluation.resources import (
     ensure_resources,
 )
 from hf_robust_tickets.evaluation.resources.kinds import CacheFiles
-from tests.evaluation.file_server import FileServer
-from tests.evaluation.tiny_parts import masked_lm, write_vectors
+from tests.testing.file_server import FileServer
+from tests.testing.tiny_parts import masked_lm, write_vectors
 
 nltk = pytest.importorskip("nltk")
 BODY = np.random.default_rng(0).bytes(300_000)

@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerFast
 
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.evaluation import RobustnessReport, compare_reports, evaluate_hotflip
-from hf_robust_tickets.evaluation.flips import Flips, first_order_scores
-from tests.evaluation.keyword_model import SCORES, keyword_model, keyword_tokenizer
-from tests.tickets.models import tiny_config
+from hf_robust_tickets.evaluation.white_box.token_flips import Flips, first_order_scores
+from tests.testing.families import tiny_config
+from tests.testing.keyword_model import SCORES, keyword_model, keyword_tokenizer
 
 # score = sum of the words' scores - 1; class 1 where it is positive
 DATA = [
@@ -40,8 +40,8 @@ def test_first_order_scores_by_hand():
 
 def test_the_estimate_is_the_gradient_of_the_model():
     """d loss / d score of class 1 is -sigmoid(-1) at score 1, and each token's embedding is its score."""
-    from hf_robust_tickets.evaluation.batched import Victim
-    from hf_robust_tickets.evaluation.hotflip import _HotFlip, _Settings
+    from hf_robust_tickets.evaluation.victim.model import Victim
+    from hf_robust_tickets.evaluation.white_box.hotflip import _HotFlip, _Settings
 
     victim = Victim(keyword_model(), keyword_tokenizer())
     hotflip = _HotFlip(victim, ["text"], _Settings(1, 1, 1, True, None))

@@ -7,9 +7,9 @@ import torch
 
 from hf_robust_tickets.errors import MissingResourceError
 from hf_robust_tickets.evaluation import evaluate_robustness
-from hf_robust_tickets.evaluation.masked_lm import MaskedLM
-from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
-from tests.evaluation.tiny_parts import LetterEncoder, masked_lm, write_vectors
+from hf_robust_tickets.evaluation.components.masked_lm import MaskedLM
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
+from tests.testing.tiny_parts import LetterEncoder, masked_lm, write_vectors
 
 TEXTS = ["a great [MASK]", "the [MASK] is a very dull movie", "some [MASK] plot", "[MASK] , not good"]
 

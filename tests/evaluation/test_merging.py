@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from hf_robust_tickets.evaluation import evaluate_robustness, merging
-from hf_robust_tickets.evaluation.engine import Attacker
-from hf_robust_tickets.evaluation.identity import random_states, seeded
-from tests.evaluation.keyword_model import KeywordModel, keyword_model, keyword_tokenizer, rows
+from hf_robust_tickets.evaluation import evaluate_robustness
+from hf_robust_tickets.evaluation.fingerprints import random_states, seeded
+from hf_robust_tickets.evaluation.runner.attacker import Attacker
+from hf_robust_tickets.evaluation.victim import request_batching as merging
+from tests.testing.keyword_model import KeywordModel, keyword_model, keyword_tokenizer, rows
 
 
 def squares(questions):

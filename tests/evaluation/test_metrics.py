@@ -7,7 +7,7 @@ import pytest
 
 import hf_robust_tickets.evaluation
 from hf_robust_tickets.errors import ConfigurationError
-from hf_robust_tickets.evaluation import metrics
+from hf_robust_tickets.evaluation.results import metrics
 
 
 def test_definitions_on_hand_counted_outcomes():
@@ -45,7 +45,7 @@ def test_wilson_interval_refuses_impossible_counts_and_knows_nothing_without_tri
 
 def test_metric_file_loads_offline_and_agrees(monkeypatch, tmp_path):
     evaluate = pytest.importorskip("evaluate")
-    folder = Path(hf_robust_tickets.evaluation.__file__).parent / "robustness_metric"
+    folder = Path(hf_robust_tickets.evaluation.__file__).parent / "integrations" / "robustness_metric"
     metric = evaluate.load(str(folder), cache_dir=str(tmp_path))
     found = metric.compute(
         predictions=[0, 1, 1, 0, 1],

@@ -9,9 +9,9 @@ import pytest
 
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.evaluation import add_noise, evaluate_noise
-from hf_robust_tickets.evaluation.noise_tables import KEYBOARD, OCR
-from hf_robust_tickets.evaluation.noise_text import KINDS, SEVERITIES
-from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
+from hf_robust_tickets.evaluation.datasets.noise_tables import KEYBOARD, OCR
+from hf_robust_tickets.evaluation.datasets.noise_text import KINDS, SEVERITIES
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
 
 TEXT = "The quick brown fox, it seems, jumps over 13 lazy dogs; nobody knows why."
 

@@ -24,10 +24,10 @@ from hf_robust_tickets.errors import (
     RobustTicketsError,
 )
 from hf_robust_tickets.evaluation import RobustnessReport, evaluate_robustness, recipes
-from hf_robust_tickets.evaluation.board import Board
-from hf_robust_tickets.evaluation.ranks import Crew
-from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
-from tests.tiny import tiny_bert, tiny_tokenizer
+from hf_robust_tickets.evaluation.runner.ranks import Crew
+from hf_robust_tickets.evaluation.runner.work_queue import Board
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
+from tests.testing.tiny import tiny_bert, tiny_tokenizer
 
 pytest.importorskip("nltk")
 
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 PARENT = """
 import sys
 from hf_robust_tickets.evaluation import evaluate_robustness
-from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
 if __name__ == "__main__":
     evaluate_robustness(
         keyword_model(delay=0.05), keyword_tokenizer(), rows(40), recipes=["deepwordbug"], output_dir=sys.argv[1],

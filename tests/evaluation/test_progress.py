@@ -7,11 +7,11 @@ import pytest
 
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.evaluation import evaluate_robustness
-from hf_robust_tickets.evaluation.examples import Example
-from hf_robust_tickets.evaluation.metrics import wilson_interval
-from hf_robust_tickets.evaluation.progress import Progress, representative_order
-from hf_robust_tickets.evaluation.result import ExampleOutcome
-from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
+from hf_robust_tickets.evaluation.results.metrics import wilson_interval
+from hf_robust_tickets.evaluation.results.report import ExampleOutcome
+from hf_robust_tickets.evaluation.runner.progress import Progress, representative_order
+from hf_robust_tickets.evaluation.sampling import Example
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
 
 EXAMPLES = [Example(i, {"text": f"t{i}"}, int(i < 30)) for i in range(40)]
 

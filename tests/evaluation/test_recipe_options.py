@@ -22,12 +22,12 @@ from hf_robust_tickets.evaluation import (
     get_recipe,
     list_recipes,
 )
-from hf_robust_tickets.evaluation.masked_lm import check_masked_lm, load_masked_lm
+from hf_robust_tickets.evaluation.components.masked_lm import check_masked_lm, load_masked_lm
 from hf_robust_tickets.evaluation.recipes import columns_to_change
 from hf_robust_tickets.evaluation.resources import HOMOGLYPHS_FILE, VECTORS_FOLDER
-from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
-from tests.evaluation.stock import pin_stopwords, run_attack
-from tests.evaluation.tiny_parts import LetterEncoder, masked_lm, write_vectors
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
+from tests.testing.stock_textattack import pin_stopwords, run_attack
+from tests.testing.tiny_parts import LetterEncoder, masked_lm, write_vectors
 
 pytest.importorskip("nltk")
 
@@ -208,7 +208,7 @@ def test_bad_characters_are_those_of_textattack_against_the_other_class(parts, k
     import textattack
     from textattack.transformations import WordSwapHomoglyphSwap
 
-    from hf_robust_tickets.evaluation.characters import read_homoglyphs
+    from hf_robust_tickets.evaluation.components.characters import read_homoglyphs
 
     name = f"bad-characters-{kind}"
     data = [{"text": "Some good film", "label": 1}]
@@ -248,7 +248,7 @@ def test_the_rule_on_pairs_holds_in_any_order():
 def test_four_classes_and_texts_that_are_cut():
     import torch
 
-    from tests.tiny import tiny_bert
+    from tests.testing.tiny import tiny_bert
 
     torch.manual_seed(0)
     model = tiny_bert(num_labels=4).eval()

@@ -7,14 +7,14 @@ import re
 import pytest
 
 from hf_robust_tickets.evaluation import evaluate_robustness, get_recipe, list_recipes
-from hf_robust_tickets.evaluation.batched import Victim
-from hf_robust_tickets.evaluation.encoders import TextEncoder
-from hf_robust_tickets.evaluation.masked_lm import MaskedLM
+from hf_robust_tickets.evaluation.components.encoders import TextEncoder
+from hf_robust_tickets.evaluation.components.masked_lm import MaskedLM
 from hf_robust_tickets.evaluation.recipes import RecipeContext
 from hf_robust_tickets.evaluation.resources import HOMOGLYPHS_FILE, HOWNET_FILE, RESOURCES
-from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
-from tests.evaluation.stock import RECIPES, build_stock, run_attack
-from tests.evaluation.tiny_parts import LetterEncoder, masked_lm, write_hownet, write_vectors
+from hf_robust_tickets.evaluation.victim.model import Victim
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
+from tests.testing.stock_textattack import RECIPES, build_stock, run_attack
+from tests.testing.tiny_parts import LetterEncoder, masked_lm, write_hownet, write_vectors
 
 pytest.importorskip("nltk")
 
@@ -103,7 +103,7 @@ def stock_parts(patch, tmp_path):
     from textattack.shared import AttackedText, utils
     from textattack.transformations.word_swaps import word_swap_hownet
 
-    from hf_robust_tickets.evaluation.components import universal_tags
+    from hf_robust_tickets.evaluation.components.textattack import universal_tags
 
     patch.setattr(AttackedText, "pos_of_word_index", lambda self, index: universal_tags(self.words)[index])
     patch.setattr(utils, "download_from_s3", lambda name: str(tmp_path / HOWNET_FILE))
@@ -111,7 +111,7 @@ def stock_parts(patch, tmp_path):
 
 
 def both(recipe, parts, patch, tmp_path):
-    from hf_robust_tickets.evaluation.components import load_word_vectors
+    from hf_robust_tickets.evaluation.components.textattack import load_word_vectors
 
     (model, tokenizer), encoder = victim(), LetterEncoder()
     if recipe in LANGUAGE_MODELS:

@@ -5,9 +5,10 @@ import time
 import pytest
 
 from hf_robust_tickets.errors import MissingResourceError, UnknownNameError
-from hf_robust_tickets.evaluation import encoders, fetch_resource, resources
+from hf_robust_tickets.evaluation import fetch_resource, resources
+from hf_robust_tickets.evaluation.components import encoders
 from hf_robust_tickets.evaluation.resources import catalogue, download
-from tests.evaluation.keyword_model import keyword_model
+from tests.testing.keyword_model import keyword_model
 
 nltk = pytest.importorskip("nltk")
 DEVICE = next(keyword_model().parameters()).device

@@ -16,8 +16,8 @@ import torch
 
 from hf_robust_tickets.errors import CheckpointError, DataError
 from hf_robust_tickets.evaluation import evaluate_robustness
-from hf_robust_tickets.evaluation.store import OUTCOMES, STATE
-from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
+from hf_robust_tickets.evaluation.runner.store import OUTCOMES, STATE
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
 
 pytest.importorskip("nltk")
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys, time
 from hf_robust_tickets.evaluation import evaluate_robustness
-from tests.evaluation.keyword_model import KeywordModel, keyword_model, keyword_tokenizer, rows
+from tests.testing.keyword_model import KeywordModel, keyword_model, keyword_tokenizer, rows
 forward = KeywordModel.forward
 def slow(self, *args, **kwargs):
     time.sleep(0.05)

@@ -8,9 +8,9 @@ import torch
 from hf_robust_tickets.cli.main import main
 from hf_robust_tickets.errors import CheckpointError, ConfigurationError
 from hf_robust_tickets.evaluation import SpeedReport
-from hf_robust_tickets.evaluation.speed import alternate, count_flops, make_inputs, measure_speed
+from hf_robust_tickets.evaluation.efficiency.speed import alternate, count_flops, make_inputs, measure_speed
 from hf_robust_tickets.tickets import export_dense, prune_, random_ticket, save_pruned
-from tests.tickets.models import tiny_model
+from tests.testing.families import tiny_model
 
 
 def save_small(family, folder, head="ForSequenceClassification"):

@@ -19,7 +19,7 @@ from hf_robust_tickets.evaluation import (
 )
 from hf_robust_tickets.evaluation.recipes import registry
 from hf_robust_tickets.evaluation.recipes.deepwordbug import _deepwordbug
-from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer, rows
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
 
 pytest.importorskip("nltk")
 

@@ -7,7 +7,7 @@ import torch
 
 from hf_robust_tickets.errors import DataError
 from hf_robust_tickets.evaluation import ExampleOutcome, RecipeResult, RobustnessReport, evaluate_transfer
-from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer
 
 
 def outcome(index, original, perturbed, label=1, kind="succeeded"):

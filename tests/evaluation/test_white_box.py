@@ -9,8 +9,8 @@ from transformers import ViTConfig, ViTForImageClassification
 from hf_robust_tickets.adversaries import PGD
 from hf_robust_tickets.errors import ConfigurationError, DataError
 from hf_robust_tickets.evaluation import evaluate_white_box
-from tests.evaluation.keyword_model import keyword_model, keyword_tokenizer
-from tests.tiny import tiny_bert, tiny_data
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer
+from tests.testing.tiny import tiny_bert, tiny_data
 
 # Score against the bias of 1, and number of tokens: the boundary is |score| / sqrt(tokens) away in l2, and
 # |score| / tokens in linf, because every token has an embedding of one number that counts once.

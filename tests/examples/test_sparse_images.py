@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from tests.vision.models import tiny_images
+from tests.testing.vision_models import tiny_images
 
 ROOT = Path(__file__).resolve().parents[2]
 

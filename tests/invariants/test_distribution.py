@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from hf_robust_tickets.adversaries import Regularizer
-from hf_robust_tickets.adversaries.infobert import AnchorCritic
-from tests.invariants.methods import EVERY_METHOD, NONE, train_all
+from hf_robust_tickets.adversaries.text.infobert import AnchorCritic
+from tests.testing.runs_on_ranks import EVERY_METHOD, NONE, train_all
 from tests.training.test_attacks import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,10 +55,10 @@ def zero(stage: int) -> dict[str, Any]:
 
 
 def launch(folder: Path, runs: list[dict[str, Any]], **environment: str) -> dict[str, Any]:
-    """Runs `tests.invariants.methods` on two ranks."""
+    """Runs `tests.testing.runs_on_ranks` on two ranks."""
     request = json.dumps({"folder": str(folder), "runs": runs})
     done = subprocess.run(
-        [sys.executable, "-m", *TORCHRUN, "-m", "tests.invariants.methods", request],
+        [sys.executable, "-m", *TORCHRUN, "-m", "tests.testing.runs_on_ranks", request],
         capture_output=True,
         text=True,
         timeout=500,

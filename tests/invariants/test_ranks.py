@@ -13,8 +13,8 @@ import torch
 
 from hf_robust_tickets import load_pruned
 from hf_robust_tickets.tickets import attach_gates
-from tests.tickets.models import tiny_inputs, tiny_model
-from tests.tiny import tiny_bert
+from tests.testing.families import tiny_inputs, tiny_model
+from tests.testing.tiny import tiny_bert
 from tests.training.test_ticket_trainer import make_trainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ sys.path.insert(0, {root!r})
 import torch
 from torch.nn.parallel import DistributedDataParallel
 from hf_robust_tickets.tickets import attach_gates
-from tests.tickets.models import tiny_inputs, tiny_model
+from tests.testing.families import tiny_inputs, tiny_model
 torch.distributed.init_process_group("gloo")
 model = tiny_model()
 gates = attach_gates(model)
@@ -43,8 +43,8 @@ JOB = """
 import sys
 sys.path.insert(0, {root!r})
 import torch
-from tests.invariants.sharded_on_cpu import allow_sharding_on_cpu
-from tests.tiny import tiny_bert
+from tests.testing.sharded_on_cpu import allow_sharding_on_cpu
+from tests.testing.tiny import tiny_bert
 from tests.training.test_ticket_trainer import make_trainer
 allow_sharding_on_cpu()
 trainer = make_trainer(

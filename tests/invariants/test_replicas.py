@@ -10,9 +10,9 @@ from transformers import BertForMultipleChoice, ViTConfig, ViTForImageClassifica
 from hf_robust_tickets import AdversarialTrainer, FlyingBirdPlus, SparseTrainingCallback
 from hf_robust_tickets.adversaries import PGD, FreeLB, InfoBERT, PixelPGD
 from hf_robust_tickets.errors import ConfigurationError
-from tests.invariants.replicas_on_cpu import two_replicas
-from tests.tickets.models import tiny_config
-from tests.tiny import tiny_bert, tiny_data
+from tests.testing.families import tiny_config
+from tests.testing.replicas_on_cpu import two_replicas
+from tests.testing.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import EVERY, METHODS, arguments
 from tests.training.test_ticket_trainer import make_trainer
 from tests.training.test_trainer import assert_equal_gradients, first_gradient, summed_loss

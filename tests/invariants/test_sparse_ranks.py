@@ -11,7 +11,7 @@ WORKER = """
 import sys
 sys.path.insert(0, {root!r})
 import hashlib, json
-from tests.tiny import tiny_bert, tiny_data
+from tests.testing.tiny import tiny_bert, tiny_data
 from hf_robust_tickets import AdversarialTrainer, FlyingBird, FlyingBirdPlus, RobustBird, SparseTrainingCallback
 from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.sparse import SNIP

@@ -11,8 +11,8 @@ from transformers import ResNetConfig, ResNetForImageClassification
 
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.sparse import ModelFlops, count_flops, select_weights, training_flops
-from tests.sparse.models import TwoLayers
-from tests.tiny import tiny_bert
+from tests.testing.sparse_models import TwoLayers
+from tests.testing.tiny import tiny_bert
 
 TEXT = {"input_ids": torch.ones(2, 8, dtype=torch.long), "attention_mask": torch.ones(2, 8, dtype=torch.long)}
 IMAGES = {"pixel_values": torch.zeros(2, 3, 32, 32)}

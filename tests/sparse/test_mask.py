@@ -26,8 +26,8 @@ from hf_robust_tickets.sparse.packing import (
     masks_to_json,
     masks_to_json_beside,
 )
-from tests.sparse.models import TwoLayers
-from tests.tiny import tiny_bert
+from tests.testing.sparse_models import TwoLayers
+from tests.testing.tiny import tiny_bert
 
 
 def test_encoder_weights_without_embeddings_norms_biases_and_head():

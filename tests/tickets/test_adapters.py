@@ -20,7 +20,7 @@ from hf_robust_tickets.tickets import (
     pruned_ticket,
     random_ticket,
 )
-from tests.tickets.models import logits, tiny_inputs, tiny_model
+from tests.testing.families import logits, tiny_inputs, tiny_model
 from tests.tickets.test_removed_blocks import emptying_ticket
 
 LORA = {"task_type": "SEQ_CLS", "r": 4, "target_modules": "all-linear"}

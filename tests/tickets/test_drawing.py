@@ -7,7 +7,7 @@ from torch import nn
 from hf_robust_tickets.errors import ConfigurationError, SparsityError, TicketError
 from hf_robust_tickets.tickets import Gates, draw_ticket, random_ticket
 from hf_robust_tickets.tickets.drawing import select
-from tests.tickets.models import tiny_model
+from tests.testing.families import tiny_model
 
 
 def gates(heads, neurons):

@@ -11,7 +11,7 @@ import torch
 
 from hf_robust_tickets.errors import TicketError
 from hf_robust_tickets.tickets import attach_gates, get_gates, prune_, random_ticket
-from tests.tickets.models import MAIN_TASK, logits, task_inputs, task_model, tiny_inputs, tiny_model
+from tests.testing.families import MAIN_TASK, logits, task_inputs, task_model, tiny_inputs, tiny_model
 from tests.tickets.test_removed_blocks import emptying_ticket
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,8 @@ from transformers import Trainer, TrainingArguments
 from hf_robust_tickets.architectures import get_architecture, known_model_types
 from hf_robust_tickets.tickets import attach_gates, detach_gates, export_dense, load_pruned, prune_, random_ticket
 from hf_robust_tickets.tickets.modeling_robust_ticket import count_units, find_layers
-from tests.tickets.elsewhere import logits_elsewhere, open_elsewhere, save_case, scores_elsewhere
-from tests.tickets.models import (
+from tests.testing.elsewhere import logits_elsewhere, open_elsewhere, save_case, scores_elsewhere
+from tests.testing.families import (
     DECODERS,
     FAMILIES,
     MAIN_TASK,

@@ -7,7 +7,7 @@ import torch
 
 from hf_robust_tickets.errors import TicketError, UnknownArchitectureError
 from hf_robust_tickets.tickets import attach_gates, detach_gates, get_gates, prune_, random_ticket
-from tests.tickets.models import logits, tiny_inputs, tiny_model
+from tests.testing.families import logits, tiny_inputs, tiny_model
 
 
 def test_gates_of_one_change_nothing_and_are_parameters_of_the_model():

@@ -28,7 +28,7 @@ from hf_robust_tickets.tickets import (
     random_ticket,
     save_pruned,
 )
-from tests.tickets.models import logits, tiny_inputs, tiny_model
+from tests.testing.families import logits, tiny_inputs, tiny_model
 
 INPUTS = tiny_inputs()
 

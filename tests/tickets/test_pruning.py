@@ -22,7 +22,7 @@ from hf_robust_tickets.tickets import (
     random_ticket,
     shrink_linear,
 )
-from tests.tickets.models import logits, tiny_inputs, tiny_model
+from tests.testing.families import logits, tiny_inputs, tiny_model
 
 
 def masked_logits(model, ticket, inputs):

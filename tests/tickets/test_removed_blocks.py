@@ -26,8 +26,8 @@ from hf_robust_tickets.tickets import (
     pruned_ticket,
     random_ticket,
 )
-from tests.tickets.elsewhere import logits_elsewhere, open_elsewhere, save_case
-from tests.tickets.models import (
+from tests.testing.elsewhere import logits_elsewhere, open_elsewhere, save_case
+from tests.testing.families import (
     DECODERS,
     MAIN_TASK,
     TASKS,

@@ -26,7 +26,7 @@ from hf_robust_tickets.tickets import (
     save_pruned,
 )
 from hf_robust_tickets.tickets.modeling_robust_ticket import derive
-from tests.tickets.models import logits, tiny_inputs, tiny_model
+from tests.testing.families import logits, tiny_inputs, tiny_model
 
 INPUTS = tiny_inputs()
 

@@ -31,7 +31,7 @@ from hf_robust_tickets.adversaries import (
     Regularizer,
 )
 from hf_robust_tickets.errors import ConfigurationError
-from tests.tiny import tiny_bert, tiny_data
+from tests.testing.tiny import tiny_bert, tiny_data
 from tests.training.test_trainer import assert_equal_gradients, first_gradient
 
 # One of each, with lengths at which a tiny model's gradients differ visibly from the clean ones.
@@ -68,8 +68,8 @@ def _normal(x, mask, magnitude):
 START_PATCHES = {
     f"hf_robust_tickets.adversaries.{module}.{function}": start
     for start, function, modules in (
-        (_uniform, "uniform_start", ("pgd", "ta_vat", "random_noise", "mart")),
-        (_normal, "normal_start", ("regularizer", "vat")),
+        (_uniform, "uniform_start", ("text.pgd", "text.ta_vat", "text.random_noise", "text.mart")),
+        (_normal, "normal_start", ("regularizer", "text.vat")),
     )
     for module in modules
 }

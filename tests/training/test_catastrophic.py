@@ -11,7 +11,7 @@ from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import FGM, PixelFast
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.training import CatastrophicOverfittingCallback
-from tests.pixels import MEAN, STD, tiny_convnet, tiny_images
+from tests.testing.pixels import MEAN, STD, tiny_convnet, tiny_images
 
 FAST = PixelFast(image_mean=MEAN, image_std=STD)
 

@@ -11,8 +11,8 @@ from transformers import TrainerCallback
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import Regularizer
 from hf_robust_tickets.errors import ConfigurationError
-from tests.invariants.methods import ADVERSARIES, known_critic
-from tests.tiny import tiny_bert, tiny_data
+from tests.testing.runs_on_ranks import ADVERSARIES, known_critic
+from tests.testing.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import EVERY, METHODS, KeepBatch, arguments, same_starts, weights  # noqa: F401
 from tests.training.test_trainer import assert_equal_gradients, first_gradient, summed_loss
 

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import FreeLB
-from hf_robust_tickets.adversaries.infobert import AnchorCritic, anchored_information, anchored_tokens, bottleneck
+from hf_robust_tickets.adversaries.text.infobert import AnchorCritic, anchored_information, anchored_tokens, bottleneck
 from hf_robust_tickets.errors import ConfigurationError
-from hf_robust_tickets.training.refusals import refuse_critic
-from tests.invariants import methods
+from hf_robust_tickets.training.checks.validation import refuse_critic
 from tests.invariants.test_ranks import ROOT, TORCHRUN, run_ranks
-from tests.tiny import tiny_bert, tiny_data
+from tests.testing import runs_on_ranks as methods
+from tests.testing.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import arguments, weights
 from tests.training.test_restarts import Keeping
 from tests.training.test_trainer import KeepGradient, assert_equal_gradients, first_gradient

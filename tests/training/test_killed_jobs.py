@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tiny import tiny_bert
-from tests.training.killing import kill_at
+from tests.testing.killing import kill_at
+from tests.testing.tiny import tiny_bert
 from tests.training.test_ticket_trainer import SLOW_SEARCH, finish, make_trainer, weights
 
 _TRAINER, _JOB, _TICKET = (
-    f"hf_robust_tickets.{module}" for module in ("training.ticket_trainer", "training.job", "tickets.ticket")
+    f"hf_robust_tickets.{module}" for module in ("training.ticket_trainer", "training.jobs.folder", "tickets.ticket")
 )
 # Module, function and whether it is done when the process dies; and whether the ticket is in the folder then.
 MOMENTS = {

@@ -7,8 +7,8 @@ import transformers
 
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import FreeLB, RDrop
-from tests.tickets.models import FAMILIES, tiny_config
-from tests.tiny import tiny_bert
+from tests.testing.families import FAMILIES, tiny_config
+from tests.testing.tiny import tiny_bert
 from tests.training.test_attacks import METHODS, same_starts  # noqa: F401
 from tests.training.test_log import logged
 from tests.training.test_trainer import assert_equal_gradients, first_gradient

@@ -10,9 +10,9 @@ from datasets import Dataset
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.errors import ConfigurationError
-from hf_robust_tickets.training.outputs import share_of_flips
-from tests.tickets.models import tiny_config
-from tests.tiny import tiny_bert, tiny_data
+from hf_robust_tickets.training.steps.outputs import share_of_flips
+from tests.testing.families import tiny_config
+from tests.testing.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import METHODS, arguments
 from tests.training.test_trainer import summed_loss
 

@@ -10,9 +10,9 @@ import pytest
 import transformers
 from transformers import TrainerCallback
 
-from hf_robust_tickets.training import phases
+from hf_robust_tickets.training.jobs import phases
 from hf_robust_tickets.training.ticket_trainer import RobustTicketTrainer
-from tests.tiny import tiny_bert, tiny_data
+from tests.testing.tiny import tiny_bert, tiny_data
 from tests.training.test_ticket_trainer import make_args
 
 

@@ -14,9 +14,9 @@ from hf_robust_tickets import AdversarialTrainer, AdversarialTrainingArguments
 from hf_robust_tickets.adversaries import MART, PixelFast, PixelFree, PixelMART, PixelPGD, PixelTRADES, get_adversary
 from hf_robust_tickets.errors import ConfigurationError, DataError
 from hf_robust_tickets.training import SparseTrainingCallback
-from hf_robust_tickets.training.weight_perturbation import WeightPerturbation
-from tests.pixels import MEAN, STD, tiny_convnet, tiny_images
-from tests.tiny import tiny_bert, tiny_data
+from hf_robust_tickets.training.extensions.awp import WeightPerturbation
+from tests.testing.pixels import MEAN, STD, tiny_convnet, tiny_images
+from tests.testing.tiny import tiny_bert, tiny_data
 
 PIXELS = {"image_mean": MEAN, "image_std": STD}
 RADIUS, STEP = 0.06, 0.04
@@ -28,7 +28,7 @@ METHODS = {
     "pixel_trades": PixelTRADES(steps=2, init_magnitude=0.03, **LENGTHS),
     "pixel_mart": PixelMART(steps=2, init_magnitude=0.03, **LENGTHS),
 }
-MODULES = {"uniform_start": ("pgd", "mart"), "normal_start": ("regularizer",)}
+MODULES = {"uniform_start": ("text.pgd", "text.mart"), "normal_start": ("regularizer",)}
 
 
 def start(x, mask, magnitude, *rest):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.hub_store import READ_ONLY_TOKEN
+from tests.testing.hub.store import READ_ONLY_TOKEN
 
 TEXT = "w7 w12 w31 w8"
 TRAIN = """
@@ -18,7 +18,7 @@ import torch
 from hf_robust_tickets import AdversarialTrainer, RobustTicketTrainer, export_dense, load_pruned
 from hf_robust_tickets.adversaries import FreeLB
 from huggingface_hub import create_branch
-from tests.tiny import tiny_bert, tiny_data, tiny_tokenizer
+from tests.testing.tiny import tiny_bert, tiny_data, tiny_tokenizer
 from tests.training.test_ticket_trainer import make_args
 
 def partners(folder):

@@ -12,8 +12,8 @@ from transformers import ResNetConfig, ResNetForImageClassification
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import PGD, FreeAT
 from hf_robust_tickets.errors import ConfigurationError
-from hf_robust_tickets.training.refusals import refuse_surroundings
-from tests.tiny import tiny_bert, tiny_data
+from hf_robust_tickets.training.checks.validation import refuse_surroundings
+from tests.testing.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import METHODS, arguments, same_starts  # noqa: F401
 from tests.training.test_ticket_trainer import make_trainer
 from tests.training.test_trainer import assert_equal_gradients, first_gradient

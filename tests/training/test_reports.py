@@ -13,8 +13,8 @@ import pytest
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import PGD, SMART, TRADES, YOPO, FreeAT, FreeLB, RDrop
 from hf_robust_tickets.training.arguments import AdversaryOptions
-from hf_robust_tickets.training.step_cost import step_cost
-from tests.tiny import tiny_bert, tiny_data
+from hf_robust_tickets.training.steps.cost import step_cost
+from tests.testing.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import METHODS, arguments
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +42,7 @@ TRACKED = """
 import json, sys
 sys.path.insert(0, {root!r})
 from hf_robust_tickets import AdversarialTrainer
-from tests.tiny import tiny_bert, tiny_data
+from tests.testing.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import METHODS, arguments
 options = arguments({folder!r}, report_to="trackio", project="attacks", run_name="tiny", logging_steps=1,
                     trackio_static_space_id=False)

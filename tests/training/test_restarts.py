@@ -11,11 +11,11 @@ from transformers import BertPreTrainedModel, GPT2Config, GPT2LMHeadModel, set_s
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import FGSM, PGD
 from hf_robust_tickets.errors import ConfigurationError
-from hf_robust_tickets.training.outputs import example_losses, predicts_next_token
-from hf_robust_tickets.training.perturbation import Perturbation
-from hf_robust_tickets.training.restarts import WorstEnd, losses_by_example
-from tests.tickets.models import head_class, tiny_config, tiny_model
-from tests.tiny import tiny_bert, tiny_data
+from hf_robust_tickets.training.steps.outputs import example_losses, predicts_next_token
+from hf_robust_tickets.training.steps.perturbation import Perturbation
+from hf_robust_tickets.training.steps.restarts import WorstEnd, losses_by_example
+from tests.testing.families import head_class, tiny_config, tiny_model
+from tests.testing.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import arguments
 from tests.training.test_trainer import KeepGradient, assert_equal_gradients
 
@@ -111,7 +111,7 @@ def test_the_end_of_the_worst_start_is_trained_on(tmp_path, monkeypatch):
     """Every start, its ascent and its losses by hand; then the gradient at each sentence's worst."""
     starts = [4 * torch.randn(8, 8, 32, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     left = list(starts)
-    monkeypatch.setattr("hf_robust_tickets.adversaries.pgd.uniform_start", lambda *args: left.pop(0))
+    monkeypatch.setattr("hf_robust_tickets.adversaries.text.pgd.uniform_start", lambda *args: left.pop(0))
     keep, adversary = KeepGradient(), PGD(steps=2, step_size=2.0, max_norm=0.0, init_magnitude=1.0)
     options = arguments(tmp_path, max_steps=1, max_grad_norm=0, adversary_restarts=3)
     trainer = Keeping(tiny_bert(), options, train_dataset=tiny_data(), adversary=adversary, callbacks=[keep])

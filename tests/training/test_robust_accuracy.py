@@ -13,7 +13,7 @@ from hf_robust_tickets.adversaries import PixelPGD
 from hf_robust_tickets.errors import CheckpointError, ConfigurationError, DataError
 from hf_robust_tickets.reporting.overfitting import summarize_overfitting
 from hf_robust_tickets.training import RobustAccuracyCallback
-from tests.pixels import MEAN, STD, tiny_convnet, tiny_images
+from tests.testing.pixels import MEAN, STD, tiny_convnet, tiny_images
 
 ATTACK = PixelPGD(steps=3, step_size=0.05, max_norm=0.1, image_mean=MEAN, image_std=STD)
 
@@ -121,7 +121,7 @@ def test_bad_arguments(tmp_path):
 
 def test_ranks_share_a_split():
     """Two shares are the whole, without overlap."""
-    from hf_robust_tickets.training.robust_accuracy import SplitBatches
+    from hf_robust_tickets.training.callbacks.overfitting import SplitBatches
 
     class Rank:
         world_size, device = 2, torch.device("cpu")

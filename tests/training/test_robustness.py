@@ -14,7 +14,7 @@ from hf_robust_tickets.adversaries import PGD
 from hf_robust_tickets.errors import ConfigurationError, DataError, UnknownNameError
 from hf_robust_tickets.evaluation import evaluate_white_box
 from tests.invariants.test_ranks import ROOT, TORCHRUN, run_ranks
-from tests.tiny import tiny_bert, tiny_data, tiny_tokenizer
+from tests.testing.tiny import tiny_bert, tiny_data, tiny_tokenizer
 
 KEY = "eval_accuracy_under_attack"
 PGD_3 = PGD(steps=3, step_size=0.02, max_norm=0.03, init_magnitude=0.01)
@@ -175,7 +175,7 @@ RANKS = """
 import sys
 sys.path.insert(0, {root!r})
 from hf_robust_tickets import RobustnessCallback
-from tests.tiny import tiny_bert, tiny_data, tiny_tokenizer
+from tests.testing.tiny import tiny_bert, tiny_data, tiny_tokenizer
 from tests.training.test_robustness import KEY, callback, train, words_of
 import torch
 attack = callback()
@@ -183,7 +183,7 @@ if {words}:
     texts = words_of(tiny_data(4, seed=7))
     attack = RobustnessCallback(texts, "deepwordbug", num_examples=2, tokenizer=tiny_tokenizer())
 if {sharded}:
-    from tests.invariants.sharded_on_cpu import allow_sharding_on_cpu
+    from tests.testing.sharded_on_cpu import allow_sharding_on_cpu
     allow_sharding_on_cpu()
     config = {{"version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP"}}
     options = {{"fsdp": True, "fsdp_config": config | {{"transformer_layer_cls_to_wrap": ["BertLayer"]}}}}

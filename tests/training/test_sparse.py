@@ -43,11 +43,11 @@ from hf_robust_tickets.sparse import (
 )
 from hf_robust_tickets.sparse.base import REGULAR
 from hf_robust_tickets.training import sparse_cost
-from hf_robust_tickets.training.robust_records import TrainingAccuracy
-from hf_robust_tickets.training.sparse_ranks import refuse_surroundings_of_masks
-from hf_robust_tickets.training.sparse_run import SparseRun
-from tests.sparse.models import TwoLayers, vectors
-from tests.tiny import tiny_bert, tiny_data
+from hf_robust_tickets.training.sparse.ranks import refuse_surroundings_of_masks
+from hf_robust_tickets.training.sparse.records import TrainingAccuracy
+from hf_robust_tickets.training.sparse.updates import SparseRun
+from tests.testing.sparse_models import TwoLayers, vectors
+from tests.testing.tiny import tiny_bert, tiny_data
 
 
 def arguments(folder, **options):

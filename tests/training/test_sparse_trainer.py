@@ -20,7 +20,7 @@ from hf_robust_tickets.errors import CheckpointError, ConfigurationError
 from hf_robust_tickets.reporting.model_card import CardFacts
 from hf_robust_tickets.sparse import load_masks
 from hf_robust_tickets.training import SparseTrainer, sparse_cost
-from tests.tiny import tiny_bert, tiny_data
+from tests.testing.tiny import tiny_bert, tiny_data
 
 ROOT = Path(__file__).resolve().parents[2]
 BIRD = RobustBird(density=0.2, patience=2, tolerance=0.3)

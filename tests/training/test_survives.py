@@ -13,10 +13,10 @@ from transformers import EarlyStoppingCallback
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import PGD, FreeLB
 from hf_robust_tickets.errors import ConfigurationError, DivergenceError, SparsityError
-from hf_robust_tickets.training.sound import FiniteWatch, has_finite_weights
+from hf_robust_tickets.training.checks.nan_guard import FiniteWatch, has_finite_weights
 from tests.invariants.test_ranks import ROOT, TORCHRUN, run_ranks
-from tests.tiny import tiny_bert, tiny_data
-from tests.training.killing import kill_at
+from tests.testing.killing import kill_at
+from tests.testing.tiny import tiny_bert, tiny_data
 from tests.training.test_attacks import METHODS, arguments, weights
 from tests.training.test_ticket_trainer import make_trainer
 

@@ -9,9 +9,9 @@ from datasets import Dataset
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import FreeLB, perturbation_mask
 from hf_robust_tickets.errors import ConfigurationError, DataError
-from hf_robust_tickets.training.perturbation import spared_tokens
-from tests.tickets.models import tiny_model
-from tests.tiny import tiny_bert, tiny_data, tiny_tokenizer
+from hf_robust_tickets.training.steps.perturbation import spared_tokens
+from tests.testing.families import tiny_model
+from tests.testing.tiny import tiny_bert, tiny_data, tiny_tokenizer
 from tests.training.test_attacks import METHODS, arguments
 from tests.training.test_log import logged
 from tests.training.test_trainer import assert_equal_gradients, first_gradient

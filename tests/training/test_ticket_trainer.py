@@ -33,7 +33,7 @@ from hf_robust_tickets.errors import (
 )
 from hf_robust_tickets.tickets import is_pruned
 from hf_robust_tickets.training import GatedTrainer
-from tests.tiny import tiny_bert, tiny_data
+from tests.testing.tiny import tiny_bert, tiny_data
 from tests.training.test_trainer import KeepGradient
 
 HERE = Path(__file__).resolve()
@@ -211,7 +211,7 @@ JOB = """
 import sys
 sys.path.insert(0, {root!r})
 from tests.training.test_ticket_trainer import make_trainer
-from tests.tiny import tiny_bert
+from tests.testing.tiny import tiny_bert
 import os, signal
 
 trainer = make_trainer({folder!r}, model=tiny_bert(seed=99, hidden_dropout_prob=0.1), **{options!r})

@@ -10,7 +10,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, ViTConfig,
 from hf_robust_tickets import AdversarialTrainer, AdversarialTrainingArguments
 from hf_robust_tickets.adversaries import FGM, PGD, FreeLB
 from hf_robust_tickets.errors import CheckpointError, ConfigurationError, UnknownNameError
-from tests.tiny import tiny_bert, tiny_data
+from tests.testing.tiny import tiny_bert, tiny_data
 
 
 class KeepGradient(TrainerCallback):

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForImageClassification
 from hf_robust_tickets.errors import CheckpointError
 from hf_robust_tickets.vision import CifarResNetConfig, CifarResNetForImageClassification, convert_cifar_resnet
 from hf_robust_tickets.vision.cifar_resnet import CifarBlock
-from tests.real_data import real_file
+from tests.testing.real_data import real_file
 
 IMAGENET_MEAN, IMAGENET_STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

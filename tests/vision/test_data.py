@@ -14,7 +14,7 @@ from transformers import AutoImageProcessor, default_data_collator
 
 from hf_robust_tickets.errors import ConfigurationError, DataError
 from hf_robust_tickets.vision import ImageTransform, RandomCropFlip, prepare_images, small_image_processor
-from tests.vision.models import tiny_image_model, tiny_images
+from tests.testing.vision_models import tiny_image_model, tiny_images
 
 PROCESSOR = small_image_processor(8)
 

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForImageClassification
 
 from hf_robust_tickets import vision
 from hf_robust_tickets._compat import loss_uses_num_items_in_batch
-from tests.vision.models import FAMILIES, tiny_image_model
+from tests.testing.vision_models import FAMILIES, tiny_image_model
 
 IMAGES = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 LABELS = torch.tensor([0, 2, 1])

@@ -22,7 +22,7 @@ from hf_robust_tickets.adversaries import PixelPGD
 from hf_robust_tickets.errors import DataError
 from hf_robust_tickets.sparse import select_weights
 from hf_robust_tickets.vision import RandomCropFlip, prepare_images, small_image_processor
-from tests.vision.models import FAMILIES, tiny_image_model, tiny_images
+from tests.testing.vision_models import FAMILIES, tiny_image_model, tiny_images
 
 PROCESSOR = small_image_processor(8)
 # timm imports torchvision, which has no build for some platforms.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import stopwords
+from ..components import stopwords
 from .registry import RecipeContext, register_recipe
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def _a2t(context: RecipeContext) -> Attack:
 
 def _a2t_mlm(context: RecipeContext) -> Attack:
     """A2T-MLM: the same with 20 words that a masked language model proposes."""
-    from ..mlm_swaps import MaskedSwap
+    from ..components.substitutions import MaskedSwap
 
     # 20 candidates (paper, section 3.2), without a bound on their probability (recipe)
     transformation = MaskedSwap(context.masked_lm, method="bae", max_candidates=20, min_confidence=0.0, batch_size=16)
@@ -44,7 +44,7 @@ def _attack(context: RecipeContext, transformation: object, more: list) -> Attac
     )
     from textattack.search_methods import GreedyWordSwapWIR
 
-    from ..components import Goal, SameTag, Similarity
+    from ..components.textattack import Goal, SameTag, Similarity
 
     constraints = [
         RepeatModification(),

@@ -18,8 +18,8 @@ def _bad_characters(context: RecipeContext, kind: str) -> Attack:
     """Boucher, Shumailov, Anderson, Papernot: Bad Characters, IEEE S&P 2022, arXiv 2106.09898."""
     from textattack import Attack
 
-    from ..characters import Evolution
-    from ..components import Goal
+    from ..components.characters import Evolution
+    from ..components.textattack import Goal
 
     # a population of 32, 10 generations, one change (recipe; the paper's budgets go from 1 to 5 changes)
     search = Evolution(popsize=32, maxiter=10, verbose=False, max_perturbs=1)
@@ -28,7 +28,7 @@ def _bad_characters(context: RecipeContext, kind: str) -> Attack:
 
 def _transformation(kind: str) -> Any:
     from ..._compat import textattack_cache
-    from ..characters import Homoglyphs, InvisibleCharacters, InvisibleDeletions, Reorderings
+    from ..components.characters import Homoglyphs, InvisibleCharacters, InvisibleDeletions, Reorderings
     from ..resources import HOMOGLYPHS_FILE
 
     if kind == "homoglyphs":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import stopwords
+from ..components import stopwords
 from .registry import RecipeContext, register_recipe
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ def _clare(context: RecipeContext) -> Attack:
     from textattack.search_methods import GreedySearch
     from textattack.transformations import CompositeTransformation
 
-    from ..components import Goal, Similarity
-    from ..mlm_swaps import MaskedInsertion, MaskedMerge, MaskedSwap
+    from ..components.substitutions import MaskedInsertion, MaskedMerge, MaskedSwap
+    from ..components.textattack import Goal, Similarity
 
     lm = context.masked_lm
     transformation = CompositeTransformation(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import stopwords
+from ..components import stopwords
 from .registry import RecipeContext, register_recipe
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def _input_reduction(context: RecipeContext) -> Attack:
     from textattack.search_methods import GreedyWordSwapWIR
     from textattack.transformations import WordDeletion
 
-    from ..components import ReductionGoal
+    from ..components.textattack import ReductionGoal
 
     constraints = [RepeatModification(), StopwordModification(stopwords=stopwords.NLTK_ENGLISH)]
     # importance by deletion (paper, section 2.2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import stopwords
+from ..components import stopwords
 from .registry import RecipeContext, register_recipe
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def _kuleshov(context: RecipeContext) -> Attack:
     from textattack.search_methods import GreedySearch
     from textattack.transformations import WordSwapEmbedding
 
-    from ..components import Goal
+    from ..components.textattack import Goal
     from ..resources import handed_over_model
 
     constraints = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import stopwords
+from ..components import stopwords
 from .registry import RecipeContext, register_recipe
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ def _bert_attack(context: RecipeContext) -> Attack:
     from textattack.constraints.pre_transformation import RepeatModification, StopwordModification
     from textattack.search_methods import GreedyWordSwapWIR
 
-    from ..components import Goal, Similarity
-    from ..mlm_swaps import ShownSwap
+    from ..components.substitutions import ShownSwap
+    from ..components.textattack import Goal, Similarity
 
     constraints = [
         RepeatModification(),
@@ -40,8 +40,8 @@ def _bae(context: RecipeContext) -> Attack:
     from textattack import Attack
     from textattack.search_methods import GreedyWordSwapWIR
 
-    from ..components import Goal
-    from ..mlm_swaps import MaskedSwap
+    from ..components.substitutions import MaskedSwap
+    from ..components.textattack import Goal
 
     # the 50 likeliest words, without a bound on their probability (paper, section 3)
     transformation = MaskedSwap(context.masked_lm, method="bae", max_candidates=50, min_confidence=0.0)
@@ -57,7 +57,7 @@ def _fudan_bertattack(context: RecipeContext) -> Attack:
     from textattack.search_methods import GreedyWordSwapWIR
     from textattack.transformations import WordSwapEmbedding
 
-    from ..components import Goal
+    from ..components.textattack import Goal
 
     # 50 nearest neighbours in place of the masked language model, and a much lower threshold: what those papers ran
     transformation = WordSwapEmbedding(max_candidates=50, embedding=context.vectors)
@@ -68,7 +68,7 @@ def _fudan_bertattack(context: RecipeContext) -> Attack:
 def _bae_constraints(context: RecipeContext, threshold: float) -> list:
     from textattack.constraints.pre_transformation import RepeatModification, StopwordModification
 
-    from ..components import SameTag, Similarity
+    from ..components.textattack import SameTag, Similarity
 
     return [
         RepeatModification(),

@@ -6,10 +6,10 @@ import functools
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...errors import ConfigurationError, MissingDependencyError, MissingResourceError
-from ..batched import Victim
-from ..encoders import TextEncoder, load_sentence_encoder
-from ..masked_lm import MaskedLM, load_masked_lm
+from ..components.encoders import TextEncoder, load_sentence_encoder
+from ..components.masked_lm import MaskedLM, load_masked_lm
 from ..resources import VECTORS_SHAPE
+from ..victim.model import Victim
 from .registry import Recipe, RecipeContext
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Parts:
 
     @functools.cached_property
     def _vectors(self) -> Any:
-        from ..components import load_word_vectors
+        from ..components.textattack import load_word_vectors
 
         return load_word_vectors(self._word_vectors)
 

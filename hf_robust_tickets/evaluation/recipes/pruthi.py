@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import stopwords
+from ..components import stopwords
 from .registry import RecipeContext, register_recipe
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def _pruthi(context: RecipeContext) -> Attack:
     from textattack.constraints.pre_transformation import MinWordLength, RepeatModification, StopwordModification
     from textattack.search_methods import GreedySearch
 
-    from ..components import Goal
+    from ..components.textattack import Goal
 
     # first and last letters stay, every other place is tried (paper, section 3)
     inner = {"random_one": False, "skip_first_char": True, "skip_last_char": True}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import stopwords
+from ..components import stopwords
 from .registry import RecipeContext, register_recipe
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def _pwws(context: RecipeContext) -> Attack:
     from textattack.constraints.pre_transformation import RepeatModification, StopwordModification
     from textattack.search_methods import GreedyWordSwapWIR
 
-    from ..components import Goal, WordNetSwap
+    from ..components.textattack import Goal, WordNetSwap
 
     constraints = [RepeatModification(), StopwordModification(stopwords=stopwords.NLTK_ENGLISH)]
     return Attack(Goal(context.victim), constraints, WordNetSwap(), GreedyWordSwapWIR("weighted-saliency"))

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import ConfigurationError, UnknownNameError
-from ..batched import Victim
-from ..encoders import TextEncoder, check_sentence_encoder
-from ..masked_lm import MaskedLM, check_masked_lm
+from ..components.encoders import TextEncoder, check_sentence_encoder
+from ..components.masked_lm import MaskedLM, check_masked_lm
 from ..resources import RESOURCES, HubModel, ResourceStatus, get_resource
+from ..victim.model import Victim
 
 if TYPE_CHECKING:
     from textattack import Attack
@@ -45,7 +45,7 @@ class RecipeContext:
     @property
     def model_wrapper(self) -> Any:
         """The attacked model as TextAttack's own recipes take it: `SomeRecipe.build(context.model_wrapper)`."""
-        from ..components import ModelWrapper
+        from ..components.textattack import ModelWrapper
 
         return ModelWrapper(self.victim)
 

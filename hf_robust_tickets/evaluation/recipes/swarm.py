@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import stopwords
+from ..components import stopwords
 from .registry import RecipeContext, register_recipe
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def _pso(context: RecipeContext) -> Attack:
     from textattack.search_methods import ParticleSwarmOptimization
 
     from ..._compat import textattack_cache
-    from ..components import Goal, HowNetSwap
+    from ..components.textattack import Goal, HowNetSwap
     from ..resources import HOWNET_FILE
 
     constraints = [
@@ -43,7 +43,7 @@ def _leap(context: RecipeContext) -> Attack:
     from textattack.constraints.pre_transformation import MaxModificationRate, StopwordModification
     from textattack.search_methods import ParticleSwarmOptimizationLEAP
 
-    from ..components import Goal, WordNetSwap
+    from ..components.textattack import Goal, WordNetSwap
 
     constraints = [
         # at most 16 % of the words: the recipe's value, which is the one for AG News

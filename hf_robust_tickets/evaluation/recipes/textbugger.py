@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import stopwords
+from ..components import stopwords
 from .registry import RecipeContext, register_recipe
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def _textbugger(context: RecipeContext) -> Attack:
     from textattack.constraints.pre_transformation import RepeatModification, StopwordModification
     from textattack.search_methods import GreedyWordSwapWIR
 
-    from ..components import Goal, HomoglyphSwap, Similarity
+    from ..components.textattack import Goal, HomoglyphSwap, Similarity
 
     inner = {"random_one": True, "skip_first_char": True, "skip_last_char": True}
     transformation = transformations.CompositeTransformation(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import stopwords
+from ..components import stopwords
 from .registry import RecipeContext, register_recipe
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def _textfooler(context: RecipeContext) -> Attack:
     from textattack.search_methods import GreedyWordSwapWIR
     from textattack.transformations import WordSwapEmbedding
 
-    from ..components import Goal, SameTag, Similarity
+    from ..components.textattack import Goal, SameTag, Similarity
 
     constraints = [
         RepeatModification(),

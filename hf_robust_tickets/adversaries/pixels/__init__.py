@@ -1,0 +1,1 @@
+"""Attacks on the pixels of images, one method per file."""

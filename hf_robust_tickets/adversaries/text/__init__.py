@@ -1,0 +1,1 @@
+"""Attacks on word embeddings and hidden states, one method per file."""

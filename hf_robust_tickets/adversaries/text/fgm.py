@@ -1,0 +1,66 @@
+"""FGM: the fast gradient method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...errors import ConfigurationError
+from ..base import Adversary
+from ..geometry import expand_mask, project, steepest_direction
+from ..registry import register_adversary
+
+
+@dataclass(frozen=True)
+class FGM(Adversary):
+    """One step uphill from the clean input, and the loss there added to the clean loss.
+
+    `r = step_size * g / ||g||_2` with `g` the gradient of the clean loss with respect to the word embeddings (Miyato,
+    Dai and Goodfellow, "Adversarial Training Methods for Semi-Supervised Text Classification", ICLR 2017, equation 3),
+    and the gradient of `L(x) + L(x + r)` reaches the weights (their section 3). With `norm="linf"` the step is
+    `step_size * sign(g)`: the fast gradient sign method of Goodfellow et al. (2015), equation 1.
+
+    Two passes, of weight 1 each: the reported loss is the sum of both, as in the paper. Cheapest of the methods, and
+    the only one that never sees more than one step of ascent; `PGD` with more steps generalises it.
+
+    Example:
+        >>> AdversarialTrainer(model, args, adversary=FGM(step_size=1.0), train_dataset=train)
+    """
+
+    steps: int = 2
+    step_size: float = 1.0
+    init_magnitude: float = 0.0
+    max_norm: float = 0.0
+
+    name: ClassVar[str] = "fgm"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps != 2:
+            raise ConfigurationError(
+                f"FGM has exactly 2 passes (clean, perturbed), got steps={self.steps}: use PGD or FreeLB for more"
+            )
+        if self.init_magnitude != 0:
+            raise ConfigurationError(
+                f"FGM starts at the clean input, got init_magnitude={self.init_magnitude}: use PGD for a random start"
+            )
+
+    def init(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Zero: the first pass is clean. Shapes as in `Adversary.init`."""
+        return torch.zeros_like(x)
+
+    def ascend(self, delta: Tensor, grad: Tensor, mask: Tensor) -> Tensor:
+        """`delta + step_size * g / ||g||`. Shapes as in `Adversary.ascend`."""
+        grad = grad * expand_mask(mask, grad)
+        delta = delta + self.step_size * steepest_direction(grad, self.norm, self.scope)
+        return project(delta, self.max_norm, self.norm, self.scope).detach()
+
+    def loss_weight(self, k: int) -> float:
+        """1 for the clean and 1 for the perturbed pass."""
+        return 1.0
+
+
+register_adversary("fgm", FGM)

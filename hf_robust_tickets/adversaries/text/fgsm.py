@@ -1,0 +1,42 @@
+"""FGSM: one step along the sign of the gradient, and training on its end alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...errors import ConfigurationError
+from ..registry import register_adversary
+from .pgd import PGD
+
+
+@dataclass(frozen=True)
+class FGSM(PGD):
+    """`delta = step_size * sign(g)`; unlike `FGM`, the clean loss is not trained on.
+
+    Goodfellow, Shlens and Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR 2015, section 4; their
+    training (section 6) gives the clean loss half of the weight: `adversary_clean_weight=0.5`. With a random
+    start, a ball, and a step of 1.25 times its radius it is the method of Wong, Rice and Kolter, "Fast is better than
+    free: Revisiting adversarial training", ICLR 2020, algorithm 3; theirs is known to fail suddenly (catastrophic
+    overfitting): watch the accuracy under `PGD` on development data.
+
+    Example:
+        >>> FGSM(step_size=0.0125, max_norm=0.01, init_magnitude=0.01)      # fast adversarial training
+    """
+
+    steps: int = 2
+    step_size: float = 0.01
+    max_norm: float = 0.0
+    norm: str = "linf"
+
+    name: ClassVar[str] = "fgsm"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps != 2 or self.norm != "linf":
+            raise ConfigurationError(
+                f"FGSM is one step in the linf norm (steps=2), got steps={self.steps}, norm={self.norm!r}: use PGD"
+            )
+
+
+register_adversary("fgsm", FGSM)

@@ -1,0 +1,54 @@
+"""PGD: projected gradient descent (on the negative loss)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..base import Adversary
+from ..geometry import expand_mask, project, steepest_direction, uniform_start
+from ..registry import register_adversary
+
+
+@dataclass(frozen=True)
+class PGD(Adversary):
+    """Steps uphill, each projected on the ball; only the loss at the end trains the weights.
+
+    `delta <- project(delta + step_size * g / ||g||, max_norm)`, `steps - 1` times; the last of the `steps` passes is
+    the one whose gradient reaches the weights (Madry et al., "Towards Deep Learning Models Resistant to Adversarial
+    Attacks", ICLR 2018, section 2.1; for word embeddings with l2 balls: Zhu et al., FreeLB, ICLR 2020, equation 2).
+
+    The passes before the last need the gradient with respect to delta alone, which saves about a third of their cost;
+    `FreeLB` spends that third and uses every pass for the weights.
+
+    Example:
+        >>> PGD(steps=4, step_size=0.3, max_norm=1.0)                    # three ascents inside a ball of radius 1
+        >>> PGD(steps=4, step_size=0.05, max_norm=0.1, norm="linf", init_magnitude=0.1)      # with a random start
+    """
+
+    steps: int = 4
+    step_size: float = 0.3
+    init_magnitude: float = 0.0
+    max_norm: float = 1.0
+
+    name: ClassVar[str] = "pgd"
+
+    def init(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Zero, or uniform of size `init_magnitude`. Shapes as in `Adversary.init`."""
+        start = uniform_start(x, mask, self.init_magnitude, self.norm, self.scope)
+        return project(start, self.max_norm, self.norm, self.scope).detach()
+
+    def ascend(self, delta: Tensor, grad: Tensor, mask: Tensor) -> Tensor:
+        """One projected step. Shapes as in `Adversary.ascend`."""
+        grad = grad * expand_mask(mask, grad)
+        delta = delta + self.step_size * steepest_direction(grad, self.norm, self.scope)
+        return project(delta, self.max_norm, self.norm, self.scope).detach()
+
+    def loss_weight(self, k: int) -> float:
+        """0 for all passes but the last, 1 for that."""
+        return 1.0 if k == self.num_passes - 1 else 0.0
+
+
+register_adversary("pgd", PGD)

@@ -1,0 +1,1 @@
+"""What recipes are made of: encoders, masked language models, substitutions."""

@@ -1,0 +1,1 @@
+"""Is the small model faster?"""

@@ -1,0 +1,1 @@
+"""The libraries around: `evaluate`."""

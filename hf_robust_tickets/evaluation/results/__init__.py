@@ -1,0 +1,1 @@
+"""What evaluations found, and how it is compared."""

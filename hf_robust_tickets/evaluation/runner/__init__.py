@@ -1,0 +1,1 @@
+"""Runs attacks: in one process, several, or ranks; with a store, a budget and a progress bar."""

@@ -1,0 +1,233 @@
+"""Example after example, or several side by side: runs the attacks that were prepared."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..fingerprints import seeded
+from ..recipes import Recipe
+from ..results.example import ExampleOutcome, plain, tokenizer_input
+from ..results.false_robustness import margins
+from ..sampling import Example
+from ..victim import request_batching as merging
+from ..victim.long_texts import beginnings
+from ..victim.model import Victim
+from .progress import Progress
+from .query_budget import Answers, can_change
+from .store import Outcomes
+
+if TYPE_CHECKING:
+    from textattack import Attack
+    from torch import Tensor
+
+SIDE_BY_SIDE = 32
+"""Examples at a time on an accelerator, where a forward call of a few texts leaves it idle."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One example, and the recipes that it is still to be attacked with."""
+
+    example: Example
+    recipes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was found: recipe -> outcome, and recipe -> seconds."""
+
+    index: int
+    found: dict[str, ExampleOutcome]
+    seconds: dict[str, float]
+
+
+class Forgetful(Protocol):
+    """A cache of texts, one per example that is attacked at the same time."""
+
+    def forget(self) -> None:
+        """Empties it."""
+
+
+class Attacker:
+    """A recipe, built as often as examples are attacked side by side: an attack remembers the example that it is at.
+
+    Args:
+        recipe: The recipe.
+        build: Makes its attack, as often as is asked.
+        victim: The attacked model.
+        memories: What remembers texts until it is told that the example is over.
+        query_budget: Queries after which an example is given up; None for no limit.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        build: Callable[[], Attack],
+        victim: Victim,
+        memories: Sequence[Forgetful] = (),
+        query_budget: int | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.victim = victim
+        self.memories = (victim, *memories)
+        self._build = build
+        self.query_budget = query_budget
+        self._local = threading.local()
+
+    @property
+    def attack(self) -> Attack:
+        """The attack of this thread."""
+        if not hasattr(self._local, "attack"):
+            # whichever thread or process builds it, it is the same, and its numbers are nobody else's
+            with seeded(0, self.recipe.name, -1):
+                attack = self._build()
+            self._local.answers = Answers(attack, self.query_budget)
+            self._local.attack = attack
+        return self._local.attack
+
+    def run(self, example: Example, seed: int) -> ExampleOutcome:
+        """Attacks one example: of a text much longer than what the model reads, the beginning."""
+        from textattack.shared import AttackedText
+
+        heads, rests = beginnings(example.texts, self.victim.tokenizer, self.victim.max_length)
+        text = AttackedText(OrderedDict(heads))
+        logits = self.victim([text.tokenizer_input])[0]
+        prediction = _prediction(logits)
+        outcome, final, queries = self._search(text, example, seed, prediction)
+        given = final.tokenizer_input
+        texts = dict(zip(example.texts, (given,) if isinstance(given, str) else given))
+        if self.recipe.goal == "misclassify":
+            # what the model does not read is no word that Input Reduction has to keep
+            texts = {column: part + rests[column] for column, part in texts.items()}
+        perturbed = self.victim([tokenizer_input(texts)])[0]  # asked before (of a long text: its beginning): no query
+        if any(rests.values()) and outcome == "succeeded" and _prediction(perturbed) == example.label:
+            outcome = "failed"  # an edit that moved what the model did not read before into its sight
+        return ExampleOutcome(
+            index=example.index,
+            label=example.label,
+            original=plain(example.texts),
+            perturbed=plain(example.texts if outcome == "skipped" else texts),
+            outcome=outcome,
+            queries=queries,
+            original_prediction=prediction,
+            perturbed_prediction=_prediction(perturbed),
+            margin=margins(logits[None])[0],
+            probabilities=tuple(logits.double().softmax(0).tolist()),
+            perturbed_probabilities=tuple(perturbed.double().softmax(0).tolist()),
+        )
+
+    def _search(self, text: Any, example: Example, seed: int, prediction: int) -> tuple[str, Any, int]:
+        """What became of it, the text that it ended with, and the number of queries."""
+        from textattack.attack_results import SkippedAttackResult, SuccessfulAttackResult
+
+        attack, answers = self.attack, self._local.answers
+        answers.begin()
+        if not can_change(attack, text):
+            return "failed" if prediction == example.label else "skipped", text, 1
+        try:
+            with seeded(seed, self.recipe.name, example.index):
+                result = attack.attack(text, example.label)
+        except (IndexError, ValueError):
+            if not answers.withheld:
+                raise
+            return "failed", text, attack.goal_function.num_queries
+        outcome = "failed"
+        if isinstance(result, SkippedAttackResult):
+            outcome = "skipped"
+        elif isinstance(result, SuccessfulAttackResult):
+            outcome = "succeeded"
+        return outcome, result.perturbed_result.attacked_text, int(result.num_queries)
+
+
+def _prediction(logits: Tensor) -> int:
+    """As goal functions see it: where rounding makes probabilities equal, the first class wins."""
+    return int(logits.softmax(0).numpy().argmax())
+
+
+def attack_all(attackers: Sequence[Attacker], works: Iterable[Work], seed: int, concurrent: int) -> Iterator[Done]:
+    """Attacks examples and yields what was found as it is found, not always in order.
+
+    An example is attacked with all its recipes before it is forgotten: the clean text and the texts that recipes share
+    are asked and encoded once.
+
+    Args:
+        attackers: All recipes.
+        works: What to do; the next one is taken when there is room for it.
+        seed: The evaluation's seed.
+        concurrent: Examples side by side.
+    """
+    tasks = (functools.partial(_attack_one, attackers, work, seed) for work in works)
+    if concurrent == 1:
+        yield from (task() for task in tasks)
+    else:
+        yield from merging.run_together(tasks, concurrent)
+
+
+def _attack_one(attackers: Sequence[Attacker], work: Work, seed: int) -> Done:
+    done = Done(work.example.index, {}, {})
+    for attacker in attackers:
+        name = attacker.recipe.name
+        if name not in work.recipes:
+            continue
+        start = merging.seconds()
+        try:
+            done.found[name] = attacker.run(work.example, seed)
+        except Exception as error:
+            error.add_note(f"while attacking row {work.example.index} with {name}")
+            raise
+        done.seconds[name] = merging.seconds() - start
+    for memory in {id(memory): memory for attacker in attackers for memory in attacker.memories}.values():
+        memory.forget()
+    return done
+
+
+@dataclass
+class Job:
+    """An evaluation that is ready to run.
+
+    Attributes:
+        attackers: The recipes, built.
+        order: The examples in the order in which they are begun.
+        seed: The evaluation's seed.
+        concurrent: Examples that one process attacks side by side.
+        outcomes: What was found, and where it is kept.
+        progress: Follows the outcomes and knows when it is enough.
+    """
+
+    attackers: list[Attacker]
+    order: list[Example]
+    seed: int
+    concurrent: int
+    outcomes: Outcomes
+    progress: Progress
+
+    def works(self) -> list[Work]:
+        """What is left to do; what was found earlier is taken note of."""
+        names = [attacker.recipe.name for attacker in self.attackers]
+        works = []
+        for example in self.order:
+            known = {
+                name: found[example.index] for name, found in self.outcomes.found.items() if example.index in found
+            }
+            self.progress.add(example.index, known, fresh=False)
+            if missing := tuple(name for name in names if name not in known):
+                works.append(Work(example, missing))
+        return works
+
+    def run(self) -> None:
+        """Attacks in this process."""
+
+        def until_enough() -> Iterator[Work]:
+            for work in self.works():
+                if self.progress.enough is not None:
+                    return
+                yield work
+
+        for done in attack_all(self.attackers, until_enough(), self.seed, self.concurrent):
+            self.outcomes.append(done.found, done.seconds)
+            self.progress.add(done.index, done.found)

@@ -1,0 +1,144 @@
+"""The same evaluation by the ranks that a launcher has started, on one machine or several."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.distributed import TCPStore
+
+from ...errors import ConfigurationError, MissingResourceError
+from .attacker import Job, attack_all
+from .store import append_line, to_line
+from .work_queue import POLL, Board
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+
+def process_state() -> PartialState:
+    """Rank, number of ranks and device of this process; joins the process group if a launcher started it.
+
+    Raises:
+        ConfigurationError: If a launcher started several processes, but they do not find each other.
+    """
+    from accelerate import PartialState
+
+    # without an accelerator PartialState has to be told, or it takes every process for the only one
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != state.num_processes:
+        raise ConfigurationError(
+            f"expected the launcher's {launched} processes to work together, got a group of {state.num_processes}: "
+            "call evaluate_robustness before anything else makes an accelerate.PartialState, or make it with cpu=True"
+        )
+    return state
+
+
+class Crew:
+    """The ranks that a launcher has started (`torchrun`, `accelerate launch`); rank 0 leads.
+
+    Attributes:
+        rank: Number of this one.
+        size: How many there are.
+    """
+
+    def __init__(self) -> None:
+        from accelerate.utils import broadcast_object_list
+
+        state = process_state()
+        self.rank, self.size = state.process_index, state.num_processes
+        self._board: Board | None = None
+        if self.size > 1:
+            host = os.environ.get("MASTER_ADDR", "127.0.0.1")
+            store = TCPStore(host, 0, is_master=True, wait_for_workers=False) if self.rank == 0 else None
+            [port] = broadcast_object_list([store.port if store is not None else 0])
+            self._board = Board(store or TCPStore(host, port, is_master=False))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is rank 0, which keeps the state and makes the report."""
+        return self.rank == 0
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What stops the leader stops the others, with the same error."""
+        try:
+            yield
+        except Exception as error:
+            if self._board is not None:
+                self._board.fail(f"rank {self.rank}", error)
+            raise
+
+    def agree(self, resources: Mapping[str, Any]) -> None:
+        """Makes sure that all ranks attack with the same: a host may lack what another has.
+
+        Args:
+            resources: Recipe -> what it was built with on this rank.
+
+        Raises:
+            MissingResourceError: If this rank has built something else than the leader.
+        """
+        if self._board is None:
+            return
+        mine = json.loads(json.dumps(dict(resources)))
+        if self.leads:
+            self._board.store.set("resources", json.dumps(mine))
+        elif (wanted := json.loads(self._board.wait_for("resources"))) != mine:
+            raise MissingResourceError(
+                f"expected the recipes and resources of rank 0 ({wanted}), got others on rank {self.rank} ({mine}): "
+                "put the same resources on every host"
+            )
+
+    def run(self, job: Job, folder: Path | None) -> None:
+        """Attacks this rank's share; on the leader, waits for the others' outcomes."""
+        if self._board is None:
+            job.run()
+            return
+        board = self._board
+        if self.leads:
+            works = job.works()
+            board.publish(works)
+            if job.progress.enough is not None:
+                board.finish()
+        mine = board.works({example.index: example for example in job.order})
+        for done in attack_all(job.attackers, mine, job.seed, job.concurrent):
+            if folder is not None:
+                append_line(folder, to_line(done.found, done.seconds), self.rank)
+            board.put(done)
+            if self.leads:
+                self._catch_up(job)
+        while self.leads and not board.complete and job.progress.enough is None:
+            self._catch_up(job)
+            time.sleep(POLL)
+
+    def share(self, report: dict[str, Any] | None) -> dict[str, Any]:
+        """The leader's report, on every rank."""
+        if self._board is None:
+            return report or {}
+        store = self._board.store
+        if report is not None:
+            store.set("report", json.dumps(report))
+            # the board hangs on the leader: it stays until all have read
+            while store.add("read", 0) < self.size - 1:
+                self._board.check()
+                time.sleep(POLL)
+            return report
+        values = json.loads(self._board.wait_for("report"))
+        store.add("read", 1)
+        return values
+
+    def _catch_up(self, job: Job) -> None:
+        board = self._board
+        board.check()
+        for done in board.news():
+            job.outcomes.remember(done.found, done.seconds)
+            job.progress.add(done.index, done.found)
+        if job.progress.enough is not None:
+            board.finish()

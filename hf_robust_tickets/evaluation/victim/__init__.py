@@ -1,0 +1,1 @@
+"""The attacked model: texts in, logits out."""

@@ -1,0 +1,64 @@
+"""Texts much longer than what the model reads: the beginning is attacked, the rest stays as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..results.example import tokenizer_input
+
+LONG_TEXT = 1000
+"""Words from which on a text counts as long. TextAttack makes each candidate anew from all words of the text, one
+candidate or more per word: what an attack costs grows with the square of the length."""
+
+MARGIN = 1.25
+"""The beginning holds this many times the tokens that the model reads: words that an edit pulls in are there."""
+
+
+def beginnings(texts: Mapping[str, str], tokenizer: Any, max_length: int) -> tuple[dict[str, str], dict[str, str]]:
+    """Splits texts of more than `LONG_TEXT` words where the model has long ceased to read.
+
+    Args:
+        texts: Column -> text.
+        tokenizer: The model's tokenizer.
+        max_length: Tokens that the model reads.
+
+    Returns:
+        Column -> beginning, and column -> rest. Rests are empty for texts that are not long, that the model reads
+        nearly to the end, or whose end is what it reads: model inputs of the beginnings are those of the texts.
+    """
+    heads = {column: _beginning(text, tokenizer, int(MARGIN * max_length)) for column, text in texts.items()}
+    if heads != dict(texts) and _read(heads, tokenizer, max_length) != _read(texts, tokenizer, max_length):
+        heads = dict(texts)
+    return heads, {column: text[len(heads[column]) :] for column, text in texts.items()}
+
+
+def long_text_warnings(examples: Iterable[Mapping[str, str]], tokenizer: Any, max_length: int) -> list[str]:
+    """How many texts were attacked in their beginnings; empty for none."""
+    count = sum(beginnings(texts, tokenizer, max_length)[0] != dict(texts) for texts in examples)
+    if not count:
+        return []
+    return [
+        f"{count} texts of more than {LONG_TEXT} words were attacked in their beginnings of "
+        f"{int(MARGIN * max_length)} tokens, of which the model reads {max_length}: "
+        "TextAttack tries the other words too, in vain"
+    ]
+
+
+def _beginning(text: str, tokenizer: Any, tokens: int) -> str:
+    """Whole words with at least so many tokens."""
+    ends = [match.end() for match in re.finditer(r"\S+", text)]
+    words = tokens
+    while len(ends) > LONG_TEXT and words < len(ends):
+        head = text[: ends[words - 1]]
+        if len(tokenizer(head, add_special_tokens=False, verbose=False)["input_ids"]) >= tokens:
+            return head
+        words *= 2
+    return text
+
+
+def _read(texts: Mapping[str, str], tokenizer: Any, max_length: int) -> dict[str, Any]:
+    given = tokenizer_input(texts)
+    pair = given if isinstance(given, tuple) else (given,)
+    return dict(tokenizer(*pair, truncation=True, max_length=max_length))

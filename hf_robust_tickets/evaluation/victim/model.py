@@ -1,0 +1,272 @@
+"""The attacked model as attacks see it: texts in, logits out, without a token of padding more than needed."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..._sharding import is_sharded
+from ...errors import ConfigurationError, DataError
+from .request_batching import Memory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TextInput = str | tuple[str, str]
+"""What a tokenizer takes for one example: a text, or a pair of texts."""
+
+UNLIMITED = 1_000_000
+"""Tokenizers without a limit report 1e30."""
+
+DEFAULT_MAX_LENGTH = 512
+"""Truncation where the tokenizer has no limit, as in TextAttack's wrapper."""
+
+POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})
+"""What models call the embeddings of positions."""
+
+CPU_CALL_TOKENS, CALL_TOKENS = 64, 4096
+"""What a forward call costs beside its tokens, in tokens. On two cores MiniLM takes 0.13 ms per token and 10-18 ms per
+call; elsewhere an estimate: an accelerator is not full below some thousand tokens."""
+
+
+@dataclass
+class VictimStatistics:
+    """What the attacks cost the model.
+
+    Attributes:
+        texts: Texts that were asked about.
+        forwarded: Texts that went through the model; the others were in the cache, or asked by two at a time.
+        batches: Forward calls.
+    """
+
+    texts: int = 0
+    forwarded: int = 0
+    batches: int = 0
+
+
+class Victim:
+    """A classifier and its tokenizer as one function from texts to logits.
+
+    TextAttack's wrapper pads every batch to the tokenizer's maximum, 512 tokens for a sentence of 20. Here the texts
+    of a call are sorted by length, cut into batches of similar length, padded to the longest of each batch, and
+    answered from a cache where they were asked before. Logits differ from the other wrapper's by rounding.
+
+    The texts of examples that are attacked side by side (`merging`) go through the model together. A text's logits
+    depend on its company in the last bits: what is padded, and how an accelerator or BLAS cuts a matrix into blocks.
+
+    Args:
+        model: A sequence classifier; it stays on its device, in its mode (see `evaluation_mode`).
+        tokenizer: Its tokenizer.
+        batch_size: Most texts per forward call.
+        max_length: Truncation in tokens; None for the tokenizer's limit.
+        bf16: Whether to run the model under bfloat16 autocast: faster where the hardware has it, rounder logits.
+        torch_compile: Whether to compile the model first, for any shape.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int = 64,
+        max_length: int | None = None,
+        bf16: bool = False,
+        torch_compile: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigurationError(f"expected batch_size >= 1, got {batch_size}")
+        if batch_size > 1 and tokenizer.pad_token_id is None:
+            raise ConfigurationError(
+                "expected a tokenizer with a padding token, got none: set tokenizer.pad_token and "
+                "model.config.pad_token_id, or batch_size=1"
+            )
+        self.model = model
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.max_length = checked_length(model, tokenizer, max_length)
+        self.bf16 = bf16
+        self.statistics = VictimStatistics()
+        self._vocabulary = _embeddings_of(model)
+        self._sharded = any(map(is_sharded, model.parameters()))
+        self._call = torch.compile(model, dynamic=True) if torch_compile else model
+        self._memory = Memory()
+
+    def __call__(self, texts: Sequence[TextInput]) -> Tensor:
+        """Logits of texts.
+
+        Args:
+            texts: Texts, or pairs.
+
+        Returns:
+            Logits, (texts, classes), float32, on the CPU.
+
+        Raises:
+            DataError: If the model answers with NaN or infinity.
+        """
+        if not texts:
+            return torch.empty(0, self.model.config.num_labels)
+        self.statistics.texts += len(texts)
+        return torch.stack(self._memory.ask(self._forward, texts))
+
+    def forget(self) -> None:
+        """Empties the cache. Done after each example, it bounds memory and makes an example's logits independent of
+        which examples came before: a resumed evaluation gives the same bits.
+        """
+        self._memory.forget()
+
+    def _forward(self, texts: list[TextInput]) -> Tensor:
+        # FSDP2 gathers into memory that the next training step uses again, which inference mode forbids.
+        with torch.no_grad() if self._sharded else torch.inference_mode():
+            return self._logits(texts)
+
+    def _logits(self, texts: list[TextInput]) -> Tensor:
+        self.statistics.forwarded += len(texts)
+        encoded = self.tokenizer(texts, truncation=True, max_length=self.max_length)
+        self._check_vocabulary(encoded["input_ids"])
+        device = next(self.model.parameters()).device
+        rows: list[Tensor] = [torch.empty(0)] * len(texts)
+        autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16)
+        for chosen, inputs in padded_batches(encoded, self.tokenizer, self.batch_size, device):
+            with autocast:
+                logits = self._call(**inputs).logits.float().cpu()
+            self.statistics.batches += 1
+            for i, row in zip(chosen, logits):
+                rows[i] = row
+        stacked = torch.stack(rows)
+        if not torch.isfinite(stacked).all():
+            raise DataError(
+                f"expected finite logits, got NaN or infinity for {int((~torch.isfinite(stacked)).any(1).sum())} of "
+                f"{len(texts)} texts: check the model's weights, or evaluate with bf16=False"
+            )
+        return stacked
+
+    def _check_vocabulary(self, rows: Sequence[Sequence[int]]) -> None:
+        """An index beyond the embeddings is a crash without a name on an accelerator."""
+        most = max((max(ids, default=0) for ids in rows), default=0)
+        if self._vocabulary is not None and most >= self._vocabulary:
+            raise DataError(
+                f"expected token numbers below {self._vocabulary}, the model's embeddings, got {most}: take the "
+                "tokenizer of this model, or call model.resize_token_embeddings(len(tokenizer))"
+            )
+
+
+def padded_batches(
+    encoded: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, batch_size: int, device: torch.device
+) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """What a model is called with to read some texts, with as little padding and as few calls as `cut_batches` finds.
+
+    Args:
+        encoded: What the tokenizer made of the texts, one list each.
+        tokenizer: It pads; with `batch_size=1` it need not be able to.
+        batch_size: Most texts per forward call.
+        device: Where the tensors are put.
+
+    Yields:
+        The positions of the texts of one call, and its arguments.
+    """
+    lengths = [len(ids) for ids in encoded["input_ids"]]
+    for chosen in cut_batches(lengths, batch_size, CPU_CALL_TOKENS if device.type == "cpu" else CALL_TOKENS):
+        batch: Mapping[str, Any] = {name: [values[i] for i in chosen] for name, values in encoded.items()}
+        if batch_size > 1:
+            batch = tokenizer.pad(batch, return_tensors="pt")
+        yield chosen, {name: torch.as_tensor(values, device=device) for name, values in batch.items()}
+
+
+def cut_batches(lengths: Sequence[int], batch_size: int, call_tokens: int) -> list[list[int]]:
+    """Cuts texts into batches so that padding and forward calls together cost least.
+
+    Texts of all lengths in one batch are padded to the longest; a batch for each length is a call for each. Among all
+    ways to cut the texts, sorted by length, between two lengths, dynamic programming finds the one with the smallest
+    sum of padded tokens plus `call_tokens` per call.
+
+    Args:
+        lengths: Tokens of each text.
+        batch_size: Most texts per batch.
+        call_tokens: Cost of a forward call beside its tokens, in tokens.
+
+    Returns:
+        Positions in `lengths`, shortest first; batches in which positions of one length are in order.
+    """
+    ordered = sorted(range(len(lengths)), key=lengths.__getitem__)
+    runs = [(length, list(run)) for length, run in groupby(ordered, key=lengths.__getitem__)]
+    cheapest: list[tuple[float, int]] = [(0, 0)]  # for the first so many runs: their cost, and where the last cut is
+    for end, (longest, _) in enumerate(runs, start=1):
+        count, best = 0, (math.inf, 0)
+        for begin in range(end - 1, -1, -1):
+            count += len(runs[begin][1])
+            calls = -(-count // batch_size)
+            best = min(best, (cheapest[begin][0] + count * longest + calls * call_tokens, begin))
+        cheapest.append(best)
+    batches: list[list[int]] = []
+    end = len(runs)
+    while end:
+        begin = cheapest[end][1]
+        chosen = [i for _, run in runs[begin:end] for i in run]
+        batches[:0] = [chosen[start : start + batch_size] for start in range(0, len(chosen), batch_size)]
+        end = begin
+    return batches
+
+
+def _embeddings_of(model: nn.Module) -> int | None:
+    """How many tokens a model has embeddings for; None if it cannot be told."""
+    try:
+        return model.get_input_embeddings().num_embeddings
+    except (AttributeError, NotImplementedError):
+        return None
+
+
+def length_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The tokenizer's limit, but never more than the model has positions for."""
+    limit = tokenizer.model_max_length
+    limit = DEFAULT_MAX_LENGTH if limit is None or limit > UNLIMITED else limit
+    positions = getattr(model.config, "max_position_embeddings", None)
+    limit = min(limit, positions) if positions and positions > 0 else limit
+    return min(limit, positions_of(model) or limit)
+
+
+def checked_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> int:
+    """`max_length`, or the limit for None.
+
+    Raises:
+        ConfigurationError: If it is not positive, or the model has fewer positions.
+    """
+    if max_length is None:
+        return length_limit(model, tokenizer)
+    if max_length < 1:
+        raise ConfigurationError(f"expected max_length >= 1 or None, got {max_length}")
+    positions = positions_of(model)
+    if positions is not None and max_length > positions:
+        raise ConfigurationError(
+            f"expected max_length <= {positions}, the positions of this model, got {max_length}: leave it out"
+        )
+    return max_length
+
+
+def positions_of(model: nn.Module) -> int | None:
+    """How many tokens a table of positions holds; None for a model without one that is known.
+
+    RoBERTa and its kin count positions from the one after the padding's (of 514 they use 512), BART's from `offset`.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in POSITION_TABLES:
+            unused = getattr(module, "offset", 0) if module.padding_idx is None else module.padding_idx + 1
+            return module.num_embeddings - unused
+    return None
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Switches dropout and the like off; every module gets its own mode back at the end."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

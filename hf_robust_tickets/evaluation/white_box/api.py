@@ -1,0 +1,290 @@
+"""Attacks that see the gradients: projected ascent on embeddings, on hidden states, or on the pixels of an image."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..._files import write_json
+from ..._provenance import describe_data
+from ...adversaries import PGD, Adversary, Injector, PixelPGD, PixelSpace, get_adversary
+from ...adversaries.geometry import expand_mask, steepest_direction
+from ...architectures import layer_module
+from ...errors import ConfigurationError
+from ..fingerprints import describe_model, versions
+from ..results import false_robustness as checks
+from ..results import metrics
+from ..victim.model import checked_length, evaluation_mode
+from .images import is_image_processor
+from .perturbed_model import Probe, make_batches, sample_rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_RADII = (0.1, 0.3, 1.0)
+
+SCHEMA = "hf_robust_tickets/white_box"
+
+
+@dataclass(frozen=True)
+class WhiteBoxResult:
+    """Accuracy inside balls around the input.
+
+    Attributes:
+        clean_accuracy: Accuracy without perturbation, in [0, 1].
+        robust_accuracy: Radius -> accuracy under the worst perturbation that was found, in [0, 1].
+        single_step_accuracy: Radius -> accuracy under one step to the edge of the ball.
+        num_examples: Size of the sample.
+        adversary: The attack's name and hyper-parameters, before they were scaled to each radius.
+        restarts: Starts per example and radius.
+        seed: Seed of the sample and of the random starts.
+        layer: What was perturbed: 0 the embeddings or pixels, n the output of layer n.
+        warnings: Signs of false robustness.
+        sample_ids: Rows of the data set that were used.
+        model: What was attacked.
+        settings: The other arguments that bear on the figures, and the data set.
+    """
+
+    clean_accuracy: float
+    robust_accuracy: Mapping[float, float]
+    single_step_accuracy: Mapping[float, float]
+    num_examples: int
+    adversary: Mapping[str, Any] = field(default_factory=dict)
+    restarts: int = 1
+    seed: int = 0
+    layer: int = 0
+    warnings: tuple[str, ...] = ()
+    sample_ids: tuple[int, ...] = ()
+    model: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def confidence_interval(self) -> dict[float, tuple[float, float]]:
+        """Radius -> Wilson's 95 % interval of the robust accuracy."""
+        total = self.num_examples
+        return {r: metrics.wilson_interval(round(value * total), total) for r, value in self.robust_accuracy.items()}
+
+    @property
+    def curve(self) -> list[dict[str, float]]:
+        """The robustness curve: accuracy against radius, from radius 0 on, with Wilson's 95 % interval."""
+        clean = metrics.wilson_interval(round(self.clean_accuracy * self.num_examples), self.num_examples)
+        points = [(0.0, self.clean_accuracy, clean)]
+        points += [(r, self.robust_accuracy[r], interval) for r, interval in self.confidence_interval.items()]
+        return [{"radius": r, "accuracy": value, "low": low, "high": high} for r, value, (low, high) in points]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        values = {"schema": SCHEMA, "schema_version": 1, **dataclasses.asdict(self), "curve": self.curve}
+        for name in ("robust_accuracy", "single_step_accuracy"):
+            values[name] = [{"radius": radius, "accuracy": value} for radius, value in getattr(self, name).items()]
+        lists = {"warnings": list(self.warnings), "sample_ids": list(self.sample_ids)}
+        return values | lists | {"versions": versions()}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the result as JSON, atomically."""
+        write_json(Path(path), self.to_dict())
+
+
+def evaluate_white_box(
+    model: PreTrainedModel,
+    dataset: Dataset | Sequence[Mapping[str, Any]],
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    adversary: Adversary | str | None = None,
+    restarts: int = 1,
+    radii: Sequence[float] | None = None,
+    *,
+    num_examples: int | None = None,
+    seed: int = 0,
+    text_columns: str | Sequence[str] | None = None,
+    label_column: str = "label",
+    batch_size: int = 32,
+    max_length: int | None = None,
+    pixel_range: tuple[float, float] | None = None,
+    layer: int = 0,
+    progress: bool = True,
+) -> WhiteBoxResult:
+    """Measures accuracy inside balls around the word embeddings (texts), the pixels (images), or hidden states.
+
+    An example counts as robust at a radius if it is classified right without perturbation and under every perturbation
+    that any restart visits, the last and the ones on the way (Madry et al., ICLR 2018; worst case over restarts). What
+    breaks an example inside a small ball breaks it inside a larger one too, so accuracy never rises with the radius.
+
+    Args:
+        model: A classifier; it is put into evaluation mode and back.
+        dataset: Texts with a tokenizer, images (an `Image` column) with an image processor; otherwise rows with
+            `input_ids` or `pixel_values`; and labels.
+        tokenizer: The model's tokenizer, for texts; its image processor, for images: attacks on pixels then take
+            their constants from it.
+        adversary: The attack, an `Adversary` or its name; its `max_norm`, `step_size` and `init_magnitude` are scaled
+            together to each radius. None: PGD with 10 steps of a quarter of the radius, l2 ball over the sentence;
+            with an image processor PGD-20 on pixels, linf ball of 8/255.
+        restarts: Starts per example. From the second on they are random, with the radius as magnitude where the
+            adversary itself starts at zero.
+        radii: Radii of the balls, in units of the embedding or pixel tensor; None: the adversary's own, or
+            0.1, 0.3 and 1.0.
+        num_examples: Size of a seeded, stratified sample; None for all.
+        seed: Seed of the sample and of the random starts.
+        text_columns: The text column or pair; None to guess.
+        label_column: Column of the labels; `labels` is found too.
+        batch_size: Examples per forward and backward pass.
+        max_length: Truncation in tokens; None for the tokenizer's limit.
+        pixel_range: Smallest and largest value of a pixel after normalisation; None for no bounds. `PixelPGD` knows
+            its own, and its radii are in pixels in [0, 1].
+        layer: What is perturbed: 0 the embeddings or pixels, n the output of layer n. Radii are then in units of
+            that layer's output.
+        progress: Shows a progress bar.
+
+    Returns:
+        Accuracy per radius, and warnings where it may be false.
+
+    Raises:
+        ConfigurationError: If an argument cannot work.
+        DataError: If data set and model do not fit.
+    """
+    if adversary is None and is_image_processor(tokenizer):
+        adversary = PixelPGD(steps=21)
+    attack, chosen_radii = _attack_and_radii(adversary, radii, restarts)
+    if isinstance(attack, PixelSpace):
+        attack = attack.with_processor(tokenizer)
+    rows = sample_rows(model, dataset, tokenizer, num_examples, seed, text_columns, label_column, max_length)
+    warnings = checks.mode_warnings(model)
+    tally = _Tally(chosen_radii)
+    # a convolutional network has no input embedding
+    hidden = layer > 0 or "pixel_values" not in rows[0]
+    injector = Injector(layer_module(model, layer)) if hidden else None
+    try:
+        with evaluation_mode(model), torch.random.fork_rng(), tqdm(total=len(rows), disable=not progress) as bar:
+            torch.manual_seed(seed)
+            box = attack.box if isinstance(attack, PixelSpace) else None
+            for inputs, labels in make_batches(rows, batch_size, model, tokenizer):
+                probe = Probe(model, injector, inputs, labels, pixel_range, box)
+                _attack_batch(probe, attack, chosen_radii, restarts, tally)
+                bar.update(len(labels))
+    finally:
+        if injector is not None:
+            injector.remove()
+    warnings += tally.warnings()
+    for warning in warnings:
+        logger.warning("%s", warning)
+    return WhiteBoxResult(
+        clean_accuracy=tally.clean / tally.total,
+        robust_accuracy={radius: count / tally.total for radius, count in tally.robust.items()},
+        single_step_accuracy={radius: count / tally.total for radius, count in tally.single.items()},
+        num_examples=tally.total,
+        adversary=attack.describe(),
+        restarts=restarts,
+        seed=seed,
+        layer=layer,
+        warnings=tuple(warnings),
+        sample_ids=tuple(row["row"] for row in rows),
+        model=describe_model(model),
+        settings=_settings(model, dataset, tokenizer, max_length) | {"pixel_range": pixel_range},
+    )
+
+
+def _settings(model: Any, dataset: Any, tokenizer: Any, max_length: int | None) -> dict[str, Any]:
+    reads_texts = tokenizer is not None and not is_image_processor(tokenizer)
+    length = {"max_length": checked_length(model, tokenizer, max_length)} if reads_texts else {}
+    return length | {"data": describe_data(dataset)}
+
+
+def _attack_and_radii(
+    adversary: Adversary | str | None, radii: Sequence[float] | None, restarts: int
+) -> tuple[Adversary, list[float]]:
+    if adversary is None:
+        adversary = PGD(steps=11, step_size=0.25, max_norm=1.0)
+        radii = DEFAULT_RADII if radii is None else radii
+    elif isinstance(adversary, str):
+        adversary = get_adversary(adversary)
+    if not isinstance(adversary, Adversary):
+        raise ConfigurationError(f"expected an Adversary or its name, got {type(adversary).__name__}")
+    if restarts < 1:
+        raise ConfigurationError(f"expected restarts >= 1, got {restarts}")
+    if radii is None:
+        radii = [adversary.max_norm]
+    if not radii or any(not radius > 0 for radius in radii):
+        raise ConfigurationError(
+            f"expected radii > 0, got {list(radii)}: pass radii=, or an adversary with max_norm > 0"
+        )
+    return adversary, sorted(set(map(float, radii)))
+
+
+def _scaled(adversary: Adversary, radius: float, random_start: bool) -> Adversary:
+    """The adversary for one radius: everything that is a length grows with the ball."""
+    factor = radius / adversary.max_norm if adversary.max_norm else 1.0
+    start = adversary.init_magnitude * factor
+    if random_start and start == 0:
+        start = radius
+    return dataclasses.replace(
+        adversary, max_norm=radius, step_size=adversary.step_size * factor, init_magnitude=start
+    )
+
+
+class _Tally:
+    """Counts over all batches."""
+
+    def __init__(self, radii: Sequence[float]) -> None:
+        self.total = self.clean = self.zero = self.not_finite = 0
+        self.robust = dict.fromkeys(radii, 0)
+        self.single = dict.fromkeys(radii, 0)
+        self.iterated = dict.fromkeys(radii, 0)
+        self.margins: list[float] = []
+
+    def warnings(self) -> list[str]:
+        found = checks.logit_scale_warnings(self.margins)
+        found += checks.gradient_warnings(self.zero, self.not_finite, self.clean)
+        for radius, count in self.iterated.items():
+            found += checks.single_step_warnings(radius, count / self.total, self.single[radius] / self.total)
+        return found
+
+
+def _attack_batch(probe: Probe, adversary: Adversary, radii: Sequence[float], restarts: int, tally: _Tally) -> None:
+    """Attacks one batch at every radius, from the smallest on."""
+    logits, right, gradient = probe.look(torch.zeros_like(probe.x))
+    flat = (gradient * expand_mask(probe.mask, gradient)).flatten(1)
+    finite = flat.isfinite().all(dim=1)
+    tally.total += len(right)
+    tally.clean += int(right.sum())
+    tally.not_finite += int((right & ~finite).sum())
+    tally.zero += int((right & (flat == 0).all(dim=1)).sum())
+    tally.margins += checks.margins(logits)
+    direction = steepest_direction(
+        torch.nan_to_num(gradient) * expand_mask(probe.mask, gradient), adversary.norm, adversary.scope
+    )
+    robust = iterated = single = right
+    for radius in radii:
+        single = single & probe.right(probe.project(radius * direction))
+        for restart in range(restarts):
+            if not iterated.any():
+                break
+            iterated = iterated & _survivors(probe, _scaled(adversary, radius, random_start=restart > 0))
+        robust = robust & single & iterated
+        tally.single[radius] += int(single.sum())
+        tally.iterated[radius] += int(iterated.sum())
+        tally.robust[radius] += int(robust.sum())
+
+
+def _survivors(probe: Probe, adversary: Adversary) -> Tensor:
+    """Which examples are right at every point of one ascent, (batch,)."""
+    delta = probe.project(adversary.init(probe.x, probe.mask))
+    alive = torch.ones(len(probe.labels), dtype=torch.bool, device=probe.labels.device)
+    for k in range(adversary.num_passes):
+        if k == adversary.num_passes - 1:
+            return alive & probe.right(delta)
+        _, right, gradient = probe.look(delta)
+        alive = alive & right
+        # a gradient that is not finite moves nothing; it was counted on the clean input
+        delta = probe.project(adversary.ascend(delta, torch.nan_to_num(gradient, posinf=0.0, neginf=0.0), probe.mask))
+    return alive

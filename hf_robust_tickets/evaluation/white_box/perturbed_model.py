@@ -1,0 +1,172 @@
+"""Model inputs for white-box attacks, and a batch of them as a function of the perturbation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ...adversaries import Injector, PixelBox, perturbation_mask
+from ...errors import DataError
+from ..sampling import select_examples, stratified_sample
+from ..victim.model import checked_length
+from .images import image_rows, is_image_processor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
+
+
+class Probe:
+    """One batch of a model as a function of the perturbation.
+
+    Args:
+        model: The classifier, in evaluation mode.
+        injector: A hook on its input embedding; None to perturb `pixel_values`.
+        inputs: What the model takes.
+        labels: True classes, (batch,).
+        pixel_range: Smallest and largest value of a pixel; None for no bounds.
+        box: Perturbations are in pixels before normalisation, and stay in this box; None for model inputs.
+
+    Raises:
+        DataError: If the images do not fit the box.
+
+    Attributes:
+        x: What is perturbed: embeddings (batch, tokens, dim) or pixels (batch, channels, height, width).
+        mask: 1 where a perturbation may be: (batch, tokens), or (batch,) for images.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        injector: Injector | None,
+        inputs: dict[str, Tensor],
+        labels: Tensor,
+        pixel_range: tuple[float, float] | None,
+        box: PixelBox | None = None,
+    ) -> None:
+        self.model, self.injector, self.inputs, self.labels = model, injector, inputs, labels
+        self.pixel_range, self.box = pixel_range, box
+        if box is not None:
+            if injector is not None:
+                raise DataError("the adversary perturbs pixels, got texts: pass pixel_values, or another adversary")
+            box.check(inputs["pixel_values"])
+        self.x = self._clean_input()
+        self.mask = (
+            torch.ones(len(self.x), device=self.x.device) if injector is None else perturbation_mask(inputs, self.x)
+        )
+
+    def _clean_input(self) -> Tensor:
+        if self.injector is None:
+            return self.inputs["pixel_values"]
+        seen: list[Tensor] = []
+
+        def look(clean: Tensor) -> Tensor:
+            seen.append(clean.detach())
+            return torch.zeros_like(clean)
+
+        with torch.no_grad(), self.injector.armed(look):
+            self.model(**self.inputs)
+        return seen[0]
+
+    def logits(self, delta: Tensor) -> Tensor:
+        """Logits under a perturbation, (batch, classes)."""
+        if self.injector is not None:
+            with self.injector.armed(lambda clean: delta):
+                return self.model(**self.inputs).logits.float()
+        pixels = self.x + delta if self.box is None else self.box.add(self.x, delta)
+        if self.pixel_range is not None:
+            pixels = pixels.clamp(*self.pixel_range)
+        return self.model(**{**self.inputs, "pixel_values": pixels}).logits.float()
+
+    def project(self, delta: Tensor) -> Tensor:
+        """The perturbation that leaves an image an image; others are left as they are."""
+        return delta if self.box is None else self.box.project(self.x, delta)
+
+    def look(self, delta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, which examples are still right, and the gradient of the summed loss with respect to delta."""
+        delta = delta.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = self.logits(delta)
+            loss = torch.nn.functional.cross_entropy(logits, self.labels, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, delta)
+        return logits.detach(), logits.argmax(dim=1) == self.labels, gradient
+
+    @torch.no_grad()
+    def right(self, delta: Tensor) -> Tensor:
+        """Which examples are classified right under a perturbation, (batch,)."""
+        return self.logits(delta).argmax(dim=1) == self.labels
+
+
+def sample_rows(
+    model: PreTrainedModel,
+    dataset: Any,
+    tokenizer: PreTrainedTokenizerBase | None,
+    num_examples: int | None,
+    seed: int,
+    text_columns: str | Sequence[str] | None,
+    label_column: str,
+    max_length: int | None,
+) -> list[dict[str, Any]]:
+    """Draws the sample as model inputs, each with `labels` and `row`, its place in the data set.
+
+    Arguments as in `evaluate_white_box`.
+
+    Raises:
+        DataError: If data set and model do not fit.
+    """
+    if len(dataset) == 0:
+        raise DataError("expected at least one example, got an empty data set")
+    if is_image_processor(tokenizer):
+        return image_rows(dataset, tokenizer, num_examples, seed, label_column)
+    if tokenizer is not None:
+        examples = select_examples(
+            dataset,
+            model.config,
+            num_examples=num_examples,
+            seed=seed,
+            text_columns=text_columns,
+            label_column=label_column,
+        )
+        limit = checked_length(model, tokenizer, max_length)
+        return [
+            {
+                **tokenizer(*example.texts.values(), truncation=True, max_length=limit),
+                "labels": example.label,
+                "row": example.index,
+            }
+            for example in examples
+        ]
+    names = [name for name in MODEL_INPUTS if name in dataset[0]]
+    label = next((name for name in (label_column, "labels") if name in dataset[0]), None)
+    if label is None or not {"input_ids", "pixel_values"} & set(names):
+        raise DataError(
+            f"expected input_ids or pixel_values, and {label_column!r} or 'labels', got {sorted(dataset[0])}: "
+            "pass tokenizer= for texts"
+        )
+    labels = [int(row[label]) for row in dataset]
+    chosen = stratified_sample(labels, num_examples, seed)
+    return [{name: dataset[i][name] for name in names} | {"labels": labels[i], "row": i} for i in chosen]
+
+
+def make_batches(
+    rows: list[dict[str, Any]], batch_size: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None
+) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """Batches of similar lengths, padded to the longest of each, on the model's device."""
+    device = next(model.parameters()).device
+    pad = tokenizer.pad_token_id if hasattr(tokenizer, "pad_token_id") else getattr(model.config, "pad_token_id", None)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].get("input_ids", ())))
+    for start in range(0, len(order), batch_size):
+        chosen = [rows[i] for i in order[start : start + batch_size]]
+        inputs = {}
+        for name in (name for name in chosen[0] if name in MODEL_INPUTS):
+            values = [torch.as_tensor(row[name]) for row in chosen]
+            if name == "input_ids" and "attention_mask" not in chosen[0]:
+                ones = [torch.ones_like(value) for value in values]
+                inputs["attention_mask"] = torch.nn.utils.rnn.pad_sequence(ones, batch_first=True).to(device)
+            fill = (pad or 0) if name == "input_ids" else 0
+            inputs[name] = torch.nn.utils.rnn.pad_sequence(values, batch_first=True, padding_value=fill).to(device)
+        yield inputs, torch.tensor([row["labels"] for row in chosen], device=device)

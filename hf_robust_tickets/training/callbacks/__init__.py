@@ -1,0 +1,1 @@
+"""Callbacks: what watches a training, stops it, or measures it."""

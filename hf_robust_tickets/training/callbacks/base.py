@@ -1,0 +1,72 @@
+"""Callbacks whose progress survives a checkpoint, whatever the arguments of the run say about callbacks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import TrainerCallback, TrainerState
+from transformers.trainer_callback import ExportableState
+
+from ...errors import CheckpointError, ConfigurationError
+
+
+class StatefulCallback(TrainerCallback, ExportableState):
+    """A callback that keeps `progress`, plain JSON data, in checkpoints and takes it back when training resumes.
+
+    The Trainer restores callbacks only with `restore_callback_states_from_checkpoint=True`, which is not its default,
+    and by making new objects; this one finds its own record in the state it is started with.
+    """
+
+    progress: Any
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of the constructor, as JSON scalars."""
+        return {}
+
+    def circumstances(self) -> dict[str, Any]:
+        """What has to be the same when training resumes, as JSON: else old and new progress differ in kind."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the callback."""
+        kept = {"args": self.options(), "attributes": {"progress": self.progress}}
+        return kept | {"circumstances": self.circumstances()}
+
+    def restore(self, state: TrainerState) -> None:
+        """Takes back what the checkpoint that `state` came from keeps; at a fresh start, begins anew.
+
+        Raises:
+            ConfigurationError: If two callbacks of this class were saved, which cannot be told apart.
+            CheckpointError: If the callback was made differently.
+        """
+        if state.global_step == 0:
+            self.reset()
+            return
+        record = (state.stateful_callbacks or {}).get(type(self).__name__)
+        if isinstance(record, list):
+            raise ConfigurationError(f"expected one {type(self).__name__} to resume, got {len(record)}: use one")
+        if record is not None:
+            self._refuse_other(record.get("circumstances", {}))
+            self.progress = record["attributes"]["progress"]
+
+    def _refuse_other(self, before: dict[str, Any]) -> None:
+        now = json.loads(json.dumps(self.circumstances()))
+        # A checkpoint of before a circumstance was kept does not contradict it.
+        told = differences({name: before.get(name, value) for name, value in now.items()}, now)
+        if told:
+            raise CheckpointError(
+                f"expected the {type(self).__name__} of the checkpoint, with {told}: resume with the same, or start "
+                "anew"
+            )
+
+    def reset(self) -> None:
+        """Forgets all progress."""
+        raise NotImplementedError
+
+
+def differences(expected: Mapping[str, Any], got: Mapping[str, Any]) -> str:
+    """The options that differ, in words, empty if none does; those that only one side has count as None."""
+    changed = [name for name in dict.fromkeys([*expected, *got]) if expected.get(name) != got.get(name)]
+    return "; ".join(f"{name} {expected.get(name)!r}, got {got.get(name)!r}" for name in changed)

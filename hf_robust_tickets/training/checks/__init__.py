@@ -1,0 +1,1 @@
+"""What is refused before training, and what ends one that is lost."""

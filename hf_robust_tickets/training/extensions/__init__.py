@@ -1,0 +1,1 @@
+"""What single methods need beside delta: a first layer, a critic, averaged weights, a cache."""

@@ -1,0 +1,1 @@
+"""Trainings of several phases: the folder, the phases, the checkpoints."""

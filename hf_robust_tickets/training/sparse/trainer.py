@@ -1,0 +1,217 @@
+"""Sparse adversarial training as one `Trainer`: the method's own stages, in one `train()`."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import TrainingArguments
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy, TrainOutput
+
+from ..._files import write_json
+from ...errors import CheckpointError, ConfigurationError
+from ...sparse import FixedMasks, SparseMethod, load_masks, save_masks
+from ..callbacks.cost import CostCallback
+from ..jobs.checkpoints import checkpoints, explain_failed_save, last_complete_checkpoint
+from ..trainer import AdversarialTrainer
+from .callback import SparseTrainingCallback
+from .facts import SEARCH_FOLDER, SUMMARY_FILE
+
+logger = logging.getLogger(__name__)
+
+_MASKS = "sparse_masks.safetensors"
+_WEIGHTS = "end.safetensors"
+# More epochs than a search will have: its end is that of its own training.
+_WHOLE_TRAINING = 1e6
+
+
+class SparseTrainer(AdversarialTrainer):
+    """`AdversarialTrainer` with a `SparseTrainingCallback`; Robust Bird's stages are trainings of their own.
+
+    With `RobustBird`, `train()` first trains the dense model plainly in `output_dir/_search` until the mask settles
+    (at most `method.budget` of the epochs), and then starts adversarial training anew on the masked weights: a fresh
+    optimiser and the whole of the schedule, as the paper has it. `train(resume_from_checkpoint=True)` goes on in
+    whichever stage was cut off. Callbacks passed by the user see stage 2 alone. The other methods have one stage.
+
+    Args:
+        *args: As for `AdversarialTrainer`.
+        method: A `SparseMethod`, its name, or what `SparseMethod.describe()` gives.
+        include: Name patterns of the weights to mask; see `select_weights`.
+        exclude: Name patterns of weights to leave out.
+        **kwargs: As for `AdversarialTrainer`.
+
+    Attributes:
+        sparse: The callback; its `masks` and `log` are those of the last stage.
+        search: The callback of Robust Bird's stage 1; None for other methods, or where stage 1 was over already.
+        has_two_stages: Whether stage 1 is a training of its own.
+
+    Raises:
+        ConfigurationError: With `RobustBird`, for a ready-made optimiser or `model_init`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        method: SparseMethod | str | Mapping[str, Any] = "flying_bird",
+        include: str | Iterable[str] | None = None,
+        exclude: str | Iterable[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.sparse = SparseTrainingCallback(method, include, exclude)
+        self.search: SparseTrainingCallback | None = None
+        self._patterns = {"include": include, "exclude": exclude}
+        self.has_two_stages = self.sparse.method.searches
+        self._asked_method = json.loads(json.dumps(self.sparse.method.describe()))
+        if not self.has_two_stages:
+            self.add_callback(self.sparse)
+        elif self.optimizer is not None or self.lr_scheduler is not None or self.model_init is not None:
+            raise ConfigurationError(
+                "Robust Bird's second stage needs a fresh optimiser and schedule on the same model, got ready-made "
+                "ones or model_init: pass model=, optimizer_cls_and_kwargs= and lr_scheduler_type"
+            )
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """Parameter name -> BoolTensor of its shape, True = kept; empty before training."""
+        return self.sparse.masks
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As in `AdversarialTrainer.train`, with the search first.
+
+        Raises:
+            CheckpointError: If there is nothing to resume, or the folder holds another training.
+        """
+        if not self.has_two_stages:
+            output = super().train(resume_from_checkpoint, *args, **kwargs)
+            self._save_masks(Path(self.args.output_dir))
+            return output
+        folder = Path(self.args.output_dir) / SEARCH_FOLDER
+        first, resume = self._where_to_resume(folder, resume_from_checkpoint)
+        if resume_from_checkpoint and (folder / _MASKS).exists():
+            self._refuse_other_search(folder)
+        else:
+            self._first_stage(folder, first)
+        masks = FixedMasks(load_masks(folder / _MASKS))
+        if not resume:
+            _load_weights(self.model, folder / _WEIGHTS)
+        self.sparse = SparseTrainingCallback(masks, **self._patterns)
+        with self._callbacks([*self.callback_handler.callbacks, self.sparse]):
+            output = super().train(resume, *args, **kwargs)
+            self.sparse = self._own_callback()
+        self._save_masks(Path(self.args.output_dir))
+        return output
+
+    def _where_to_resume(self, folder: Path, asked: str | bool | None) -> tuple[str | bool | None, str | bool | None]:
+        """What stage 1 and stage 2 resume from.
+
+        Raises:
+            CheckpointError: If that is nothing, or what the folder holds was not to be resumed.
+        """
+        output_dir, searched = self.args.output_dir, (folder / _MASKS).exists()
+        if not asked:
+            if checkpoints(output_dir) or checkpoints(folder):
+                raise CheckpointError(f"{output_dir} holds another training: resume it, or use another output_dir")
+            return None, None
+        if asked is True:
+            if not searched and last_complete_checkpoint(folder) is None:
+                raise CheckpointError(f"no complete checkpoint in {folder}: train without resume_from_checkpoint")
+            return True, True if last_complete_checkpoint(output_dir) is not None else None
+        in_first_stage = Path(asked).resolve().parent == folder.resolve()
+        if in_first_stage == searched:
+            stage, remedy = ("2", "resume_from_checkpoint=True") if searched else ("1", f"a checkpoint in {folder}")
+            raise CheckpointError(f"expected a checkpoint of stage {stage}, got {asked}: use {remedy}")
+        return (asked, None) if in_first_stage else (None, asked)
+
+    def _first_stage(self, folder: Path, resume: str | bool | None) -> None:
+        """Trains plainly until the mask has settled, and keeps weights and mask; the mask is written last."""
+        method = replace(self.sparse.method, budget=_WHOLE_TRAINING)
+        self.search = SparseTrainingCallback(method, **self._patterns, stop_after_search=True)
+        args = self.args
+        try:
+            self.args = _search_arguments(args, folder, self.sparse.method.budget)
+            with self._callbacks([*self._first_callbacks(), self.search]):
+                super().train(resume)
+                self.search = self._own_callback()
+                cost = self.cost_callback.cost(self.state).as_dict()
+        finally:
+            self.args = args
+        if self.args.should_save:
+            with explain_failed_save(self.args.output_dir):
+                weights = self.accelerator.unwrap_model(self.model).state_dict()
+                part = folder / f"{_WEIGHTS}.part"
+                folder.mkdir(parents=True, exist_ok=True)
+                save_file({name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}, part)
+                part.replace(folder / _WEIGHTS)
+                log = {"log": self.search.log, "distances": self.search.distances, "converged": self.search.converged}
+                write_json(folder / SUMMARY_FILE, {"method": self._asked_method, **log, "cost": cost})
+        self._save_masks(folder, self.search.masks)
+        self.accelerator.wait_for_everyone()
+        self.model_wrapped = self.model
+        self.optimizer, self.lr_scheduler, self._created_lr_scheduler = None, None, False
+
+    def _refuse_other_search(self, folder: Path) -> None:
+        found = json.loads((folder / SUMMARY_FILE).read_text()).get("method", self._asked_method)
+        if found != self._asked_method:
+            raise CheckpointError(
+                f"the masks in {folder} were found with other options: expected {self._asked_method}, got {found}; "
+                "resume with those, or use another output_dir"
+            )
+
+    def _first_callbacks(self) -> list[Any]:
+        """The Trainer's own flow of saving, and the cost of the stage: no callback of the user."""
+        return [self.callback_handler.callbacks[0], CostCallback()]
+
+    def _own_callback(self) -> SparseTrainingCallback:
+        """The callback of the present stage (a new object after its state was restored)."""
+        return next(c for c in self.callback_handler.callbacks if isinstance(c, SparseTrainingCallback))
+
+    def _save_masks(self, folder: Path, masks: Mapping[str, Tensor] | None = None) -> None:
+        if self.args.should_save:
+            with explain_failed_save(self.args.output_dir):
+                save_masks(self.masks if masks is None else masks, folder / _MASKS)
+
+    @contextmanager
+    def _callbacks(self, callbacks: list[Any]) -> Iterator[None]:
+        before = self.callback_handler.callbacks
+        self.callback_handler.callbacks = callbacks
+        try:
+            yield
+        finally:
+            self.callback_handler.callbacks = before
+
+
+def _search_arguments(args: TrainingArguments, folder: Path, budget: float) -> TrainingArguments:
+    """The arguments of stage 1: those of the training, for a share of its epochs, without evaluation."""
+    search = copy.copy(args)
+    search.output_dir = folder.as_posix()
+    if args.max_steps > 0 and budget < 1:
+        search.max_steps = max(1, round(budget * args.max_steps))
+    else:
+        search.max_steps = -1
+        search.num_train_epochs = budget * args.num_train_epochs if budget < 1 else budget
+    search.eval_strategy = IntervalStrategy.NO
+    search.eval_on_start = False
+    search.load_best_model_at_end = False
+    search.push_to_hub = False
+    search.save_total_limit = 1
+    if args.save_strategy == SaveStrategy.BEST:
+        search.save_strategy = SaveStrategy.EPOCH
+    return search
+
+
+def _load_weights(model: Any, path: Path) -> None:
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"cannot take the weights after stage 1 from {path} ({reason}): start anew") from error

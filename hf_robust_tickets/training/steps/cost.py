@@ -1,0 +1,37 @@
+"""What an attacked step costs in theory, in units of a plain one."""
+
+from __future__ import annotations
+
+from ...adversaries import YOPO, Adversary, Regularizer
+from ..arguments import AdversaryOptions
+
+# A forward pass, the gradients of activations and those of weights cost a third of a plain pass each.
+_THIRD = 1 / 3
+
+
+def step_cost(adversary: Adversary | None, options: AdversaryOptions, num_layers: int, cached: bool) -> float:
+    """Cost of an attacked step; a pass without weight gradients counts 2/3, a forward pass alone 1/3.
+
+    The layers count alike, and embeddings and heads not at all, as in the Trainer's estimate.
+
+    Args:
+        adversary: The method; `None` is a plain step.
+        options: How it is used.
+        num_layers: Layers of the model; only asked for where the passes do not all run through the same ones.
+        cached: Whether the layers up to `adversary_layer` run once per batch.
+    """
+    if adversary is None:
+        return 1.0
+    whole = getattr(adversary, "proximal_coefficient", 0.0) and _THIRD  # the averaged weights see the clean batch
+    passes = adversary.cost - whole + (options.adversary_clean_weight > 0)
+    if options.adversary_weight_perturbation:
+        passes += 2 if isinstance(adversary, Regularizer) else 1
+    if options.adversary_restarts > 1:
+        ascents = (adversary.num_passes - 1) * 2 * _THIRD
+        passes += (options.adversary_restarts - 1) * ascents + options.adversary_restarts * _THIRD
+    if cached:
+        below = options.adversary_layer / num_layers
+        passes = passes * (1 - below) + below
+    if isinstance(adversary, YOPO):
+        passes += (adversary.steps - 1) * (adversary.inner_steps - 1) * 2 * _THIRD / num_layers
+    return passes + whole

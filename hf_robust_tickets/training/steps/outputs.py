@@ -1,0 +1,124 @@
+"""What a model puts out, whatever its task: logits, the rows of them that count, losses per example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from ...errors import ConfigurationError
+
+_IGNORED = -100
+_CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+
+
+def find_logits(outputs: Any) -> list[Tensor]:
+    """The logits, one tensor per head of the task (two for question answering); none where the model gives none."""
+    for names in (("logits",), ("start_logits", "end_logits")):
+        if isinstance(outputs, Mapping) and all(outputs.get(name) is not None for name in names):
+            return [outputs[name] for name in names]
+    if isinstance(outputs, tuple) and len(outputs) > 1 and torch.is_tensor(outputs[1]):
+        return [outputs[1]]
+    return []
+
+
+def logits_of(outputs: Any) -> list[Tensor]:
+    """As `find_logits`.
+
+    Raises:
+        ConfigurationError: If the model gives none.
+    """
+    logits = find_logits(outputs)
+    if not logits:
+        raise ConfigurationError("this adversary compares logits, and the model gives none: use FreeLB or PGD")
+    return logits
+
+
+def valid_rows(logits: Tensor, inputs: Mapping[str, Any]) -> Tensor | None:
+    """Which rows of `(batch, tokens, classes)` stand for real tokens; `None` where a row is an example."""
+    mask = inputs.get("attention_mask")
+    if logits.dim() < 3 or mask is None or mask.shape != logits.shape[:-1]:
+        return None
+    return mask
+
+
+def without_labels(inputs: Mapping[str, Any], label_names: Iterable[str]) -> dict[str, Any]:
+    """The batch without what only the loss needs."""
+    return {key: value for key, value in inputs.items() if key not in set(label_names)}
+
+
+def predicts_next_token(model: Any) -> bool:
+    """Whether a model is a causal language model, which shifts its labels itself.
+
+    Its loss function does not tell: transformers gives that of causal language models to all models whose class it
+    does not know (multiple choice, heads of one's own), and to GPT-2's, whose name says nothing.
+    """
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    named = any(kind.__name__ in _CAUSAL for kind in type(model).__mro__)
+    return named or getattr(model, "loss_type", None) == "ForCausalLM"
+
+
+def is_regression(model: Any) -> bool:
+    """Whether a model was told, or has found out, that its outputs are numbers, not classes."""
+    return getattr(getattr(model, "config", None), "problem_type", None) == "regression"
+
+
+def example_losses(logits: Tensor, labels: Tensor, next_token: bool = False, regression: bool = False) -> Tensor:
+    """The task's loss of every example, `(batch,)`, without gradient of its own: to compare examples, not to train.
+
+    Cross entropy, summed over the tokens of a sentence; the squared error where there is one class, or the outputs
+    are numbers; binary cross entropy where the labels are as many as the classes.
+
+    Args:
+        logits: `(batch, classes)` or `(batch, tokens, classes)`.
+        labels: `(batch,)`, `(batch, tokens)`, or of the shape of the logits. -100 and positions beyond the last class
+            do not count.
+        next_token: Whether the label of a token is the next one's (causal language models).
+        regression: Whether several outputs are numbers.
+    """
+    logits, count = logits.float(), len(labels)
+    if logits.shape[-1] == 1 or (regression and labels.shape == logits.shape):
+        return (logits.reshape(count, -1) - labels.float().reshape(count, -1)).square().sum(1)
+    if labels.shape == logits.shape and labels.is_floating_point():
+        return F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="none").reshape(count, -1).sum(1)
+    if next_token and labels.dim() > 1:
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    labels = labels.masked_fill(labels >= logits.shape[-1], _IGNORED)
+    losses = F.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none", ignore_index=_IGNORED
+    )
+    return losses.reshape(count, -1).sum(1)
+
+
+def share_of_flips(
+    first: Sequence[Tensor], last: Sequence[Tensor], labels: Sequence[Tensor], inputs: Mapping[str, Any], model: Any
+) -> Tensor | None:
+    """Share of the first head's predictions that differ between two passes; `None` where no classes are predicted.
+
+    What counts is what the loss counts: neither padding nor tokens labelled -100. With several labels at once, every
+    one of them is a prediction.
+
+    Args:
+        first: Logits of one pass, one tensor per head.
+        last: Those of another.
+        labels: The labels of each head.
+        inputs: The batch.
+        model: Says what its outputs are.
+    """
+    if not first or not last or first[0].shape != last[0].shape or first[0].shape[-1] == 1 or is_regression(model):
+        return None
+    before, after, label = first[0], last[0], labels[0] if labels else None
+    if label is not None and label.shape == before.shape and label.is_floating_point():
+        return ((before > 0) != (after > 0)).float().mean()
+    rows = valid_rows(before, inputs)
+    counted = torch.ones(before.shape[:-1], dtype=torch.bool, device=before.device) if rows is None else rows.bool()
+    if label is not None and label.shape == counted.shape:
+        if label.dim() > 1 and predicts_next_token(model):
+            label = F.pad(label[:, 1:], (0, 1), value=_IGNORED)
+        counted = counted & (label != _IGNORED)
+    changed = (before.argmax(-1) != after.argmax(-1)) & counted
+    return changed.sum() / counted.sum().clamp_min(1)

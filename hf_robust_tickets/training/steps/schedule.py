@@ -1,0 +1,27 @@
+"""How strong the attack is in the course of training."""
+
+from __future__ import annotations
+
+import math
+
+from transformers import TrainerState
+
+from ..arguments import AdversaryOptions
+from ..callbacks.early_bird import first_step
+
+
+def strength(options: AdversaryOptions, state: TrainerState) -> float:
+    """The factor, in (0, 1], of all lengths of the adversary in the present step.
+
+    It rises linearly over `adversary_warmup`, counted from the start of the attack, and then stays, or falls to 0 at
+    the end of training, linearly or as half a cosine.
+    """
+    since = state.global_step - first_step(options.adversary_start_step, state)
+    warmup = first_step(options.adversary_warmup, state)
+    if since + 1 < warmup:
+        return (since + 1) / warmup
+    if options.adversary_schedule == "constant":
+        return 1.0
+    rest = state.max_steps - first_step(options.adversary_start_step, state) - warmup
+    left = min(1.0, 1 - (since - warmup) / rest) if rest > 0 else 1.0
+    return left if options.adversary_schedule == "linear" else (1 - math.cos(math.pi * left)) / 2

@@ -4,8 +4,8 @@ from .arguments import AdversarialTrainingArguments, AdversaryOptions, RobustTic
 from .callbacks.catastrophic import CatastrophicOverfittingCallback
 from .callbacks.cost import CostCallback, PhaseCost
 from .callbacks.early_bird import EarlyBirdCallback
-from .callbacks.overfitting import RobustAccuracyCallback
-from .callbacks.robustness import RobustnessCallback
+from .callbacks.overfitting import RobustOverfittingCallback
+from .callbacks.robustness import RobustSelectionCallback
 from .hub.upload import PublishingTrainer
 from .jobs.gated import GatedTrainer
 from .sparse.callback import SparseTrainingCallback
@@ -24,10 +24,10 @@ __all__ = [
     "GatedTrainer",
     "PhaseCost",
     "PublishingTrainer",
-    "RobustAccuracyCallback",
+    "RobustOverfittingCallback",
+    "RobustSelectionCallback",
     "RobustTicketArguments",
     "RobustTicketTrainer",
-    "RobustnessCallback",
     "SparseCost",
     "SparseTrainer",
     "SparseTrainingCallback",

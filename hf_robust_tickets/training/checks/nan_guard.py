@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import DivergenceError
-from ..callbacks.robustness import RobustnessCallback
+from ..callbacks.robustness import RobustSelectionCallback
 from ..hub.upload import PublishingTrainer
 from ..jobs.checkpoints import last_complete_checkpoint
 
@@ -77,14 +77,14 @@ class SoundTrainer(PublishingTrainer):
         self._attack_before_others()
 
     def add_callback(self, callback: Any) -> None:
-        """As in `Trainer.add_callback`; a `RobustnessCallback` goes to the front."""
+        """As in `Trainer.add_callback`; a `RobustSelectionCallback` goes to the front."""
         super().add_callback(callback)
         self._attack_before_others()
 
     def _attack_before_others(self) -> None:
         # Trackers and early stopping read what it adds to the metrics.
         for callback in reversed(self.callback_handler.callbacks.copy()):
-            if isinstance(callback, RobustnessCallback):
+            if isinstance(callback, RobustSelectionCallback):
                 callback.join(self)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:

@@ -17,7 +17,7 @@ def report(outcomes: str, recipe: str = "pwws", first_row: int = 0, text: str = 
     )
     result = RecipeResult(recipe, examples)
     ids = tuple(example.index for example in examples)
-    return RobustnessReport({recipe: result}, result.clean_accuracy, ids, seed=0)
+    return RobustnessReport({recipe: result}, result.clean_accuracy, sample_ids=ids, seed=0)
 
 
 def test_counts_are_paired_by_example():

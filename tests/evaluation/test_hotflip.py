@@ -41,10 +41,10 @@ def test_first_order_scores_by_hand():
 def test_the_estimate_is_the_gradient_of_the_model():
     """d loss / d score of class 1 is -sigmoid(-1) at score 1, and each token's embedding is its score."""
     from hf_robust_tickets.evaluation.victim.model import Victim
-    from hf_robust_tickets.evaluation.white_box.hotflip import _HotFlip, _Settings
+    from hf_robust_tickets.evaluation.white_box.hotflip import _HotFlip, _Options
 
     victim = Victim(keyword_model(), keyword_tokenizer())
-    hotflip = _HotFlip(victim, ["text"], _Settings(1, 1, 1, True, None))
+    hotflip = _HotFlip(victim, ["text"], _Options(1, 1, 1, True, None))
     encoded = hotflip.flips.encode({"text": "Good film"})
     gradient = hotflip._gradient(encoded.inputs, 1)
     slope = -1 / (1 + math.e)
@@ -89,7 +89,7 @@ def test_special_tokens_are_never_put_in_and_the_cosine_is_kept():
 @pytest.mark.parametrize("column", ["premise", "hypothesis"])
 def test_pairs_change_where_they_may(column):
     data = [{"premise": "good", "hypothesis": "good film", "label": 1}]
-    report = attack(data, flips=3, attacked_columns=[column])
+    report = attack(data, flips=3, modify_columns=[column])
     (outcome,) = report["hotflip"].outcomes
     other = "premise" if column == "hypothesis" else "hypothesis"
     assert outcome.outcome == "succeeded" and outcome.perturbed[other] == outcome.original[other]
@@ -184,8 +184,8 @@ def test_a_model_is_left_as_it_was_and_what_cannot_work_is_refused():
     assert model.training and not model.scores._forward_hooks and "train mode" in report.warnings[0]
     with pytest.raises(ConfigurationError, match="flips >= 1"):
         attack(flips=0)
-    with pytest.raises(ConfigurationError, match="attacked_columns"):
-        attack(attacked_columns=["nowhere"])
+    with pytest.raises(ConfigurationError, match="modify_columns"):
+        attack(modify_columns=["nowhere"])
     with pytest.raises(ConfigurationError, match="min_cosine"):
         attack(min_cosine=2.0)
 
@@ -193,4 +193,4 @@ def test_a_model_is_left_as_it_was_and_what_cannot_work_is_refused():
 def test_a_single_column_may_be_called_premise():
     rows = [{"premise": "good film", "label": 1}]
     report = evaluate_hotflip(keyword_model(), rows, keyword_tokenizer(), flips=1, progress=False)
-    assert report.settings["attacked_columns"] == ["premise"]
+    assert report.settings["modify_columns"] == ["premise"]

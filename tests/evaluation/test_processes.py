@@ -39,7 +39,7 @@ from hf_robust_tickets.evaluation import evaluate_robustness
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
 if __name__ == "__main__":
     evaluate_robustness(
-        keyword_model(delay=0.05), keyword_tokenizer(), rows(40), recipes=["deepwordbug"], output_dir=sys.argv[1],
+        keyword_model(delay=0.05), rows(40), keyword_tokenizer(), recipes=["deepwordbug"], output_dir=sys.argv[1],
         num_processes=2,
     )
 """
@@ -52,7 +52,7 @@ ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2
 def evaluate(model=None, data=None, **arguments):
     defaults = {"recipes": ["deepwordbug"], "progress": False}
     return evaluate_robustness(
-        model or keyword_model(), keyword_tokenizer(), data or rows(40), **(defaults | arguments)
+        model or keyword_model(), data or rows(40), keyword_tokenizer(), **(defaults | arguments)
     )
 
 
@@ -163,7 +163,7 @@ def test_ranks_give_the_report_of_one_process(launcher, tmp_path):
         return RobustnessReport.load(folder / "robustness.json"), done.stdout
 
     def here(**more: float) -> RobustnessReport:
-        return evaluate_robustness(model.eval(), tokenizer, data, recipes=["deepwordbug"], progress=False, **more)
+        return evaluate_robustness(model.eval(), data, tokenizer, recipes=["deepwordbug"], progress=False, **more)
 
     one, (two, said) = here(), run(tmp_path / "two")
     assert said.count("clean accuracy") == 1

@@ -181,8 +181,8 @@ def test_outcomes_texts_and_queries_are_those_of_textattack(recipe, parts, monke
     model, tokenizer = victim()
     report = evaluate_robustness(
         model,
-        tokenizer,
         data,
+        tokenizer,
         recipes=[recipe],
         seed=3,
         sentence_encoder=LetterEncoder(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from . import metrics
@@ -129,7 +129,7 @@ class RecipeResult:
             "resources": dict(self.resources),
             "description": self.description,
             "sha256": self.sha256,
-            "outcomes": [asdict(outcome) for outcome in self.outcomes],
+            "outcomes": [outcome.to_dict() for outcome in self.outcomes],
         }
 
     @classmethod

@@ -17,9 +17,7 @@ from ..sampling import Example
 from ..victim import request_batching as merging
 from ..victim.long_texts import beginnings
 from ..victim.model import Victim
-from .progress import Progress
 from .query_budget import Answers, can_change
-from .store import Outcomes
 
 if TYPE_CHECKING:
     from textattack import Attack
@@ -184,50 +182,3 @@ def _attack_one(attackers: Sequence[Attacker], work: Work, seed: int) -> Done:
     for memory in {id(memory): memory for attacker in attackers for memory in attacker.memories}.values():
         memory.forget()
     return done
-
-
-@dataclass
-class Job:
-    """An evaluation that is ready to run.
-
-    Attributes:
-        attackers: The recipes, built.
-        order: The examples in the order in which they are begun.
-        seed: The evaluation's seed.
-        concurrent: Examples that one process attacks side by side.
-        outcomes: What was found, and where it is kept.
-        progress: Follows the outcomes and knows when it is enough.
-    """
-
-    attackers: list[Attacker]
-    order: list[Example]
-    seed: int
-    concurrent: int
-    outcomes: Outcomes
-    progress: Progress
-
-    def works(self) -> list[Work]:
-        """What is left to do; what was found earlier is taken note of."""
-        names = [attacker.recipe.name for attacker in self.attackers]
-        works = []
-        for example in self.order:
-            known = {
-                name: found[example.index] for name, found in self.outcomes.found.items() if example.index in found
-            }
-            self.progress.add(example.index, known, fresh=False)
-            if missing := tuple(name for name in names if name not in known):
-                works.append(Work(example, missing))
-        return works
-
-    def run(self) -> None:
-        """Attacks in this process."""
-
-        def until_enough() -> Iterator[Work]:
-            for work in self.works():
-                if self.progress.enough is not None:
-                    return
-                yield work
-
-        for done in attack_all(self.attackers, until_enough(), self.seed, self.concurrent):
-            self.outcomes.append(done.found, done.seconds)
-            self.progress.add(done.index, done.found)

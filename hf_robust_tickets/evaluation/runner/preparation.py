@@ -19,7 +19,7 @@ from ..recipes.parts import Parts, describe_parts, stand_ins
 from ..resources import ensure_resources
 from ..results.comparability import departures
 from ..results.example import ExampleOutcome
-from ..results.report import RecipeResult
+from ..results.recipe import RecipeResult
 from ..sampling import Example
 from ..victim.model import Victim
 from .attacker import Attacker

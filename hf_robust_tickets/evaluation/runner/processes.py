@@ -19,17 +19,18 @@ from torch.distributed import TCPStore
 from ...errors import ConfigurationError, MissingResourceError, RobustTicketsError
 from ..recipes import get_recipe
 from ..victim.model import Victim, evaluation_mode
-from .attacker import Job, attack_all
+from .attacker import attack_all
+from .evaluation_run import EvaluationRun
 from .preparation import prepare
 from .store import append_line, to_line
 from .work_queue import POLL, Board
 
 
-def run_processes(job: Job, count: int, materials: Mapping[str, Any], folder: Path | None) -> None:
+def run_processes(run: EvaluationRun, count: int, materials: Mapping[str, Any], folder: Path | None) -> None:
     """Attacks in several processes of this machine; this one only watches over them.
 
     Args:
-        job: The evaluation.
+        run: The evaluation.
         count: How many processes.
         materials: What a process needs beside: `model`, `tokenizer`, `recipes` (names, or recipes), and the further
             arguments of `Victim` (`victim`) and of `prepare` (`parts`).
@@ -41,14 +42,14 @@ def run_processes(job: Job, count: int, materials: Mapping[str, Any], folder: Pa
     """
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     board = Board(store)
-    board.publish(job.works())
-    if board.complete or job.progress.enough is not None:
+    board.publish(run.works())
+    if board.complete or run.progress.enough is not None:
         return
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // count)
     with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
-        path = Path(temporary, "job.pt")
-        order = {"order": job.order, "seed": job.seed, "concurrent": job.concurrent}
+        path = Path(temporary, "evaluation.pt")
+        order = {"order": run.order, "seed": run.seed, "concurrent": run.concurrent}
         try:
             torch.save({**materials, **order, "folder": folder, "threads": threads}, path)
         except Exception as error:
@@ -62,7 +63,7 @@ def run_processes(job: Job, count: int, materials: Mapping[str, Any], folder: Pa
             process.start()
             stack.callback(_end, process)
             processes.append(process)
-        _watch(job, board, processes)
+        _watch(run, board, processes)
 
 
 def _end(process: Any) -> None:
@@ -70,12 +71,12 @@ def _end(process: Any) -> None:
     process.join()
 
 
-def _watch(job: Job, board: Board, processes: list[Any]) -> None:
+def _watch(run: EvaluationRun, board: Board, processes: list[Any]) -> None:
     while True:
         ended = [process for process in processes if process.exitcode is not None]
         for done in board.news():
-            job.outcomes.remember(done.found, done.seconds)
-            job.progress.add(done.index, done.found)
+            run.outcomes.remember(done.found, done.seconds)
+            run.progress.add(done.index, done.found)
         board.check()
         for rank, process in enumerate(processes):
             if process in ended and process.exitcode != 0:
@@ -86,7 +87,7 @@ def _watch(job: Job, board: Board, processes: list[Any]) -> None:
                 )
         if len(ended) == len(processes):
             return
-        if job.progress.enough is not None:
+        if run.progress.enough is not None:
             board.finish()
         wait([process.sentinel for process in processes if process not in ended], timeout=POLL)
 

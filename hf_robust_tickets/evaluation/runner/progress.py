@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from tqdm.auto import tqdm
 
 from ..results import metrics
-from ..results.report import ExampleOutcome
+from ..results.example import ExampleOutcome
 from ..sampling import Example
 
 

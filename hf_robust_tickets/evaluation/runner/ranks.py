@@ -14,7 +14,8 @@ import torch
 from torch.distributed import TCPStore
 
 from ...errors import ConfigurationError, MissingResourceError
-from .attacker import Job, attack_all
+from .attacker import attack_all
+from .evaluation_run import EvaluationRun
 from .store import append_line, to_line
 from .work_queue import POLL, Board
 
@@ -96,26 +97,26 @@ class Crew:
                 "put the same resources on every host"
             )
 
-    def run(self, job: Job, folder: Path | None) -> None:
+    def run(self, run: EvaluationRun, folder: Path | None) -> None:
         """Attacks this rank's share; on the leader, waits for the others' outcomes."""
         if self._board is None:
-            job.run()
+            run.attack()
             return
         board = self._board
         if self.leads:
-            works = job.works()
+            works = run.works()
             board.publish(works)
-            if job.progress.enough is not None:
+            if run.progress.enough is not None:
                 board.finish()
-        mine = board.works({example.index: example for example in job.order})
-        for done in attack_all(job.attackers, mine, job.seed, job.concurrent):
+        mine = board.works({example.index: example for example in run.order})
+        for done in attack_all(run.attackers, mine, run.seed, run.concurrent):
             if folder is not None:
                 append_line(folder, to_line(done.found, done.seconds), self.rank)
             board.put(done)
             if self.leads:
-                self._catch_up(job)
-        while self.leads and not board.complete and job.progress.enough is None:
-            self._catch_up(job)
+                self._catch_up(run)
+        while self.leads and not board.complete and run.progress.enough is None:
+            self._catch_up(run)
             time.sleep(POLL)
 
     def share(self, report: dict[str, Any] | None) -> dict[str, Any]:
@@ -134,11 +135,11 @@ class Crew:
         store.add("read", 1)
         return values
 
-    def _catch_up(self, job: Job) -> None:
+    def _catch_up(self, run: EvaluationRun) -> None:
         board = self._board
         board.check()
         for done in board.news():
-            job.outcomes.remember(done.found, done.seconds)
-            job.progress.add(done.index, done.found)
-        if job.progress.enough is not None:
+            run.outcomes.remember(done.found, done.seconds)
+            run.progress.add(done.index, done.found)
+        if run.progress.enough is not None:
             board.finish()

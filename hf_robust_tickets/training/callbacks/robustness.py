@@ -202,11 +202,11 @@ class RobustSelectionCallback(TrainerCallback):
         if isinstance(self.attack, str):
             if tokenizer is None:
                 raise ConfigurationError("expected a tokenizer for attacks on texts, got none: pass tokenizer=")
-            report = evaluate_robustness(model, tokenizer, sample, [self.attack], **common, **self._options)
+            report = evaluate_robustness(model, sample, tokenizer, recipes=[self.attack], **common, **self._options)
             return report.clean_accuracy, report[self.attack].accuracy_under_attack
         encoded = {"input_ids", "pixel_values"} & set(_columns(sample))
         result = evaluate_white_box(
-            model, sample, None if encoded else tokenizer, self.attack, **common, **self._options
+            model, sample, None if encoded else tokenizer, adversary=self.attack, **common, **self._options
         )
         return result.clean_accuracy, result.robust_accuracy[self.attack.max_norm]
 

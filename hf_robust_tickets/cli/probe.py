@@ -1,4 +1,4 @@
-"""`robust-tickets probe`: views of a model's robustness beside recipes, each a JSON file that `report` shows."""
+"""`robust-tickets probe`: other views of a model's robustness than recipes, each a JSON file that `report` shows."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ from .results.example import ExampleOutcome, Text
 from .results.false_robustness import mode_warnings
 from .results.report import RobustnessReport
 from .runner.evaluation_run import EvaluationRun, fixed_circumstances, make_report, make_run, open_outcomes
-from .runner.preparation import Prepared, prepare
+from .runner.preparation import PreparedRecipe, prepare
 from .runner.processes import run_processes
-from .runner.ranks import Crew
+from .runner.ranks import RankGroup
 from .runner.store import REPORT
 from .sampling import select_examples
 from .victim.model import Victim, evaluation_mode
@@ -106,7 +106,7 @@ def evaluate_robustness(
     columns = list(examples[0].texts)
     how = {**config.victim_options, "torch_compile": torch_compile}
     victim = Victim(model, tokenizer, **how)
-    # those that may be off are absent then: a folder of before they existed can be continued
+    # left out when off: folders that were begun before these options existed can be continued
     optional = {"torch_compile": torch_compile, "until_width": until_width, "query_budget": query_budget}
     used = {
         "text_columns": columns,
@@ -120,31 +120,31 @@ def evaluate_robustness(
     parts = {"sentence_encoder": sentence_encoder, "masked_language_model": masked_language_model}
     parts |= {"word_vectors": word_vectors, "columns": columns, "modify_columns": modify_columns}
     parts["query_budget"] = query_budget
-    crew = Crew() if distributed else None
-    together = contextlib.nullcontext if crew is None else crew.together
+    ranks = RankGroup() if distributed else None
+    together = contextlib.nullcontext if ranks is None else ranks.together
     with together():
         prepared, failures = prepare(chosen, victim, **parts)
     description = describe_model(model)
     folder = None if output_dir is None else Path(output_dir)
-    leads = crew is None or crew.leads
+    leads = ranks is None or ranks.leads
     with together():
-        if crew is not None:
-            crew.agree({recipe.recipe.name: recipe.resources for recipe in prepared})
+        if ranks is not None:
+            ranks.agree({recipe.recipe.name: recipe.resources for recipe in prepared})
         fixed = fixed_circumstances(used, description, tokenizer, examples, config.seed)
         outcomes = open_outcomes(folder if leads else None, fixed, prepared, len(examples), resume)
         show = config.progress and leads
         run = make_run(prepared, examples, config.seed, concurrent_examples, outcomes, until_width, show)
         with evaluation_mode(model), contextlib.closing(run.progress), contextlib.closing(outcomes):
-            _carry_out(run, crew, num_processes, {"victim": how, "parts": parts}, prepared, folder)
+            _carry_out(run, ranks, num_processes, {"victim": how, "parts": parts}, prepared, folder)
         if not leads:
-            return RobustnessReport.from_dict(crew.share(None))
+            return RobustnessReport.from_dict(ranks.share(None))
         used["data"] = describe_data(dataset)
         # evaluation_mode has put the model back into the mode that it was handed over in
         report = make_report(run, prepared, failures, examples, used, description, mode_warnings(model))
         if folder is not None:
             report.save(folder / REPORT)
-        if crew is not None:
-            crew.share(report.to_dict())
+        if ranks is not None:
+            ranks.share(report.to_dict())
     log_warnings(report.warnings)
     return report
 
@@ -199,14 +199,14 @@ def attack_text(
 
 def _carry_out(
     run: EvaluationRun,
-    crew: Crew | None,
+    ranks: RankGroup | None,
     num_processes: int,
     arguments: dict[str, Any],
-    prepared: Sequence[Prepared],
+    prepared: Sequence[PreparedRecipe],
     folder: Path | None,
 ) -> None:
-    if crew is not None:
-        crew.run(run, folder)
+    if ranks is not None:
+        ranks.attack(run, folder)
     elif num_processes > 1:
         victim = run.attackers[0].victim
         # a recipe that was found by a Python path is found again by it

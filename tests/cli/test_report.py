@@ -8,7 +8,7 @@ import pytest
 
 from hf_robust_tickets.cli.main import main
 from hf_robust_tickets.evaluation.datasets.transfer import TransferResult
-from tests.evaluation.test_compare import report
+from tests.evaluation.results.test_compare import report
 
 
 @pytest.fixture

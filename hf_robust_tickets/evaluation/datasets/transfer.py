@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TransferResult(EvaluationResult, kind="transfer"):
-    """How a model fares on examples that fooled another.
+    """How a model classifies examples that fooled another.
 
     A model that withstands attacks on itself but falls for examples made on a plain one is not robust: its own
     attacks were misled.

@@ -1,4 +1,4 @@
-"""Robustness the way of `evaluate.evaluator`: a model or pipeline, data, a metric, and one dict of figures."""
+"""Robustness as an `evaluate.evaluator`: a model or pipeline, data, a metric, and one dict of figures."""
 
 from __future__ import annotations
 

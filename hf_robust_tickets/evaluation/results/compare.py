@@ -31,7 +31,7 @@ class Comparison:
         only_first: Examples that only the first does.
         only_second: Examples that only the second does.
         neither: Examples that neither does.
-        remarks: In what the attacks differ, beside the model: then a difference is not the models' alone.
+        remarks: In what the attacks differ apart from the model: then a difference is not due to the models alone.
     """
 
     recipe: str
@@ -191,7 +191,7 @@ def _remarks(a: RobustnessReport, b: RobustnessReport, recipe: str) -> tuple[str
     one, other = a[recipe], b[recipe]
     for name in sorted(one.resources.keys() | other.resources.keys()):
         values = one.resources.get(name), other.resources.get(name)
-        unknown = None in values and name.endswith("sha256")  # reports of before it was kept
+        unknown = None in values and name.endswith("sha256")  # reports from before it was kept
         if values[0] != values[1] and not unknown:
             found.append(f"{name}: {values[0]} and {values[1]}")
     if one.description != other.description:

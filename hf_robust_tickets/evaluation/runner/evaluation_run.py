@@ -1,4 +1,4 @@
-"""One evaluation from its prepared recipes to its report, whoever does the work: this process, others, or ranks."""
+"""One evaluation from its prepared recipes to its report, in this process, in several, or on ranks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..results.false_robustness import logit_scale_warnings
 from ..results.report import RobustnessReport
 from ..sampling import Example
 from ..victim.long_texts import long_text_warnings
-from .attacker import SIDE_BY_SIDE, Attacker, Work, attack_all
-from .preparation import Prepared
+from .attacker import SIDE_BY_SIDE, Attacker, Task, attack_all
+from .preparation import PreparedRecipe
 from .progress import Progress, representative_order
 from .store import Outcomes, OutcomeStore
 
@@ -41,35 +41,35 @@ class EvaluationRun:
     outcomes: Outcomes
     progress: Progress
 
-    def works(self) -> list[Work]:
+    def open_tasks(self) -> list[Task]:
         """What is left to do; what was found earlier is taken note of."""
         names = [attacker.recipe.name for attacker in self.attackers]
-        works = []
+        tasks = []
         for example in self.order:
             known = {
                 name: found[example.index] for name, found in self.outcomes.found.items() if example.index in found
             }
             self.progress.add(example.index, known, fresh=False)
             if missing := tuple(name for name in names if name not in known):
-                works.append(Work(example, missing))
-        return works
+                tasks.append(Task(example, missing))
+        return tasks
 
     def attack(self) -> None:
         """Attacks in this process."""
 
-        def until_enough() -> Iterator[Work]:
-            for work in self.works():
+        def until_enough() -> Iterator[Task]:
+            for task in self.open_tasks():
                 if self.progress.enough is not None:
                     return
-                yield work
+                yield task
 
-        for done in attack_all(self.attackers, until_enough(), self.seed, self.concurrent):
-            self.outcomes.append(done.found, done.seconds)
-            self.progress.add(done.index, done.found)
+        for result in attack_all(self.attackers, until_enough(), self.seed, self.concurrent):
+            self.outcomes.append(result.found, result.seconds)
+            self.progress.add(result.index, result.found)
 
 
 def make_run(
-    prepared: Sequence[Prepared],
+    prepared: Sequence[PreparedRecipe],
     examples: Sequence[Example],
     seed: int,
     concurrent: int | None,
@@ -117,7 +117,7 @@ def fixed_circumstances(
 
 
 def open_outcomes(
-    folder: Path | None, fixed: Mapping[str, Any], prepared: Sequence[Prepared], examples: int, resume: bool
+    folder: Path | None, fixed: Mapping[str, Any], prepared: Sequence[PreparedRecipe], examples: int, resume: bool
 ) -> Outcomes:
     """What an evaluation found before in a folder, and where it keeps what it finds; None: in memory."""
     if folder is None:
@@ -128,7 +128,7 @@ def open_outcomes(
 
 def make_report(
     run: EvaluationRun,
-    prepared: Sequence[Prepared],
+    prepared: Sequence[PreparedRecipe],
     failures: Mapping[str, str],
     examples: Sequence[Example],
     settings: dict[str, Any],

@@ -26,7 +26,7 @@ from ..results.recipe import RecipeResult
 from ..results.report import RobustnessReport
 from ..sampling import Example, select_examples
 from ..victim.model import Victim, evaluation_mode
-from .token_flips import Flips, first_order_scores
+from .token_flips import TokenFlips, first_order_scores
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -178,7 +178,7 @@ class _HotFlip:
         self.victim, self.columns, self.options = victim, columns, options
         self.model = victim.model
         embedding = self.model.get_input_embeddings()
-        self.flips = Flips(victim.tokenizer, embedding, victim.max_length, options.same_class, options.min_cosine)
+        self.flips = TokenFlips(victim.tokenizer, embedding, victim.max_length, options.same_class, options.min_cosine)
         self.injector = Injector(embedding)
         self.zero = self.not_finite = 0
 

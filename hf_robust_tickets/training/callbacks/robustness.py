@@ -33,9 +33,9 @@ CLEAN_ACCURACY = "eval_attack_sample_accuracy"
 class RobustSelectionCallback(TrainerCallback):
     """Attacks a small fixed development sample during training, and puts what is left among the metrics.
 
-    The figure `eval_accuracy_under_attack` stands beside `eval_loss` in the metrics, in the log and in every tracker,
+    The figure `eval_accuracy_under_attack` is among the metrics next to `eval_loss`, in the log and in every tracker,
     so it may choose the best model: `metric_for_best_model="accuracy_under_attack"` with `load_best_model_at_end` or
-    `EarlyStoppingCallback`. Use a development split: a model chosen on the sample is too good on it.
+    `EarlyStoppingCallback`. Use a development split: figures of a model that was chosen on the sample are too high on it.
 
     Training is the same, bit by bit, with the callback and without: random states are put back, dropout is off during
     the attack, and no gradient reaches a weight. On several ranks the figure of rank 0 counts on all of them.

@@ -21,7 +21,7 @@ from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
 
 pytest.importorskip("nltk")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 SCRIPT = """
 import sys, time

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.evaluation import RobustnessReport, compare_reports, evaluate_hotflip
-from hf_robust_tickets.evaluation.white_box.token_flips import Flips, first_order_scores
+from hf_robust_tickets.evaluation.white_box.token_flips import TokenFlips, first_order_scores
 from tests.testing.families import tiny_config
 from tests.testing.keyword_model import SCORES, keyword_model, keyword_tokenizer
 
@@ -79,7 +79,7 @@ def test_a_beam_keeps_several_texts():
 
 
 def test_special_tokens_are_never_put_in_and_the_cosine_is_kept():
-    flips = Flips(keyword_tokenizer(), keyword_model().scores, 16, same_class=True, min_cosine=None)
+    flips = TokenFlips(keyword_tokenizer(), keyword_model().scores, 16, same_class=True, min_cosine=None)
     allowed = flips.allowed(flips.encode({"text": "good zzz"}), ["text"], {0})
     assert not allowed[0].any() and not allowed[1, :2].any() and allowed[1, 2:].all()
     # embeddings of one number: the cosine is the product of the signs, and 0 for film; "plot" is all that is left
@@ -130,7 +130,7 @@ def bert_and_wordpieces(folder):
 
 def test_classes_of_words_are_kept_and_texts_mean_their_tokens(tmp_path):
     model, tokenizer, words = bert_and_wordpieces(tmp_path)
-    flips = Flips(tokenizer, model.get_input_embeddings(), 32, same_class=True, min_cosine=None)
+    flips = TokenFlips(tokenizer, model.get_input_embeddings(), 32, same_class=True, min_cosine=None)
     encoded = flips.encode({"text": "Playing 12 films!"})
     allowed = flips.allowed(encoded, ["text"], ())
     may = [[word for word, ok in zip(words, row) if ok] for row in allowed.tolist()]
@@ -162,7 +162,7 @@ def test_words_whose_tokens_hold_the_space_before_them_are_flipped():
     trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, special_tokens=["<pad>"])
     pieces.train_from_iterator(["a good bad movie film"] * 9, trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, pad_token="<pad>")
-    flips = Flips(tokenizer, torch.nn.Embedding(len(tokenizer), 2), 16, same_class=True, min_cosine=None)
+    flips = TokenFlips(tokenizer, torch.nn.Embedding(len(tokenizer), 2), 16, same_class=True, min_cosine=None)
     encoded = flips.encode({"text": "a good movie"})
     assert encoded.spans[1] == ("text", 1, 6)
     allowed = flips.allowed(encoded, ["text"], {0, 2})

@@ -9,7 +9,7 @@ import pytest
 from hf_robust_tickets.evaluation import evaluate_robustness, get_recipe, list_recipes
 from hf_robust_tickets.evaluation.resources import RESOURCES
 from hf_robust_tickets.evaluation.victim.long_texts import LONG_TEXT, beginnings
-from tests.evaluation.test_recipes import LetterEncoder, Model, parts  # noqa: F401  (a fixture)
+from tests.evaluation.recipes.test_recipes import LetterEncoder, Model, parts  # noqa: F401  (a fixture)
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer
 
 pytest.importorskip("nltk")

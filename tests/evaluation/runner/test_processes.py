@@ -24,14 +24,14 @@ from hf_robust_tickets.errors import (
     RobustTicketsError,
 )
 from hf_robust_tickets.evaluation import RobustnessReport, evaluate_robustness, recipes
-from hf_robust_tickets.evaluation.runner.ranks import Crew
-from hf_robust_tickets.evaluation.runner.work_queue import Board
+from hf_robust_tickets.evaluation.runner.ranks import RankGroup
+from hf_robust_tickets.evaluation.runner.work_queue import WorkQueue
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
 from tests.testing.tiny import tiny_bert, tiny_tokenizer
 
 pytest.importorskip("nltk")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 PARENT = """
 import sys
@@ -190,14 +190,14 @@ def test_a_rank_that_lacks_a_resource_stops_all():
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     ranks = []
     for rank in range(2):
-        crew = object.__new__(Crew)
-        crew.rank, crew.size = rank, 2
-        crew._board = Board(store if rank == 0 else TCPStore("127.0.0.1", store.port, is_master=False))
-        ranks.append(crew)
+        ranks = object.__new__(RankGroup)
+        ranks.rank, ranks.size = rank, 2
+        ranks._queue = WorkQueue(store if rank == 0 else TCPStore("127.0.0.1", store.port, is_master=False))
+        ranks.append(ranks)
     leader, other = ranks
     leader.agree({"pwws": {}, "bae": {"masked_language_model": "x"}})
     other.agree({"pwws": {}, "bae": {"masked_language_model": "x"}})
     with pytest.raises(MissingResourceError, match="rank 1"), other.together():
         other.agree({"pwws": {}})
     with pytest.raises(MissingResourceError, match="on every host"):
-        leader._board.check()
+        leader._queue.check()

@@ -32,8 +32,8 @@ POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})
 """What models call the embeddings of positions."""
 
 CPU_CALL_TOKENS, CALL_TOKENS = 64, 4096
-"""What a forward call costs in addition to its tokens, in tokens. On two cores MiniLM takes 0.13 ms per token and 10-18 ms per
-call; elsewhere an estimate: an accelerator is not full below some thousand tokens."""
+"""What a forward call costs in addition to its tokens, in tokens. On two cores MiniLM takes 0.13 ms per token and 10-18
+ms per call; elsewhere an estimate: an accelerator is not full below some thousand tokens."""
 
 
 @dataclass
@@ -252,7 +252,8 @@ def checked_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, m
 def positions_of(model: nn.Module) -> int | None:
     """How many tokens a table of positions holds; None for a model without one that is known.
 
-    RoBERTa and its relatives count positions from the one after the padding's (of 514 they use 512), BART's from `offset`.
+    RoBERTa and its relatives count positions from the one after the padding's (of 514 they use 512), BART from
+    `offset`.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in POSITION_TABLES:

@@ -21,7 +21,7 @@ Answer = Callable[[list[Any]], Sequence[Any]]
 
 
 class _Cancelled(BaseException):
-    """Ends a function whose result is not needed any more; not an `Exception`, so that the function does not catch it."""
+    """Ends a function whose result is not needed any more; not an `Exception`, which the function might catch."""
 
 
 class _Local(threading.local):

@@ -35,7 +35,7 @@ class RobustSelectionCallback(TrainerCallback):
 
     The figure `eval_accuracy_under_attack` is among the metrics next to `eval_loss`, in the log and in every tracker,
     so it may choose the best model: `metric_for_best_model="accuracy_under_attack"` with `load_best_model_at_end` or
-    `EarlyStoppingCallback`. Use a development split: figures of a model that was chosen on the sample are too high on it.
+    `EarlyStoppingCallback`. Use a development split: on the sample that chose a model, its figures are too high.
 
     Training is the same, bit by bit, with the callback and without: random states are put back, dropout is off during
     the attack, and no gradient reaches a weight. On several ranks the figure of rank 0 counts on all of them.

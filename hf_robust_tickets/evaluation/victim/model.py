@@ -32,7 +32,7 @@ POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})
 """What models call the embeddings of positions."""
 
 CPU_CALL_TOKENS, CALL_TOKENS = 64, 4096
-"""What a forward call costs in addition to its tokens, in tokens. On two cores MiniLM takes 0.13 ms per token and 10-18
+"""Cost of a forward call in addition to its tokens, in tokens. On two cores MiniLM takes 0.13 ms per token and 10-18
 ms per call; elsewhere an estimate: an accelerator is not full below some thousand tokens."""
 
 

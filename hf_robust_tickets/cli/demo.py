@@ -148,7 +148,7 @@ def _seconds_per_freelb_step(corpus: DatasetDict, options: DemoOptions, output: 
     partners["args"].max_steps = steps
     trainer = AdversarialTrainer(adversary=FreeLB(steps=10, step_size=0.03), **partners)
     trainer.train()
-    return trainer.cost_callback.seconds / steps
+    return trainer.cost_meter.seconds / steps
 
 
 def _attack(row: Trained, test: Dataset, options: DemoOptions, output: Path) -> None:

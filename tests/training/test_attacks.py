@@ -116,7 +116,7 @@ def test_every_method_trains_and_says_what_it_did(name, tmp_path):
     assert entry["adversary_skipped_ascents"] == 0
     assert entry["adversary_delta_norm"] > 0 or name == "r-drop"
     passes = METHODS[name].num_passes * 4
-    assert trainer.cost_callback.passes == passes
+    assert trainer.cost_meter.passes == passes
 
 
 # The second half of TA-VAT starts from what the first one left.
@@ -260,7 +260,7 @@ def test_smart_is_pulled_towards_the_average_of_its_weights(tmp_path):
     free, _ = gradient_norm(0.0)
     pulled, trainer = gradient_norm(1000.0)
     assert pulled < free
-    name, average = next(iter(trainer.weight_average.tensors.items()))
+    name, average = next(iter(trainer.adversarial_step.extensions["weight-average"].average.tensors.items()))
     assert average.shape == dict(trainer.model.named_parameters())[name].shape
 
 
@@ -315,7 +315,7 @@ class Attacked(TrainerCallback):
         self.passes = []
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.passes.append(self.trainer.cost_callback.passes)
+        self.passes.append(self.trainer.cost_meter.passes)
 
 
 @pytest.mark.parametrize(

@@ -295,7 +295,7 @@ def test_torch_compile_of_hidden_layers_runs_without_the_cache(name, tmp_path, s
     torch._dynamo.reset()
     options = {"adversary_layer": 1}
     cached = first_gradient(tmp_path / "a", adversary=ADVERSARIES[name], options=options)
-    monkeypatch.setattr("hf_robust_tickets.training.trainer.LayerCache", None)
+    monkeypatch.setattr("hf_robust_tickets.training.steps.base.LayerCache", None)
     assert_equal_gradients(
         cached, first_gradient(tmp_path / "b", adversary=ADVERSARIES[name], options={**options, **COMPILED})
     )

@@ -116,7 +116,7 @@ def test_a_training_leaves_nothing_to_the_log_of_the_next(tmp_path):
     )
     trainer.train()
     first = entries(trainer)[0]
-    assert trainer.meter.steps == 1, "the third step was not logged"
+    assert trainer.adversarial_step.meter.steps == 1, "the third step was not logged"
     trainer.train()
     assert {**entries(trainer)[0], **first} == entries(trainer)[0]
 

@@ -92,7 +92,7 @@ def test_models_that_do_not_name_their_embeddings(tmp_path):
             AdversarialTrainer(model, arguments(tmp_path), adversary="pgd")
     trainer = AdversarialTrainer(Named(), arguments(tmp_path, max_steps=1), train_dataset=tiny_data(), adversary="pgd")
     trainer.train()
-    assert int(trainer.skipped_ascents) == 0 and trainer.cost_callback.passes == PGD().num_passes
+    assert int(trainer.skipped_ascents) == 0 and trainer.cost_meter.passes == PGD().num_passes
 
 
 @pytest.mark.parametrize("kind", ["cp", "sp"])

@@ -89,7 +89,7 @@ def test_choices_can_be_started_over(tmp_path):
     adversary = PGD(steps=2, init_magnitude=0.1)
     trainer = AdversarialTrainer(model, options, train_dataset=data, adversary=adversary)
     trainer.train()
-    assert trainer.cost_callback.passes == 2 * 2 + 1
+    assert trainer.cost_meter.passes == 2 * 2 + 1
 
 
 class Keeping(AdversarialTrainer):
@@ -130,7 +130,7 @@ def test_the_end_of_the_worst_start_is_trained_on(tmp_path, monkeypatch):
     F.cross_entropy(perturbed_logits(model, trainer.batch, worst), trainer.batch["labels"]).backward()
     assert_equal_gradients(keep.gradient, {key: p.grad for key, p in model.named_parameters() if p.grad is not None})
     # Three starts, each one ascent and one look; then the pass that trains.
-    assert trainer.cost_callback.passes == 3 * 2 + 1
+    assert trainer.cost_meter.passes == 3 * 2 + 1
     assert trainer.step_cost == pytest.approx(3 * 2 / 3 + 3 / 3 + 1)
 
 

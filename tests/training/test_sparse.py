@@ -248,7 +248,7 @@ def test_on_an_encoder_under_freelb(tmp_path, name):
     if name != "plus":
         assert sum(int(m.sum()) for m in callback.masks.values()) == round(0.2 * 13312 + 0.2 * 4096)
     plain = {"robust_bird": 8, "rigl": 2}.get(name, 0)  # two epochs of stage 1; updates after steps 3 and 6
-    assert trainer.cost_callback.passes == 24 - plain
+    assert trainer.cost_meter.passes == 24 - plain
     assert not any(p._post_accumulate_grad_hooks for p in trainer.model.parameters())
 
 
@@ -276,7 +276,7 @@ def test_robust_bird_trains_plainly_first_and_then_anew(tmp_path):
     assert seen[5][1] > 0 and seen[6][1] == 0  # a fresh optimiser
     assert callback.converged is False and len(callback.distances) == 2  # steps 4 and 6
     assert [(entry["step"], entry["event"]) for entry in callback.log] == [(6, "ticket")]
-    assert trainer.cost_callback.passes == 6 + 18
+    assert trainer.cost_meter.passes == 6 + 18
 
 
 def growth_masks(tmp_path, **options):
@@ -430,10 +430,10 @@ def test_masks_grow_by_the_adversarial_gradient_where_only_some_steps_are_attack
     trainer, callback = train_adversarially(tmp_path, method, every)
     assert [entry["step"] for entry in callback.log] == [0, 4, 8, 12]
     # Steps 1, 3, ..., 11 are attacked in their turn, and those of the updates out of it; two passes each.
-    assert trainer.cost_callback.passes == 12 + attacked
+    assert trainer.cost_meter.passes == 12 + attacked
     # Before the attack begins there is none to grow by.
     trainer, _ = train_adversarially(tmp_path, method, {"adversary_start_step": 12})
-    assert trainer.cost_callback.passes == 12
+    assert trainer.cost_meter.passes == 12
 
 
 def train_adversarially(folder, method, options, **kwargs):

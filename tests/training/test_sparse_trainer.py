@@ -72,7 +72,7 @@ def test_robust_bird_in_two_trainings(tmp_path):
     trainer = make(tmp_path, callbacks=[watch])
     trainer.train()
     assert trainer.search.converged and trainer.search.log[-1]["step"] == 8
-    assert trainer.state.global_step == 16 and trainer.cost_callback.passes == 32
+    assert trainer.state.global_step == 16 and trainer.cost_meter.passes == 32
     # Stage 2 alone is seen by callbacks, with the whole schedule: from 1e-2 down, linearly.
     assert watch.rates == pytest.approx([1e-2 * (16 - n) / 16 for n in range(16)])
     parameters = dict(trainer.model.named_parameters())

@@ -85,7 +85,7 @@ def test_killed_and_resumed_equals_uninterrupted(name, killed, tmp_path):
     resumed.train(resume_from_checkpoint=True)
     for key, weight in weights(whole).items():
         assert torch.equal(weight, weights(resumed)[key]), key
-    assert resumed.cost_callback.passes == whole.cost_callback.passes == 10 * METHODS[name].num_passes
+    assert resumed.cost_meter.passes == whole.cost_meter.passes == 10 * METHODS[name].num_passes
     keys = {"loss", "adversary_flips", "adversary_delta_norm"}
     assert [{k: log[k] for k in keys & log.keys()} for log in resumed.state.log_history if log["step"] == 4] == [
         {k: log[k] for k in keys & log.keys()} for log in whole.state.log_history if log["step"] == 4

@@ -205,7 +205,7 @@ def test_cost_counts_passes(tmp_path):
     )
     trainer = AdversarialTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(64), adversary=FreeLB(steps=5))
     trainer.train()
-    cost = trainer.cost_callback.cost(trainer.state)
+    cost = trainer.cost_meter.cost(trainer.state)
     assert (cost.steps, cost.passes) == (3, 30)
     assert trainer.step_cost == 5 and cost.seconds > 0 and cost.peak_memory_bytes > 1e6
     plain = AdversarialTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(64), adversary=None)

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from ..._files import write_json
 from ..._provenance import describe_data
-from ...adversaries import PGD, Adversary, Injector, PixelPGD, PixelSpace, get_adversary
+from ...adversaries import PGD, Adversary, PerturbationHook, PixelPGD, PixelSpace, get_adversary
 from ...adversaries.geometry import expand_mask, steepest_direction
 from ...architectures import layer_module
 from ...errors import ConfigurationError
@@ -163,7 +163,7 @@ def evaluate_white_box(
     tally = _Tally(chosen_radii)
     # a convolutional network has no input embedding
     hidden = layer > 0 or "pixel_values" not in rows[0]
-    injector = Injector(layer_module(model, layer)) if hidden else None
+    injector = PerturbationHook(layer_module(model, layer)) if hidden else None
     try:
         with evaluation_mode(model), torch.random.fork_rng(), tqdm(total=len(rows), disable=not progress) as bar:
             torch.manual_seed(seed)

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..._provenance import describe_data
-from ...adversaries import Injector
+from ...adversaries import PerturbationHook
 from ...errors import ConfigurationError
 from ..fingerprints import describe_model, versions
 from ..results import false_robustness as checks
@@ -192,7 +192,7 @@ class _HotFlip:
         self.model = victim.model
         embedding = self.model.get_input_embeddings()
         self.flips = Flips(victim.tokenizer, embedding, victim.max_length, settings.same_class, settings.min_cosine)
-        self.injector = Injector(embedding)
+        self.injector = PerturbationHook(embedding)
         self.zero = self.not_finite = 0
 
     def run(self, example: Example) -> ExampleOutcome:

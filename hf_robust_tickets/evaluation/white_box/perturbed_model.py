@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ...adversaries import Injector, PixelBox, perturbation_mask
+from ...adversaries import PerturbationHook, PixelBox, perturbation_mask
 from ...errors import DataError
 from ..sampling import select_examples, stratified_sample
 from ..victim.model import checked_length
@@ -42,7 +42,7 @@ class Probe:
     def __init__(
         self,
         model: PreTrainedModel,
-        injector: Injector | None,
+        injector: PerturbationHook | None,
         inputs: dict[str, Tensor],
         labels: Tensor,
         pixel_range: tuple[float, float] | None,

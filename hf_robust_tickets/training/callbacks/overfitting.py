@@ -13,17 +13,17 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 from transformers import TrainerControl, TrainerState, TrainingArguments, default_data_collator
 
-from ...adversaries import Adversary, Injector, PixelInjector, PixelSpace
+from ...adversaries import Adversary, PerturbationHook, PixelHook, PixelSpace
 from ...errors import ConfigurationError, DataError
 from ...reporting.overfitting import AccuracyRecord
 from ..sparse.ranks import sum_over_ranks
 from ..sparse.records import robust_accuracy_and_loss
-from .base import StatefulCallback
+from .base import AttackCallback, StatefulCallback
 
 logger = logging.getLogger(__name__)
 
 
-class RobustAccuracyCallback(StatefulCallback):
+class RobustAccuracyCallback(StatefulCallback, AttackCallback):
     """Measures accuracy with and without attack on several splits, at the end of epochs.
 
     Records decide about nothing: weights, random numbers and checkpoints of the training are what they are without
@@ -82,9 +82,9 @@ class RobustAccuracyCallback(StatefulCallback):
         sizes = {name: len(dataset) for name, dataset in self._splits.items()}
         return {"splits": sizes, "adversary": own and own.describe(), "every": self._every}
 
-    def meet_adversary(self, adversary: Adversary, injector: Any, attacks: bool) -> None:
+    def meet_adversary(self, adversary: Adversary, hook: PerturbationHook, *, attacks: bool) -> None:
         """Told by an `AdversarialTrainer`: the attack it trains with, and the hook that adds its perturbation."""
-        self._met = (adversary, injector)
+        self._met = (adversary, hook)
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Takes the records of the checkpoint back."""
@@ -155,9 +155,9 @@ def attack_on(
         yield met
         return
     if isinstance(own, PixelSpace):
-        injector: Any = PixelInjector(model, own.with_processor(processor).box)
+        injector: Any = PixelHook(model, own.with_processor(processor).box)
     else:
-        injector = Injector(model.get_input_embeddings())
+        injector = PerturbationHook(model.get_input_embeddings())
     try:
         yield own, injector
     finally:

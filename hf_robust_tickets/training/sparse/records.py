@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...adversaries import Adversary, Injector, Regularizer
+from ...adversaries import Adversary, PerturbationHook, Regularizer
 from ...errors import ConfigurationError, DataError
 from ...sparse import RobustRecord
 from ..steps.perturbation import Perturbation
@@ -105,9 +105,9 @@ class RobustHistory:
     def __init__(self) -> None:
         self.records: list[RobustRecord] = []
         self.accuracy = TrainingAccuracy()
-        self._attack: tuple[Adversary | None, Injector | None] = (None, None)
+        self._attack: tuple[Adversary | None, PerturbationHook | None] = (None, None)
 
-    def measure_under(self, adversary: Adversary | None, injector: Injector | None) -> None:
+    def measure_under(self, adversary: Adversary | None, injector: PerturbationHook | None) -> None:
         """From now on evaluations are under this attack."""
         self._attack = (adversary, injector)
 
@@ -151,7 +151,7 @@ def _count_right(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def robust_accuracy_and_loss(
-    model: nn.Module, batches: Iterable[dict[str, Any]], adversary: Adversary | None, injector: Injector | None
+    model: nn.Module, batches: Iterable[dict[str, Any]], adversary: Adversary | None, injector: PerturbationHook | None
 ) -> tuple[float, float, float]:
     """Attacks a classifier in evaluation mode; the random numbers of the training are left as they are.
 
@@ -190,7 +190,9 @@ def robust_accuracy_and_loss(
     return right, loss, seen
 
 
-def _attacked(model: nn.Module, inputs: dict[str, Any], adversary: Adversary | None, injector: Injector | None) -> Any:
+def _attacked(
+    model: nn.Module, inputs: dict[str, Any], adversary: Adversary | None, injector: PerturbationHook | None
+) -> Any:
     """The output of the last pass of an attack on one batch; no gradient reaches the weights."""
     if adversary is None:
         with torch.no_grad():

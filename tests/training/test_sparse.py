@@ -10,12 +10,11 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import GPT2Config, GPT2ForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
+from transformers import GPT2Config, GPT2ForSequenceClassification, Trainer, TrainerCallback
 from transformers.optimization import Adafactor
 
 from hf_robust_tickets import (
     AdversarialTrainer,
-    AdversarialTrainingArguments,
     FlyingBird,
     FlyingBirdPlus,
     RobustBird,
@@ -32,10 +31,8 @@ from hf_robust_tickets.sparse import (
     Dense,
     FixedMasks,
     MaskedWeights,
-    OneShotMagnitude,
     Pattern,
     RandomMask,
-    RigL,
     count_flops,
     follows_pattern,
     select_weights,
@@ -47,45 +44,14 @@ from hf_robust_tickets.training.sparse.ranks import refuse_surroundings_of_masks
 from hf_robust_tickets.training.sparse.records import TrainingAccuracy
 from hf_robust_tickets.training.sparse.updates import SparseRun
 from tests.testing.sparse_models import TwoLayers, vectors
+from tests.testing.sparse_training import (
+    METHODS,
+    arguments,
+    assert_masked_weights_and_state_are_zero,
+    train,
+    train_adversarially,
+)
 from tests.testing.tiny import tiny_bert, tiny_data
-
-
-def arguments(folder, **options):
-    values = {
-        "per_device_train_batch_size": 8,
-        "max_steps": 12,
-        "learning_rate": 1e-2,
-        "save_strategy": "no",
-        "logging_strategy": "no",
-        "disable_tqdm": True,
-        "report_to": "none",
-        "use_cpu": True,
-    }
-    return TrainingArguments(str(folder), **(values | options))
-
-
-def train(folder, method, *, model=None, kind=Trainer, callbacks=(), options=None, **kwargs):
-    callback = method if isinstance(method, SparseTrainingCallback) else SparseTrainingCallback(method)
-    model = TwoLayers() if model is None else model
-    kwargs.setdefault("train_dataset", vectors() if isinstance(model, TwoLayers) else tiny_data())
-    resume = kwargs.pop("resume", None)
-    trainer = kind(model=model, args=arguments(folder, **(options or {})), callbacks=[callback, *callbacks], **kwargs)
-    trainer.train(resume_from_checkpoint=resume)
-    return trainer, callback
-
-
-def assert_masked_weights_and_state_are_zero(trainer, callback):
-    parameters = dict(trainer.model.named_parameters())
-    state = trainer.optimizer.optimizer.state
-    compared = 0
-    for name, mask in callback.masks.items():
-        assert parameters[name].detach()[~mask].abs().max() == 0
-        assert parameters[name].detach()[mask].abs().max() > 0
-        for value in state[parameters[name]].values():
-            if isinstance(value, torch.Tensor) and value.shape == mask.shape:
-                assert value[~mask].abs().max() == 0
-                compared += 1
-    return compared
 
 
 class KeepBatches(Trainer):
@@ -219,18 +185,6 @@ def test_two_of_four(tmp_path):
     gpt2.config.pad_token_id = 0
     with pytest.raises(ConfigurationError, match="lies along the inputs, which come first in"):
         train(tmp_path, FlyingBird(density="2:4"), model=gpt2)
-
-
-METHODS = {
-    "flying_bird": FlyingBird(density=0.2, period=3),
-    "random_growth": FlyingBird(density=0.2, period=3, growth="random"),
-    "plus": FlyingBirdPlus(density=0.2, period=3, start_epoch=0, window=1),
-    "robust_bird": RobustBird(density=0.2, patience=2, tolerance=0.3, budget=0.9),
-    "rigl": RigL(density=0.2, period=3),
-    "snip": SNIP(density=0.2),
-    "magnitude": OneShotMagnitude(density=0.2),
-    "random": RandomMask(density=0.2),
-}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -434,16 +388,6 @@ def test_masks_grow_by_the_adversarial_gradient_where_only_some_steps_are_attack
     # Before the attack begins there is none to grow by.
     trainer, _ = train_adversarially(tmp_path, method, {"adversary_start_step": 12})
     assert trainer.cost_callback.passes == 12
-
-
-def train_adversarially(folder, method, options, **kwargs):
-    callback = SparseTrainingCallback(method)
-    args = AdversarialTrainingArguments(**(arguments(folder).to_dict() | {"accelerator_config": None} | options))
-    trainer = AdversarialTrainer(
-        tiny_bert(), args, train_dataset=tiny_data(), callbacks=[callback], adversary=PGD(steps=2), **kwargs
-    )
-    trainer.train()
-    return trainer, callback
 
 
 def test_plus_counts_steps_under_attack_alone(tmp_path):

@@ -14,18 +14,23 @@ from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import PGD, FreeLB
 from hf_robust_tickets.errors import ConfigurationError, DivergenceError, SparsityError
 from hf_robust_tickets.training.checks.nan_guard import FiniteWatch, has_finite_weights
-from tests.invariants.test_ranks import ROOT, TORCHRUN, run_ranks
+from tests.testing.jobs import make_trainer
 from tests.testing.killing import kill_at
+from tests.testing.methods import METHODS
+from tests.testing.mishaps import Poisoned, cut_trainer
+from tests.testing.paths import ROOT
+from tests.testing.ranks import TORCHRUN, run_ranks
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_attacks import METHODS, arguments, weights
-from tests.training.test_ticket_trainer import make_trainer
+from tests.testing.training import arguments, weights
 
 # --- killing and resuming -------------------------------------------------------------------------------------------
 
+# While a step begins, in the middle of the second save, and between the backward pass and the optimiser.
+MOMENTS = {"free-at": ("begin", 3), "ta-vat": ("save", 4), "smart": ("between", 3)}
 KILLED = """
 import os, signal
 from transformers import TrainerCallback
-from tests.training import test_survives
+from tests.testing.mishaps import cut_trainer
 
 class Kill(TrainerCallback):
     def __init__(self, moment):
@@ -42,8 +47,8 @@ class Kill(TrainerCallback):
         self.kill("between", state)
 
 def die(folder, name):
-    trainer = test_survives.cut_trainer(name, folder)
-    kill, save = Kill(test_survives.MOMENTS[name]), trainer._save_rng_state
+    trainer = cut_trainer(name, folder)
+    kill, save = Kill(MOMENTS[name]), trainer._save_rng_state
     trainer.add_callback(kill)
 
     def dying_save(folder):
@@ -53,25 +58,14 @@ def die(folder, name):
     trainer._save_rng_state = dying_save
     trainer.train()
 """
-# While a step begins, in the middle of the second save, and between the backward pass and the optimiser.
-MOMENTS = {"free-at": ("begin", 3), "ta-vat": ("save", 4), "smart": ("between", 3)}
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory) -> Path:
     """A folder with the outputs of trainings that were killed, one for each method."""
     folder = tmp_path_factory.mktemp("killed")
-    kill_at(KILLED, MOMENTS, folder, timeout=300)
+    kill_at(f"MOMENTS = {MOMENTS!r}\n{KILLED}", MOMENTS, folder, timeout=300)
     return folder
-
-
-def cut_trainer(name: str, folder: str, seed: int = 0) -> AdversarialTrainer:
-    options = arguments(
-        folder, per_device_train_batch_size=4, gradient_accumulation_steps=2, save_strategy="steps", save_steps=2,
-        max_steps=5, adversary_warmup=3,
-    )  # fmt: skip
-    model = tiny_bert(seed, hidden_dropout_prob=0.1)
-    return AdversarialTrainer(model, options, train_dataset=tiny_data(), adversary=METHODS[name])
 
 
 @pytest.mark.parametrize("name", sorted(MOMENTS))
@@ -145,21 +139,6 @@ def test_weights_that_train_must_be_finite():
     assert has_finite_weights(model).tolist() == [1]
 
 
-class Poisoned(AdversarialTrainer):
-    """From a step on, the loss is not a number (or, with `hidden`, only its gradient is not)."""
-
-    poisoned_from, hidden = 4, False
-
-    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
-        if self.state.global_step + 1 >= self.poisoned_from:
-            if self.hidden:
-                outputs.logits.register_hook(lambda grad: grad * float("nan"))
-            else:
-                loss = loss * float("nan")
-        return (loss, outputs) if return_outputs else loss
-
-
 def run_away(folder, adversary, hidden=False, **options):
     options = {"save_strategy": "steps", "save_steps": 1, "max_steps": 8, "logging_steps": 5} | options
     trainer = Poisoned(tiny_bert(), arguments(folder, **options), train_dataset=tiny_data(64), adversary=adversary)
@@ -196,7 +175,11 @@ def test_weights_are_looked_at_before_they_are_saved(tmp_path):
 RANKS = """
 import sys
 sys.path.insert(0, {root!r})
-from tests.training.test_survives import *
+from hf_robust_tickets.adversaries import FreeLB
+from hf_robust_tickets.errors import DivergenceError
+from tests.testing.mishaps import Poisoned
+from tests.testing.tiny import tiny_bert, tiny_data
+from tests.testing.training import arguments
 
 class OneRank(Poisoned):
     def compute_loss(self, *args, **kwargs):

@@ -6,17 +6,14 @@ import json
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_robust_tickets import (
     AdversarialTrainingArguments,
     EarlyBirdCallback,
-    RobustTicketArguments,
     RobustTicketTrainer,
     attach_gates,
     get_architecture,
@@ -33,35 +30,10 @@ from hf_robust_tickets.errors import (
 )
 from hf_robust_tickets.tickets import is_pruned
 from hf_robust_tickets.training import GatedTrainer
+from tests.testing.jobs import finish, make_args, make_trainer, saved_weights
+from tests.testing.paths import ROOT
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_trainer import KeepGradient
-
-HERE = Path(__file__).resolve()
-
-
-def make_args(folder, **options) -> RobustTicketArguments:
-    values = {
-        "output_dir": str(folder),
-        "per_device_train_batch_size": 8,
-        "num_train_epochs": 2,
-        "search_epochs": 2.0,
-        "adversary_steps": 2,
-        "ticket_interval": 0.25,
-        "ticket_patience": 2,
-        "ticket_tolerance": 0.5,
-        "save_strategy": "no",
-        "disable_tqdm": True,
-        "report_to": "none",
-    }
-    return RobustTicketArguments(**(values | options))
-
-
-def make_trainer(folder, model=None, **options) -> RobustTicketTrainer:
-    kwargs = {key: options.pop(key) for key in ("callbacks", "ticket", "model_init", "optimizers") if key in options}
-    if "model_init" not in kwargs:
-        kwargs["model"] = model or tiny_bert(hidden_dropout_prob=0.1)
-    data = tiny_data(32)
-    return RobustTicketTrainer(args=make_args(folder, **options), train_dataset=data, eval_dataset=data, **kwargs)
+from tests.testing.training import KeepGradient
 
 
 def test_whole_job(tmp_path):
@@ -210,11 +182,10 @@ def test_best_checkpoint_is_a_pruned_one(tmp_path):
 JOB = """
 import sys
 sys.path.insert(0, {root!r})
-from tests.training.test_ticket_trainer import make_trainer
-from tests.testing.tiny import tiny_bert
+from tests.testing.jobs import slow_job
 import os, signal
 
-trainer = make_trainer({folder!r}, model=tiny_bert(seed=99, hidden_dropout_prob=0.1), **{options!r})
+trainer = slow_job({folder!r})
 step = trainer.training_step
 
 def killing_step(*args, **kwargs):
@@ -225,31 +196,17 @@ def killing_step(*args, **kwargs):
 trainer.training_step = killing_step
 trainer.train()
 """
-SLOW_SEARCH = {"ticket_tolerance": 0.5, "ticket_patience": 4, "save_strategy": "steps", "save_steps": 2}
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "small" / "model.safetensors")
-
-
-def finish(folder: Path, resume: bool, seed: int = 99) -> RobustTicketTrainer:
-    trainer = make_trainer(folder, model=tiny_bert(seed=seed, hidden_dropout_prob=0.1), **SLOW_SEARCH)
-    trainer.train(resume_from_checkpoint=resume)
-    trainer.save_model(str(folder / "small"))
-    return trainer
 
 
 @pytest.mark.parametrize(("searching", "step"), [(True, 1), (True, 3), (False, 1), (False, 5)])
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, searching, step):
-    script = JOB.format(
-        root=str(HERE.parents[2]), searching=searching, step=step, folder=str(tmp_path / "cut"), options=SLOW_SEARCH
-    )
+    script = JOB.format(root=str(ROOT), searching=searching, step=step, folder=str(tmp_path / "cut"))
     killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     # The script that resumes makes another random classifier head: the rewind point is the one of the first run.
     resumed, whole = finish(tmp_path / "cut", resume=True, seed=5), finish(tmp_path / "whole", resume=False)
     assert resumed.ticket == whole.ticket and resumed.search_log == whole.search_log
-    one, other = weights(tmp_path / "cut"), weights(tmp_path / "whole")
+    one, other = saved_weights(tmp_path / "cut"), saved_weights(tmp_path / "whole")
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert resumed.cost["finetune"]["passes"] == whole.cost["finetune"]["passes"] == 8

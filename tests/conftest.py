@@ -6,11 +6,7 @@ import os
 
 import pytest
 
-from tests.testing.feature_record import (
-    pytest_collection_modifyitems,
-    pytest_runtest_logreport,
-    pytest_sessionfinish,
-)
+from tests.testing.feature_record import pytest_collection_modifyitems, pytest_runtest_logreport, pytest_sessionfinish
 from tests.testing.real_data import DATA
 
 # The hooks that pytest finds here.

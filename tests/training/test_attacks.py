@@ -11,13 +11,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 
 from hf_robust_tickets import AdversarialTrainer
-from hf_robust_tickets.adversaries import (
-    ALUM,
-    FGM,
-    TRADES,
-    FreeAT,
-    Regularizer,
-)
+from hf_robust_tickets.adversaries import ALUM, FGM, TRADES, FreeAT, Regularizer
 from hf_robust_tickets.errors import ConfigurationError
 from tests.testing.methods import EVERY, METHODS
 from tests.testing.tiny import tiny_bert, tiny_data

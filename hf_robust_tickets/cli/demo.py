@@ -80,7 +80,7 @@ def _train_all(corpus: DatasetDict, options: DemoOptions, output: Path) -> list[
     print("1/3  dense model, plain fine-tuning")
     dense = AdversarialTrainer(adversary=None, **_partners(corpus, options, output / "dense"))
     dense.train()
-    rows = [Trained("dense", dense, {"finetune": dense.cost_callback.seconds})]
+    rows = [Trained("dense", dense, {"finetune": dense.cost_meter.seconds})]
     print("2/3  early-bird ticket: search with FreeLB, stop, draw, prune, fine-tune")
     rows.append(_train_ticket("early-bird ticket", corpus, options, output / "early-bird", None))
     print("3/3  random ticket of the same size: the control")

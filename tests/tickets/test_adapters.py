@@ -21,7 +21,7 @@ from hf_robust_tickets.tickets import (
     random_ticket,
 )
 from tests.testing.families import logits, tiny_inputs, tiny_model
-from tests.tickets.test_removed_blocks import emptying_ticket
+from tests.testing.tickets import emptying_ticket
 
 LORA = {"task_type": "SEQ_CLS", "r": 4, "target_modules": "all-linear"}
 

@@ -16,7 +16,6 @@ from hf_robust_tickets.architectures import get_architecture, register_architect
 from hf_robust_tickets.architectures import registry as registry_module
 from hf_robust_tickets.errors import ConfigurationError, TicketError
 from hf_robust_tickets.tickets import (
-    RobustTicket,
     attach_gates,
     detach_gates,
     draw_ticket,
@@ -24,7 +23,6 @@ from hf_robust_tickets.tickets import (
     load_pruned,
     prune_,
     pruned_ticket,
-    random_ticket,
 )
 from tests.testing.elsewhere import logits_elsewhere, open_elsewhere, save_case
 from tests.testing.families import (
@@ -39,16 +37,7 @@ from tests.testing.families import (
     tiny_inputs,
     tiny_model,
 )
-
-
-def emptying_ticket(model, heads=(0,), neurons=(-1,), seed=1):
-    """A random ticket without the heads of some layers and the neurons of others."""
-    ticket = random_ticket(model, 0.25, 0.25, seed=seed)
-    kept = {"heads": list(ticket.heads), "neurons": list(ticket.neurons)}
-    for kind, layers in (("heads", heads), ("neurons", neurons)):
-        for i in layers:
-            kept[kind][i] = torch.zeros_like(kept[kind][i])
-    return RobustTicket(**kept)
+from tests.testing.tickets import emptying_ticket
 
 
 def emptied(family, task=None, **places):

@@ -25,7 +25,7 @@ from hf_robust_tickets import (
     prune_,
 )
 from hf_robust_tickets.adversaries import PixelPGD
-from tests.training.test_sparse import arguments
+from tests.testing.sparse_training import arguments
 
 ATTACK = PixelPGD(steps=3, image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5))
 

@@ -19,7 +19,7 @@ from hf_robust_tickets import AdversarialTrainer, RobustTicketTrainer, export_de
 from hf_robust_tickets.adversaries import FreeLB
 from huggingface_hub import create_branch
 from tests.testing.tiny import tiny_bert, tiny_data, tiny_tokenizer
-from tests.training.test_ticket_trainer import make_args
+from tests.testing.jobs import make_args
 
 def partners(folder):
     return dict(args=make_args(folder, hub_model_id=f"me/{folder}", num_train_epochs=1), train_dataset=tiny_data(32),

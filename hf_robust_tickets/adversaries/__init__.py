@@ -1,9 +1,9 @@
 """How the input is attacked: perturbations of embeddings and pixels, one method per file."""
 
-from .base import Adversary, Memory
+from .base import Adversary, AdversaryState
 from .divergence import kl_divergence, symmetric_kl
-from .hooks import Injector, perturbation_mask
-from .pixels.box import PixelBox, PixelInjector
+from .hooks import PerturbationHook, perturbation_mask
+from .pixels.box import PixelBox, PixelHook
 from .pixels.fast import PixelFast
 from .pixels.free import PixelFree
 from .pixels.mart import PixelMART
@@ -41,16 +41,16 @@ __all__ = [
     "VAT",
     "YOPO",
     "Adversary",
+    "AdversaryState",
     "FreeAT",
     "FreeLB",
     "FreeLBPlusPlus",
     "InfoBERT",
-    "Injector",
-    "Memory",
+    "PerturbationHook",
     "PixelBox",
     "PixelFast",
     "PixelFree",
-    "PixelInjector",
+    "PixelHook",
     "PixelMART",
     "PixelPGD",
     "PixelSpace",

@@ -8,12 +8,14 @@ from collections.abc import MutableMapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import ConfigurationError
 from .geometry import NORMS, SCOPES
+from .hooks import PerturbationHook
 
-Memory = MutableMapping[str, Tensor]
+AdversaryState = MutableMapping[str, Tensor]
+"""What a method keeps from one training step to the next; the trainer owns it and saves it in checkpoints."""
 
 # A forward pass costs one unit, the gradients of activations and of weights one each.
 _DELTA_PASS_COST = 2 / 3
@@ -29,8 +31,18 @@ class Adversary(ABC):
     ascent: no weight gradient is computed for it.
 
     An adversary holds its hyper-parameters and nothing else (it is frozen), so one object serves any number of
-    models, devices and ranks. What a method must remember from one training step to the next lives in a `Memory` that
-    the trainer owns and saves in checkpoints (`recall`, `remember`).
+    models, devices and ranks. What a method must remember from one training step to the next lives in an
+    `AdversaryState` that the trainer owns and saves in checkpoints (`recall`, `remember`).
+
+    A class declares what it needs of whoever trains with it; a class of a user's may declare all that ours do:
+
+    - `step`: the training step that runs it, a name of `hf_robust_tickets.training.steps`: `"multi-pass"` (the task's
+      loss in each of several passes) or `"regularized"` (one loss with a penalty on the output, see `Regularizer`);
+    - `space`: what is perturbed, `"embeddings"` (or the output of a layer) or `"pixels"` (see `PixelSpace`);
+    - `extensions`: what it needs beside delta, names of `hf_robust_tickets.training.extensions`: `"first-layer"`
+      (ascents through the first layer alone), `"critic"` (a part of the model that trains along),
+      `"weight-average"` (the output with averaged weights);
+    - `remembers` and `replays`: what it keeps between steps, and how often it is given the same batch.
 
     Attributes:
         steps: Number of passes K (see each method for how many of them ascend).
@@ -49,9 +61,11 @@ class Adversary(ABC):
     scope: str = "sentence"
 
     name: ClassVar[str] = ""
+    step: ClassVar[str] = "multi-pass"
+    space: ClassVar[str] = "embeddings"
     remembers: ClassVar[str | None] = None
-    """Whose memory the method keeps: the whole run's (`"run"`), or one for each micro-batch of an optimiser step
-    (`"batch"`); `None` for none. With a memory, delta ascends after the last pass too."""
+    """Whose state the method keeps: the whole run's (`"run"`), or one for each micro-batch of an optimiser step
+    (`"batch"`); `None` for none. With one, delta ascends after the last pass too."""
     _least_steps: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -71,6 +85,11 @@ class Adversary(ABC):
     @property
     def _title(self) -> str:
         return type(self).__name__
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Names of what the method needs beside delta."""
+        return ()
 
     @property
     def num_passes(self) -> int:
@@ -93,6 +112,16 @@ class Adversary(ABC):
             return self
         lengths = ("step_size", "init_magnitude", "max_norm")
         return replace(self, **{name: getattr(self, name) * factor for name in lengths})
+
+    def hook(self, model: nn.Module, module: nn.Module | None, processor: Any = None) -> PerturbationHook:
+        """The hook that adds delta where it belongs.
+
+        Args:
+            model: The model, not wrapped.
+            module: Its module whose output is perturbed; only read where `space` is `"embeddings"`.
+            processor: The trainer's processing class, which may know the constants of pixels.
+        """
+        return PerturbationHook(module)
 
     @abstractmethod
     def init(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -128,18 +157,18 @@ class Adversary(ABC):
         """What is added to the perturbed tensor; delta itself, but for methods whose delta has several parts."""
         return delta
 
-    def recall(self, memory: Memory, delta: Tensor, input_ids: Tensor | None) -> Tensor:
-        """The start of a step, given `delta` from `init` and what earlier steps left in `memory`.
+    def recall(self, state: AdversaryState, delta: Tensor, input_ids: Tensor | None) -> Tensor:
+        """The start of a step, given `delta` from `init` and what earlier steps left in `state`.
 
         Args:
-            memory: What `remember` kept.
+            state: What `remember` kept.
             delta: The start that `init` gave.
             input_ids: `(batch, tokens)` where the batch has them.
         """
         return delta
 
-    def remember(self, memory: Memory, delta: Tensor, input_ids: Tensor | None, mask: Tensor) -> None:
-        """Keeps in `memory` what the next step needs of this one's last `delta`; arguments as in `recall`."""
+    def remember(self, state: AdversaryState, delta: Tensor, input_ids: Tensor | None, mask: Tensor) -> None:
+        """Keeps in `state` what the next step needs of this one's last `delta`; arguments as in `recall`."""
         return None
 
     def describe(self) -> dict[str, Any]:

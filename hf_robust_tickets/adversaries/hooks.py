@@ -33,7 +33,7 @@ class Reached(Exception):
         self.output = output
 
 
-class Injector:
+class PerturbationHook:
     """A forward hook on one module that adds delta to its output while it is armed.
 
     The hook is registered once and stays (a compiled model does not watch for hooks that come and go); outside of

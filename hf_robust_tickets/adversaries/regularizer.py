@@ -30,6 +30,7 @@ class Regularizer(Adversary):
 
     coefficient: float = 1.0
 
+    step: ClassVar[str] = "regularized"
     detach_clean: ClassVar[bool] = False
     """Whether the clean output is a constant in the penalty."""
     ascends_task_loss: ClassVar[bool] = False

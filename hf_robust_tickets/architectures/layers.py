@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from .._compat import without_adapter
 from ..errors import ConfigurationError
 from .registry import get_architecture
 
@@ -20,12 +21,12 @@ def layer_module(model: nn.Module, layer: int) -> nn.Module:
             name its input embeddings.
         UnknownArchitectureError: If nobody has described this model type (`layer` 0 needs no description).
     """
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    model = without_adapter(model)
     if layer < 0:
         raise ConfigurationError(f"expected a layer's number, or 0 for the embedding, got {layer}")
     if layer == 0:
         return _input_embeddings(model)
-    layers = get_architecture(model).layers(model)
+    layers = layers_of(model)
     if layer > len(layers):
         raise ConfigurationError(f"expected a layer of at most {len(layers)}, the number of layers, got {layer}")
     runs = getattr(model.config.get_text_config(), "num_hidden_layers", len(layers))
@@ -34,6 +35,19 @@ def layer_module(model: nn.Module, layer: int) -> nn.Module:
             f"layer {layer} is not one place in this model, whose {len(layers)} layers are run {runs} times: use 0"
         )
     return layers[layer - 1]
+
+
+def layers_of(model: nn.Module) -> list[nn.Module]:
+    """The layers of a model, in order.
+
+    Args:
+        model: As in `layer_module`.
+
+    Raises:
+        UnknownArchitectureError: If nobody has described this model type.
+    """
+    model = without_adapter(model)
+    return list(get_architecture(model).layers(model))
 
 
 def _input_embeddings(model: nn.Module) -> nn.Module:

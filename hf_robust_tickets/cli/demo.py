@@ -80,7 +80,7 @@ def _train_all(corpus: DatasetDict, options: DemoOptions, output: Path) -> list[
     print("1/3  dense model, plain fine-tuning")
     dense = AdversarialTrainer(adversary=None, **_partners(corpus, options, output / "dense"))
     dense.train()
-    rows = [Trained("dense", dense, {"finetune": dense.cost_callback.seconds})]
+    rows = [Trained("dense", dense, {"finetune": dense.cost_meter.seconds})]
     print("2/3  early-bird ticket: search with FreeLB, stop, draw, prune, fine-tune")
     rows.append(_train_ticket("early-bird ticket", corpus, options, output / "early-bird", None))
     print("3/3  random ticket of the same size: the control")
@@ -148,7 +148,7 @@ def _seconds_per_freelb_step(corpus: DatasetDict, options: DemoOptions, output: 
     partners["args"].max_steps = steps
     trainer = AdversarialTrainer(adversary=FreeLB(steps=10, step_size=0.03), **partners)
     trainer.train()
-    return trainer.cost_callback.seconds / steps
+    return trainer.cost_meter.seconds / steps
 
 
 def _attack(row: Trained, test: Dataset, options: DemoOptions, output: Path) -> None:

@@ -1,16 +1,18 @@
 """Adversaries and tickets inside `transformers.Trainer`: the only room that imports it."""
 
 from .arguments import AdversarialTrainingArguments, AdversaryOptions, RobustTicketArguments, TicketOptions
+from .callbacks.base import AttackCallback
 from .callbacks.catastrophic import CatastrophicOverfittingCallback
-from .callbacks.cost import CostCallback, PhaseCost
 from .callbacks.early_bird import EarlyBirdCallback
 from .callbacks.overfitting import RobustOverfittingCallback
 from .callbacks.robustness import RobustSelectionCallback
-from .hub.upload import PublishingTrainer
-from .jobs.gated import GatedTrainer
+from .extensions import Extension, register_extension
+from .jobs.cost import PhaseCost
+from .jobs.gates import GateTraining
 from .sparse.callback import SparseTrainingCallback
 from .sparse.cost import SparseCost, sparse_cost
 from .sparse.trainer import SparseTrainer
+from .steps.registry import register_step
 from .ticket_trainer import RobustTicketTrainer
 from .trainer import AdversarialTrainer
 
@@ -18,12 +20,12 @@ __all__ = [
     "AdversarialTrainer",
     "AdversarialTrainingArguments",
     "AdversaryOptions",
+    "AttackCallback",
     "CatastrophicOverfittingCallback",
-    "CostCallback",
     "EarlyBirdCallback",
-    "GatedTrainer",
+    "Extension",
+    "GateTraining",
     "PhaseCost",
-    "PublishingTrainer",
     "RobustOverfittingCallback",
     "RobustSelectionCallback",
     "RobustTicketArguments",
@@ -32,5 +34,7 @@ __all__ = [
     "SparseTrainer",
     "SparseTrainingCallback",
     "TicketOptions",
+    "register_extension",
+    "register_step",
     "sparse_cost",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -13,13 +15,8 @@ from ..errors import ConfigurationError, SparsityError
 
 _SCOPES = ("global", "layer")
 SCHEDULES = ("constant", "linear", "cosine")
-
-
-def _build_adversary(name: str | None, options: dict[str, Any]) -> Adversary | None:
-    given = {key: value for key, value in options.items() if value is not None}
-    if name is None or name == "none":
-        return None
-    return get_adversary(name, **given)
+# Hyper-parameters that nearly every method has: options of their own.
+_COMMON = ("steps", "step_size", "init_magnitude", "max_norm", "norm", "scope")
 
 
 def _check_start(name: str, start: float) -> None:
@@ -29,9 +26,34 @@ def _check_start(name: str, start: float) -> None:
         )
 
 
+def read_options(name: str, value: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    """Options of a method, from a dict or from JSON.
+
+    Args:
+        name: Of the argument that holds them, for the error.
+        value: Its value.
+
+    Raises:
+        ConfigurationError: If it is neither.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ConfigurationError(
+                f"{name} must be a dict, or JSON such as '{{\"coefficient\": 6}}', got {value!r} ({error})"
+            ) from error
+    if value is not None and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
+        raise ConfigurationError(f"{name} must be a dict of names and values, got {value!r}")
+    return dict(value or {})
+
+
 @dataclass
 class AdversaryOptions:
     """How the input is attacked during training; every `None` means the method's own default.
+
+    What nearly every method has, and what is turned every day, is an option of its own; the rest of a method's
+    hyper-parameters go into `adversary_kwargs`, as with `lr_scheduler_kwargs`.
 
     Attributes:
         adversary: Name of the method (`list_adversaries()` gives all, yours included); `"none"` for plain training.
@@ -44,7 +66,6 @@ class AdversaryOptions:
         adversary_layer: What is perturbed: 0 the embedding output, n the output of layer n.
         adversary_start_step: Train plainly before this step; below 1 it is a fraction of all steps.
         adversary_share_dropout: Use the same dropout masks in all passes of a step, as FreeLB's reference can.
-        adversary_coefficient: Weight of the penalty, for methods that have one (TRADES, SMART, ALUM, VAT, R-Drop).
         adversary_every: Attack every m-th optimiser step, and train plainly in between.
         adversary_clean_weight: Share, in [0, 1), of an additional clean pass in the loss.
         adversary_warmup: Steps over which all lengths (step size, start, radius) rise linearly; below 1 a fraction of
@@ -57,6 +78,8 @@ class AdversaryOptions:
         adversary_weight_perturbation: Length of an adversarial perturbation of the weights during the pass that
             trains them, relative to those of each layer (AWP; 0.01 with PGD, 0.005 with TRADES); 0 means none. One
             more forward and backward pass (two with a penalty); v is that of the micro-batch.
+        adversary_kwargs: Further hyper-parameters of the method, e.g. `{"coefficient": 6}` of TRADES, `{"inner_steps":
+            3}` of YOPO, `{"momentum": 0.95}` of SMART; a dict, or JSON on the command line.
     """
 
     adversary: str | None = field(default="freelb", metadata={"help": "Name of the method, or `none`."})
@@ -69,7 +92,6 @@ class AdversaryOptions:
     adversary_layer: int = field(default=0, metadata={"help": "0: embedding output; n: output of layer n."})
     adversary_start_step: float = field(default=0, metadata={"help": "Plain training before this step (or fraction)."})
     adversary_share_dropout: bool = field(default=False, metadata={"help": "Same dropout masks in all passes."})
-    adversary_coefficient: float | None = field(default=None, metadata={"help": "Weight of the penalty."})
     adversary_every: int = field(default=1, metadata={"help": "Attack every m-th step."})
     adversary_clean_weight: float = field(default=0.0, metadata={"help": "Share of a clean pass in the loss."})
     adversary_warmup: float = field(default=0, metadata={"help": "Steps (or fraction) over which lengths rise."})
@@ -77,6 +99,9 @@ class AdversaryOptions:
     adversary_restarts: int = field(default=1, metadata={"help": "Random starts; the worst one is trained on."})
     adversary_special_tokens: bool = field(default=True, metadata={"help": "Perturb [CLS], [SEP] and their like too."})
     adversary_weight_perturbation: float = field(default=0.0, metadata={"help": "Relative length of AWP; 0: none."})
+    adversary_kwargs: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Further hyper-parameters of the method, as JSON."}
+    )
 
     def build_adversary(self, name: str | None = None) -> Adversary | None:
         """The adversary these options describe; `None` for plain training.
@@ -86,13 +111,26 @@ class AdversaryOptions:
 
         Raises:
             UnknownNameError: If no adversary has the name.
-            ConfigurationError: If a value is refused.
+            ConfigurationError: If a value is refused, the method has no such hyper-parameter, or one is given twice.
         """
-        options = ("steps", "step_size", "init_magnitude", "max_norm", "norm", "scope", "coefficient")
-        return _build_adversary(name or self.adversary, {key: getattr(self, f"adversary_{key}") for key in options})
+        name = name or self.adversary
+        if name is None or name == "none":
+            return None
+        given = {key: getattr(self, f"adversary_{key}") for key in _COMMON}
+        given = {key: value for key, value in given.items() if value is not None}
+        rest = read_options("adversary_kwargs", self.adversary_kwargs)
+        if twice := sorted(given.keys() & rest.keys()):
+            raise ConfigurationError(
+                f"expected each hyper-parameter once, got {', '.join(twice)} in adversary_kwargs and as "
+                f"{', '.join(f'adversary_{key}' for key in twice)}: leave one out"
+            )
+        return get_adversary(name, **given, **rest)
 
     def _check_adversary(self) -> None:
+        self.adversary_kwargs = read_options("adversary_kwargs", self.adversary_kwargs) or None
         self.build_adversary()
+        if self.adversary in (None, "none") and self.adversary_kwargs:
+            raise ConfigurationError(f"adversary_kwargs needs a method, got adversary={self.adversary!r}: name one")
         _check_start("adversary_start_step", self.adversary_start_step)
         if self.adversary_layer < 0:
             raise ConfigurationError(f"adversary_layer must be 0 or a layer's number, got {self.adversary_layer}")
@@ -147,8 +185,10 @@ class TicketOptions:
         keep_one: Leave every layer at least one head and one neuron; otherwise a layer that keeps none loses the
             whole attention or feed-forward block.
         rewind: Fine-tune from the weights before the search; otherwise from those after it.
-        finetune_adversary: Adversary of the fine-tuning; `None` is plain fine-tuning. The `finetune_adversary_*`
-            options are those of `AdversaryOptions`.
+        finetune_adversary: Adversary of the fine-tuning; `None` is plain fine-tuning.
+        finetune_adversary_kwargs: Its options: those of `AdversaryOptions` without the prefix `adversary_`, and
+            further hyper-parameters of the method, e.g. `{"steps": 3, "step_size": 0.05, "start_step": 0.1}`; a dict,
+            or JSON on the command line.
     """
 
     search_epochs: float = field(default=1.0, metadata={"help": "Budget of the search, in epochs."})
@@ -169,31 +209,36 @@ class TicketOptions:
     keep_one: bool = field(default=True, metadata={"help": "Leave every layer a head and a neuron at least."})
     rewind: bool = field(default=True, metadata={"help": "Fine-tune from the weights before the search."})
     finetune_adversary: str | None = field(default=None, metadata={"help": "Adversary of the fine-tuning."})
-    finetune_adversary_steps: int | None = field(default=None, metadata={"help": "See adversary_steps."})
-    finetune_adversary_step_size: float | None = field(default=None, metadata={"help": "See adversary_step_size."})
-    finetune_adversary_init_magnitude: float | None = field(
-        default=None, metadata={"help": "See adversary_init_magnitude."}
-    )
-    finetune_adversary_max_norm: float | None = field(default=None, metadata={"help": "See adversary_max_norm."})
-    finetune_adversary_norm: str | None = field(default=None, metadata={"help": "See adversary_norm."})
-    finetune_adversary_scope: str | None = field(default=None, metadata={"help": "See adversary_scope."})
-    finetune_adversary_layer: int = field(default=0, metadata={"help": "See adversary_layer."})
-    finetune_adversary_start_step: float = field(default=0, metadata={"help": "See adversary_start_step."})
-    finetune_adversary_share_dropout: bool = field(default=False, metadata={"help": "See adversary_share_dropout."})
-    finetune_adversary_coefficient: float | None = field(default=None, metadata={"help": "See adversary_coefficient."})
-    finetune_adversary_every: int = field(default=1, metadata={"help": "See adversary_every."})
-    finetune_adversary_clean_weight: float = field(default=0.0, metadata={"help": "See adversary_clean_weight."})
-    finetune_adversary_warmup: float = field(default=0, metadata={"help": "See adversary_warmup."})
-    finetune_adversary_schedule: str = field(default="constant", metadata={"help": "See adversary_schedule."})
-    finetune_adversary_restarts: int = field(default=1, metadata={"help": "See adversary_restarts."})
-    finetune_adversary_special_tokens: bool = field(default=True, metadata={"help": "See adversary_special_tokens."})
-    finetune_adversary_weight_perturbation: float = field(
-        default=0.0, metadata={"help": "See adversary_weight_perturbation."}
+    finetune_adversary_kwargs: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Its options: those of adversary_* without the prefix, as JSON."}
     )
 
     def finetune_adversary_options(self) -> AdversaryOptions:
-        """The `finetune_adversary_*` options under the names of `AdversaryOptions`."""
-        return AdversaryOptions(**{f.name: getattr(self, f"finetune_{f.name}") for f in fields(AdversaryOptions)})
+        """The fine-tuning's adversary, as `AdversaryOptions`.
+
+        Raises:
+            ConfigurationError: If `finetune_adversary_kwargs` names something that is neither an option nor a
+                hyper-parameter of the method.
+        """
+        given = read_options("finetune_adversary_kwargs", self.finetune_adversary_kwargs)
+        names = [
+            f.name.removeprefix("adversary_") for f in fields(AdversaryOptions) if f.name.startswith("adversary_")
+        ]
+        names.remove("kwargs")
+        options = {f"adversary_{name}": given.pop(name) for name in names if name in given}
+        if self.finetune_adversary in (None, "none"):
+            if options or given:
+                raise ConfigurationError(
+                    "finetune_adversary_kwargs needs finetune_adversary, got none: name the method"
+                )
+            return AdversaryOptions(adversary=None)
+        known = get_adversary(self.finetune_adversary).__dataclass_fields__
+        if unknown := sorted(given.keys() - known.keys()):
+            raise ConfigurationError(
+                f"finetune_adversary_kwargs has no option {', '.join(unknown)}: expected "
+                f"{', '.join(dict.fromkeys([*known, *names]))}"
+            )
+        return AdversaryOptions(adversary=self.finetune_adversary, **options, adversary_kwargs=given or None)
 
     def _check_ticket_options(self) -> None:
         for name in ("head_sparsity", "neuron_sparsity"):
@@ -211,11 +256,10 @@ class TicketOptions:
         for name in ("gate_l1_heads", "gate_l1_neurons", "search_warmup"):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"{name} must not be negative, got {getattr(self, name)}")
+        self.finetune_adversary_kwargs = (
+            read_options("finetune_adversary_kwargs", self.finetune_adversary_kwargs) or None
+        )
         self.finetune_adversary_options()._check_adversary()
-        unused = [f.name for f in fields(TicketOptions) if f.name.startswith("finetune_adversary_")]
-        given = [name for name in unused if getattr(self, name) != getattr(TicketOptions, name)]
-        if self.finetune_adversary in (None, "none") and given:
-            raise ConfigurationError(f"{', '.join(given)} needs finetune_adversary, got none: name the method")
 
 
 @dataclass

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from torch.optim import Optimizer
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import TrainOutput
 
@@ -24,12 +26,12 @@ from ..tickets import (
 from .arguments import AdversaryOptions, RobustTicketArguments, TicketOptions
 from .callbacks.early_bird import EarlyBirdCallback
 from .checks.labels import refuse_unlabelled
-from .checks.validation import refuse_adversary
+from .checks.validation import check_adversary
 from .hub.card import adversary_facts
 from .jobs import phases
 from .jobs.checkpoints import explain_failed_save, last_complete_checkpoint
 from .jobs.folder import JobFolder, describe_job, refuse_foreign_checkpoint
-from .jobs.gated import GatedTrainer
+from .jobs.gates import GateTraining
 from .jobs.search import (
     LogRemainder,
     describe_origin,
@@ -40,11 +42,12 @@ from .jobs.search import (
     refuse_sharding,
     search_arguments,
 )
+from .trainer import AdversarialTrainer
 
 logger = logging.getLogger(__name__)
 
 
-class RobustTicketTrainer(GatedTrainer):
+class RobustTicketTrainer(AdversarialTrainer):
     """`Trainer` whose `train()` makes the model small first: EarlyRobust (Xi et al., EMNLP 2022, algorithm 1).
 
     `train()` searches with adversarial training and gates on heads and neurons, stops when the ticket no longer
@@ -64,7 +67,6 @@ class RobustTicketTrainer(GatedTrainer):
         tickets: All tickets drawn in the search, oldest first.
         search_log: One dict per ticket drawn in the search; see `EarlyBirdCallback.log`.
         converged: Whether the search stopped by itself; `None` before it has ended.
-        cost: Per phase (`search`, `finetune`), the fields of `PhaseCost`.
 
     Raises:
         ConfigurationError: For a ready-made optimiser, a pruned model, DeepSpeed or the first version of FSDP.
@@ -88,6 +90,7 @@ class RobustTicketTrainer(GatedTrainer):
         # Those of the Trainer itself: progress, logging integrations, cost.
         self._search_callbacks = [c for c in self.callback_handler.callbacks if c not in (callbacks or [])]
         self._job: JobFolder | None = None
+        self._gate_training: GateTraining | None = None
         self._forget()
         self._use_finetune_adversary()
 
@@ -151,6 +154,18 @@ class RobustTicketTrainer(GatedTrainer):
         self._job = job
         return self.ticket
 
+    @property
+    def cost(self) -> dict[str, dict[str, float]]:
+        """Per phase that is over (`search`, `finetune`), the fields of `PhaseCost`."""
+        return self._phase_costs
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Optimizer:
+        """As in `Trainer.create_optimizer`; in the search, with the gates in a group of their own."""
+        if self._gate_training is None or self.optimizer is not None:
+            return super().create_optimizer(*args, **kwargs)
+        create = partial(super().create_optimizer, *args, **kwargs)
+        return self._gate_training.create_optimizer(self.model, create)
+
     def card_facts(self, **options: Any) -> CardFacts:
         """As in `AdversarialTrainer.card_facts`, with the search and where the ticket is from."""
         facts, attack = super().card_facts(**options), self._search_adversary
@@ -203,7 +218,7 @@ class RobustTicketTrainer(GatedTrainer):
         self.tickets: list[RobustTicket] = []
         self.search_log: list[dict[str, Any]] = []
         self.converged: bool | None = None
-        self.cost: dict[str, dict[str, float]] = {}
+        self._phase_costs: dict[str, dict[str, float]] = {}
 
     def _open_job(self, resume: bool) -> JobFolder:
         """Makes the output folder ours and brings the model and what is known to where the job stands."""
@@ -222,7 +237,7 @@ class RobustTicketTrainer(GatedTrainer):
         self.accelerator.wait_for_everyone()
         if resume:
             job.load_weights(job.start, self.model)
-            self.cost = job.load_cost()
+            self._phase_costs = job.load_cost()
         if resume and job.ticket.exists():
             self.ticket = RobustTicket.load(job.ticket)
             self.search_log, self.tickets = job.load_progress()
@@ -247,8 +262,8 @@ class RobustTicketTrainer(GatedTrainer):
         return checkpoint
 
     def _close_phase(self, name: str, job: JobFolder) -> None:
-        self.cost[name] = self.cost_callback.cost(self.state).as_dict()
-        job.save_cost(self.cost)
+        self._phase_costs[name] = self.cost_meter.cost(self.state).as_dict()
+        job.save_cost(self._phase_costs)
 
     @contextmanager
     def _searching(self) -> Iterator[TrainingArguments]:
@@ -256,14 +271,17 @@ class RobustTicketTrainer(GatedTrainer):
         options, before = self.ticket_options, (self.args, self.callback_handler.callbacks)
         try:
             self.args = search_arguments(self.args, options)
-            self.gate_learning_rate = options.gate_learning_rate
-            self.gate_l1 = (options.gate_l1_heads, options.gate_l1_neurons)
+            self._gate_training = GateTraining(
+                options.gate_learning_rate, options.gate_l1_heads, options.gate_l1_neurons
+            )
+            self.runner.terms.append(self._gate_training.penalty)
             self._set_adversary(self._search_adversary.build_adversary(), self._search_adversary)
             early_bird = early_bird_callback(options, self._search_adversary)
             self.callback_handler.callbacks = [*self._search_callbacks, early_bird, LogRemainder()]
             yield self.args
         finally:
             self.args, self.callback_handler.callbacks = before
+            self.runner.terms, self._gate_training = [], None
             self._use_finetune_adversary()
 
     @contextmanager
@@ -312,7 +330,7 @@ class RobustTicketTrainer(GatedTrainer):
         refuse_unlabelled(self.train_dataset, self.data_collator, self.label_names)
         adversary = self._search_adversary.build_adversary()
         if adversary is not None and self._given_ticket is None:
-            refuse_adversary(self, adversary, self._search_adversary)
+            check_adversary(self, adversary, self._search_adversary)
         if not hasattr(self.train_dataset or [], "__len__") and self.ticket_options.search_max_steps < 1:
             raise ConfigurationError(
                 "search_epochs needs a data set with a length, got a stream: give search_max_steps"

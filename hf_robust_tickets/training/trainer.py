@@ -1,51 +1,51 @@
-"""Adversarial training inside `transformers.Trainer`: K calls of the step that is there already."""
+"""Adversarial training inside `transformers.Trainer`."""
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate.data_loader import SeedableRandomSampler
 from torch import Tensor, nn
-from torch.utils.data import RandomSampler, Sampler
+from torch.utils.data import Sampler
+from transformers import Trainer
 
 from .._compat import loss_uses_num_items_in_batch
-from ..adversaries import YOPO, Adversary, InfoBERT, Injector, Memory, PixelInjector, PixelSpace, Regularizer
-from ..architectures import get_architecture, layer_module
-from ..errors import CheckpointError, ConfigurationError
+from ..adversaries import Adversary
+from ..architectures import layers_of
+from ..errors import CheckpointError
 from ..reporting.model_card import CardFacts
 from .arguments import AdversaryOptions
-from .callbacks.early_bird import first_step
-from .checks.validation import refuse_adversary, refuse_lost_masks
-from .extensions.awp import WeightPerturbation
-from .extensions.data_parallel import ReplicaPerturbation, reach_replicas
-from .extensions.infobert import CriticHook
-from .extensions.layer_cache import LayerCache
-from .extensions.replay import ReplaySampler
-from .extensions.yopo import FirstLayer
-from .hub.card import attack_facts
+from .callbacks.base import AttackCallback
+from .callbacks.robustness import RobustSelectionCallback
+from .checks.nan_guard import NanGuard
+from .checks.validation import check_adversary, check_resumed_callbacks
+from .extensions.replay import replay_batches
+from .hub.card import attack_facts, facts_of_trainer
+from .hub.upload import Publisher
 from .jobs.checkpoints import explain_failed_save, last_complete_checkpoint
-from .steps.context import Attack
+from .jobs.cost import CostMeter
+from .steps.base import AdversarialStep
 from .steps.cost import step_cost
-from .steps.multi_pass import PassesTrainer
-from .steps.perturbation import Perturbation, spared_tokens
-from .steps.schedule import strength
-from .steps.state import load_adversary_state, save_adversary_state
+from .steps.registry import build_step
+from .steps.runner import StepRunner
+from .steps.schedule import first_step
 
 _FROM_ARGUMENTS: Any = object()
 
 
-class AdversarialTrainer(PassesTrainer):
+class AdversarialTrainer(Trainer):
     """`Trainer` whose training step attacks its own input.
 
     Everything that surrounds the forward and backward pass (accumulation, mixed precision, label smoothing, clipping,
-    distribution) stays the Trainer's business: a step is `adversary.num_passes` calls of `Trainer.training_step` on
-    the same batch, with the perturbation added by a forward hook and the loss weighted by `adversary.loss_weight`; for
-    a `Regularizer` it is one call, whose loss holds the penalty.
+    distribution) stays the Trainer's business: an attacked step is `adversary.num_passes` calls of
+    `Trainer.training_step` on the same batch, with the perturbation added by a forward hook and the loss weighted by
+    `adversary.loss_weight`; for a `Regularizer` it is one call, whose loss holds the penalty.
 
-    With `adversary=None` it is `Trainer`, plus a repair of transformers#47688: text classifiers that accept
-    `**kwargs` but ignore `num_items_in_batch` otherwise miss the division by the accumulation steps.
+    With `adversary=None` training is that of `Trainer`, plus a repair of transformers#47688: text classifiers that
+    accept `**kwargs` but ignore `num_items_in_batch` otherwise miss the division by the accumulation steps. Beside it
+    there are the model card, a `training_cost.json` in checkpoints, and an end where the loss is no longer finite.
 
     The log gets, averaged since the last entry: `adversary_loss` (of the last pass), `adversary_clean_loss` (of the
     first, where it is clean; else `adversary_start_loss`), `adversary_gap` between them, `adversary_delta_norm`,
@@ -59,24 +59,169 @@ class AdversarialTrainer(PassesTrainer):
         **kwargs: As for `Trainer`.
 
     Attributes:
-        skipped_ascents: Ascents left out so far because a gradient was not finite.
+        adversary: The method; `None` for plain training.
+        adversary_options: How it is used.
+        adversarial_step: Runs attacked steps; `None` for plain training.
+        runner: Runs passes; `runner.terms` are penalties on the weights.
+        cost_meter: Measures the present training.
+        card_options: Default keyword arguments of `create_model_card`, e.g. `{"dataset": "my reviews"}`.
 
     Raises:
         ConfigurationError: If the surroundings cannot be right (context parallelism).
     """
 
+    card_options: dict[str, Any] | None = None
+
     def __init__(self, *args: Any, adversary: Adversary | str | None = _FROM_ARGUMENTS, **kwargs: Any):
+        self.runner = StepRunner(self, super().training_step)
+        self.cost_meter = CostMeter(self.runner)
+        self.nan_guard = NanGuard(self)
+        self.publisher = Publisher(self, super().create_model_card)
         super().__init__(*args, **kwargs)
         if not loss_uses_num_items_in_batch(self.accelerator.unwrap_model(self.model)):
             self.model_accepts_loss_kwargs = False
+        self._put_selection_first()
         self._asked_adversary = adversary
-        self.memories: dict[str, Memory] = {}
-        self.skipped_ascents: Tensor | int = 0
-        self._injectors: dict[int, Injector | PixelInjector] = {}
-        self._critic: CriticHook | None = None
-        self._replicas: ReplicaPerturbation | None = None
-        self._micro_batch = 0
         self._take_adversary()
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """One step, attacked or plain; see `Trainer.training_step` for the arguments and the result.
+
+        The returned loss of an attacked step is the sum of the passes' losses, each times its weight.
+        """
+        self.cost_meter.start()
+        attacks = self.is_attacking
+        self._introduce_adversary(attacks)
+        if attacks:
+            loss = self.adversarial_step(model, self._prepare_inputs(inputs), num_items_in_batch)
+        else:
+            loss = self.runner.plain_step(model, inputs, num_items_in_batch)
+        self.nan_guard.note(loss)
+        return loss
+
+    @property
+    def is_attacking(self) -> bool:
+        """Whether the present step is attacked: there is an adversary, it is its turn, and no callback pauses it.
+
+        A callback may ask for the attack out of turn, once it has begun (`AttackCallback.demands_attack`).
+        """
+        callbacks = self._attack_callbacks
+        if self.adversary is None or any(callback.pauses_attack for callback in callbacks):
+            return False
+        since = self.state.global_step - first_step(self.adversary_options.adversary_start_step, self.state)
+        on_turn = int(since) % self.adversary_options.adversary_every == 0
+        return since >= 0 and (on_turn or any(callback.demands_attack for callback in callbacks))
+
+    @property
+    def step_cost(self) -> float:
+        """Theoretical cost of an attacked step in units of a plain one; see `steps.cost.step_cost`."""
+        if self.adversary is None:
+            return 1.0
+        extensions = self.adversarial_step.extensions.values()
+        layered = self.adversary_options.adversary_layer or any(extension.counts_layers for extension in extensions)
+        layers = len(layers_of(self.runner.unwrapped())) if layered else 1
+        return step_cost(self.adversary, self.adversary_options, layers, self.adversarial_step.caches_layers)
+
+    @property
+    def skipped_ascents(self) -> Tensor | int:
+        """Ascents left out so far because a gradient was not finite."""
+        return 0 if self.adversarial_step is None else self.adversarial_step.skipped_ascents
+
+    @property
+    def cost(self) -> dict[str, dict[str, float]]:
+        """Per phase, here `train` alone, the fields of `PhaseCost`."""
+        return {"train": self.cost_meter.cost(self.state).as_dict()}
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As in `Trainer.train`; `resume_from_checkpoint=True` takes the last checkpoint that is complete.
+
+        Raises:
+            CheckpointError: If `resume_from_checkpoint` is true and no checkpoint is complete.
+            DivergenceError: When the loss or the weights are no longer finite.
+        """
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_complete_checkpoint(self.args.output_dir)
+            if resume_from_checkpoint is None:
+                raise CheckpointError(
+                    f"no complete checkpoint in {self.args.output_dir}: train without resume_from_checkpoint"
+                )
+        self._forget_steps()
+        self.nan_guard.begin()
+        try:
+            output = super().train(resume_from_checkpoint, *args, **kwargs)
+            self.nan_guard.check_loss()
+            return output
+        finally:
+            self.cost_meter.stop()
+            if self.adversarial_step is not None:
+                self.adversarial_step.end_training()
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """As in `Trainer.log`; an entry on training also says what the attack did, the mean over all ranks."""
+        if "loss" in logs and self.adversarial_step is not None:
+            for name, value in self.adversarial_step.meter.pop().items():
+                gathered = self.accelerator.gather(value.reshape(1))
+                total = gathered.sum() if name == "adversary_skipped_ascents" else gathered.mean()
+                logs[name] = total.item()
+        super().log(logs, *args, **kwargs)
+
+    def floating_point_ops(self, inputs: dict[str, Tensor | Any]) -> float:
+        """Theoretical operations of a step, all of its passes counted."""
+        flops = super().floating_point_ops(inputs)
+        return flops * self.step_cost if self.is_attacking else flops
+
+    def add_callback(self, callback: Any) -> None:
+        """As in `Trainer.add_callback`; what adds to the metrics goes to the front, where trackers see it."""
+        super().add_callback(callback)
+        self._put_selection_first()
+
+    def card_facts(self, **options: Any) -> CardFacts:
+        """What the card says of model, data, adversary and cost; `options` are those of `create_model_card`."""
+        facts = facts_of_trainer(self, **options)
+        return replace(facts, **attack_facts(self)) if self.state.global_step else facts
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Writes the card into `args.output_dir`; see `Trainer.create_model_card` for the arguments.
+
+        A `README.md` that somebody edited is kept. Robustness reports in the folder are shown if they are of these
+        very weights.
+
+        Raises:
+            CheckpointError: If a report in the folder is damaged.
+        """
+        signature = inspect.signature(Trainer.create_model_card)
+        given = signature.bind(self, *args, **kwargs)
+        given.apply_defaults()
+        options = {name: value for name, value in given.arguments.items() if name != "self"}
+        self.publisher.write_card(Path(self.args.output_dir), options)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As in `Trainer.save_model`, with the card."""
+        super().save_model(output_dir, _internal_call)
+        if not _internal_call:
+            self.publisher.after_save(output_dir)
+
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        """As in `Trainer.push_to_hub`.
+
+        Raises:
+            HubError: If the upload failed; local files are as they were, and another push completes it.
+        """
+        with self.publisher.explained(kwargs.get("revision") or self.args.hub_revision):
+            return super().push_to_hub(*args, **kwargs)
+
+    def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
+        """As in `Trainer.init_hf_repo`.
+
+        Raises:
+            HubError: If the repository cannot be created.
+        """
+        with self.publisher.explained():
+            super().init_hf_repo(*args, **kwargs)
+
+    @property
+    def _attack_callbacks(self) -> list[AttackCallback]:
+        return [callback for callback in self.callback_handler.callbacks if isinstance(callback, AttackCallback)]
 
     def _take_adversary(self) -> None:
         """The adversary that was asked for, with the hyper-parameters of the present arguments."""
@@ -87,216 +232,71 @@ class AdversarialTrainer(PassesTrainer):
         self._set_adversary(adversary, options)
 
     def _set_adversary(self, adversary: Adversary | None, options: AdversaryOptions) -> None:
-        self.adversary = adversary
-        self.adversary_options = options
-        self._spared_tokens: list[int] = []
-        if self.adversary is not None:
-            self._spared_tokens = spared_tokens(options, self.processing_class)
-            refuse_adversary(self, self.adversary, options)
+        self.adversary, self.adversary_options = adversary, options
+        self.adversarial_step: AdversarialStep | None = None
+        if adversary is not None:
+            check_adversary(self, adversary, options)
+            self.adversarial_step = build_step(self.runner, adversary, options)
 
-    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
-        """One step under attack; see `Trainer.training_step` for the arguments and the result.
+    def _introduce_adversary(self, attacks: bool) -> None:
+        """Tells callbacks what the step is attacked with, whether it is its turn or not."""
+        if self.adversarial_step is not None:
+            # Before the first attacked step: a compiled model misses hooks that come later.
+            hook = self.adversarial_step.hook
+            for callback in self._attack_callbacks:
+                callback.meet_adversary(self.adversary, hook, attacks=attacks)
 
-        The returned loss is the sum of the passes' losses, each times its weight.
-        """
-        if self.adversary is not None:
-            # Before the first attacked step: a compiled model misses hooks that come later, and callbacks may measure.
-            injector, attacks = self._injector(), self.is_attacking
-            for callback in self.callback_handler.callbacks:
-                if hasattr(callback, "meet_adversary"):
-                    callback.meet_adversary(self.adversary, injector, attacks=attacks)
-        if not self.is_attacking:
-            self.cost_callback.passes += 1
-            return super().training_step(model, inputs, *args, **kwargs)
-        args = (*args, *kwargs.values())  # num_items_in_batch, which the loop gives by position
-        self._replicas = reach_replicas(self._replicas, model, injector)
-        attack = self._make_attack(self._prepare_inputs(inputs), injector)
-        try:
-            if isinstance(self.adversary, Regularizer):
-                loss = self._regularized_step(model, attack, *args)
-            else:
-                loss = self._virtual_batch_step(model, attack, self.adversary_options.adversary_clean_weight, *args)
-        finally:
-            attack.close()
-        self._close(attack)
-        return loss
+    def _put_selection_first(self) -> None:
+        for callback in reversed(self.callback_handler.callbacks.copy()):
+            if isinstance(callback, RobustSelectionCallback):
+                callback.join(self)
 
-    def _make_attack(self, inputs: dict[str, Any], injector: Injector) -> Attack:
-        options, whole = self.adversary_options, self._bare_model()
-        gamma = options.adversary_weight_perturbation
-        adversary = self.adversary.scaled(strength(options, self.state))
-        memory = self.memories.setdefault(str(self._micro_batch) if adversary.remembers == "batch" else "run", {})
-        if getattr(adversary, "proximal_coefficient", 0.0) and self._micro_batch == 0:
-            bare = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-            self.weight_average.update(bare, adversary.momentum_at(self.state.global_step / self.state.max_steps))
-        layers = (
-            get_architecture(whole).layers(whole) if options.adversary_layer or isinstance(adversary, YOPO) else []
-        )
-        return Attack(
-            inputs,
-            Perturbation(adversary, inputs, options.adversary_share_dropout, memory, self._spared_tokens),
-            injector,
-            LayerCache(layers, options.adversary_layer) if self._caches_layers else None,
-            FirstLayer(layers[options.adversary_layer]) if isinstance(adversary, YOPO) else None,
-            options.adversary_restarts,
-            self._critic,
-            WeightPerturbation(whole, gamma) if gamma else None,
-            self._replicas,
-        )
-
-    def _close(self, attack: Attack) -> None:
-        adversary, perturbation = attack.adversary, attack.perturbation
-        perturbation.require_delta()
-        if adversary.remembers:
-            perturbation.remember()
-        self._micro_batch = 0 if self.accelerator.gradient_state.sync_gradients else self._micro_batch + 1
-        self.skipped_ascents = self.skipped_ascents + perturbation.skipped_ascents
-        self._read(attack, self.adversary_options.adversary_clean_weight)
-
-    def floating_point_ops(self, inputs: dict[str, Tensor | Any]) -> float:
-        """Theoretical operations of a step, all of its passes counted."""
-        flops = super().floating_point_ops(inputs)
-        return flops * self.step_cost if self.is_attacking else flops
-
-    @property
-    def step_cost(self) -> float:
-        """Theoretical cost of an attacked step in units of a plain one; see `step_cost.step_cost`."""
-        layers = 1
-        if self.adversary_options.adversary_layer or isinstance(self.adversary, YOPO):
-            whole = self._bare_model()
-            layers = len(get_architecture(whole).layers(whole))
-        return step_cost(self.adversary, self.adversary_options, layers, self._caches_layers)
-
-    @property
-    def is_attacking(self) -> bool:
-        """Whether the present step is attacked: there is an adversary, it is its turn, and no callback pauses it.
-
-        A callback may ask for the attack out of turn, once it has begun (`demands_attack`).
-        """
-        callbacks = self.callback_handler.callbacks
-        if self.adversary is None or any(getattr(callback, "pauses_attack", False) for callback in callbacks):
-            return False
-        since = self.state.global_step - first_step(self.adversary_options.adversary_start_step, self.state)
-        on_turn = int(since) % self.adversary_options.adversary_every == 0
-        return since >= 0 and (on_turn or any(getattr(callback, "demands_attack", False) for callback in callbacks))
-
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """As in `Trainer.log`; an entry on training also says what the attack did, the mean over all ranks."""
-        if "loss" in logs and self.meter.steps:
-            for name, value in self.meter.pop().items():
-                gathered = self.accelerator.gather(value.reshape(1))
-                total = gathered.sum() if name == "adversary_skipped_ascents" else gathered.mean()
-                logs[name] = total.item()
-        super().log(logs, *args, **kwargs)
-
-    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """As in `Trainer.train`; `resume_from_checkpoint=True` takes the last checkpoint that is complete.
-
-        Raises:
-            CheckpointError: If `resume_from_checkpoint` is true and no checkpoint is complete.
-        """
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_complete_checkpoint(self.args.output_dir)
-            if resume_from_checkpoint is None:
-                raise CheckpointError(
-                    f"no complete checkpoint in {self.args.output_dir}: train without resume_from_checkpoint"
-                )
-        self._forget_steps()
-        try:
-            return super().train(resume_from_checkpoint, *args, **kwargs)
-        finally:
-            for injector in self._injectors.values():
-                injector.remove()
-            self._injectors = {}
-            if self._replicas is not None:
-                self._replicas.remove()
-                self._replicas = None
-            if self._critic is not None:
-                self._critic.remove()
-                self._critic = None
-
-    def card_facts(self, **options: Any) -> CardFacts:
-        """As in `PublishingTrainer.card_facts`, with the adversary and the cost."""
-        facts = super().card_facts(**options)
-        return replace(facts, **attack_facts(self)) if self.state.global_step else facts
+    def _forget_steps(self) -> None:
+        self.cost_meter.reset()
+        if self.adversarial_step is not None:
+            self.adversarial_step.forget()
 
     def _update_auto_batch_size(self, *args: Any, **kwargs: Any) -> None:
         # What an attempt with a batch that was too large has left behind.
         self._forget_steps()
         super()._update_auto_batch_size(*args, **kwargs)
 
-    def _forget_steps(self) -> None:
-        self.memories, self.weight_average.tensors, self._micro_batch = {}, {}, 0
-        self.meter.pop()
-
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler | None:
         sampler = super()._get_train_sampler(*args, **kwargs)
-        if self.adversary is None or self.adversary.replays == 1:
-            return sampler
-        if sampler is None:
-            raise ConfigurationError(
-                f"{self.adversary.name} replays batches of a data set with a length, got a stream"
-            )
-        if isinstance(sampler, RandomSampler):
-            # As accelerate does with the samplers it knows: the order is that of seed and epoch, on every rank.
-            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-            sampler = SeedableRandomSampler(sampler.data_source, generator=torch.Generator(), data_seed=seed)
-        # Not args.train_batch_size, which auto_find_batch_size leaves as it was.
-        block = self._train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
-        return ReplaySampler(sampler, block, self.adversary.replays)
+        return sampler if self.adversary is None else replay_batches(sampler, self, self.adversary)
 
     def _hp_search_setup(self, trial: Any) -> None:
-        # Every training comes here with its model made, and no checkpoint loaded yet.
+        # Every training comes here with its model made, and no optimiser and no checkpoint yet.
         super()._hp_search_setup(trial)
         if trial is not None:
             self._take_adversary()
-        if isinstance(self.adversary, InfoBERT):
-            self._critic = CriticHook(self.model)
+        if self.adversarial_step is not None:
+            self.adversarial_step.begin_training()
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
-        save_adversary_state(output_dir, self.args, self.memories, self.weight_average)
+        if self.args.should_save:
+            self.cost_meter.save(Path(output_dir))
+        if self.adversarial_step is not None:
+            self.adversarial_step.save(Path(output_dir))
 
     def _load_callback_state(self) -> None:
         super()._load_callback_state()
-        refuse_lost_masks(self.state, self.callback_handler.callbacks)
+        check_resumed_callbacks(self.state, self.callback_handler.callbacks)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            self.memories = load_adversary_state(checkpoint, self.args, self.weight_average)
+            self.cost_meter.load(Path(checkpoint))
+            if self.adversarial_step is not None:
+                self.adversarial_step.load(Path(checkpoint))
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        if self.control.should_log or self.control.should_evaluate or self.control.should_save:
+            self.nan_guard.check_loss()
+        super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self.nan_guard.check_weights()
         with explain_failed_save(self.args.output_dir):
             super()._save_checkpoint(*args, **kwargs)
-
-    @property
-    def _caches_layers(self) -> bool:
-        several = self.adversary is not None and self.adversary.num_passes > 1
-        return self.adversary_options.adversary_layer > 0 and several and self._may_cache
-
-    @property
-    def _may_cache(self) -> bool:
-        # A compiled model does not see that layers were replaced; sharded weights are gathered by the layers' hooks;
-        # replicas have layers of their own.
-        return not (
-            self.args.torch_compile or self.args.n_gpu > 1 or self.is_fsdp_enabled or self.is_deepspeed_enabled
-        )
-
-    def _bare_model(self) -> nn.Module:
-        """The model of transformers inside all wrappers, PEFT's included: where the layers are."""
-        model = self.accelerator.unwrap_model(self.model)
-        return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-    def _injector(self) -> Injector | PixelInjector:
-        model = self._bare_model()
-        layer = self.adversary_options.adversary_layer
-        if isinstance(self.adversary, PixelSpace):
-            if id(model) not in self._injectors:
-                box = self.adversary.with_processor(self.processing_class).box
-                self._injectors = {id(model): PixelInjector(model, box)}
-            return self._injectors[id(model)]
-        module = layer_module(model, layer)
-        if id(module) not in self._injectors:
-            self._injectors = {id(module): Injector(module)}
-        return self._injectors[id(module)]

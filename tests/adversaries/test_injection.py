@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hf_robust_tickets.adversaries import Injector, perturbation_mask
+from hf_robust_tickets.adversaries import PerturbationHook, perturbation_mask
 from hf_robust_tickets.errors import DataError
 
 
@@ -15,7 +15,7 @@ class TupleLayer(nn.Module):
 
 def test_adds_only_while_armed():
     embedding = nn.Embedding(5, 3)
-    injector, ids = Injector(embedding), torch.tensor([[1, 2]])
+    injector, ids = PerturbationHook(embedding), torch.tensor([[1, 2]])
     clean = embedding(ids)
     with injector.armed(lambda x: torch.ones_like(x)):
         torch.testing.assert_close(embedding(ids), clean + 1)
@@ -26,7 +26,7 @@ def test_adds_only_while_armed():
 
 def test_disarms_after_an_error():
     embedding = nn.Embedding(5, 3)
-    injector = Injector(embedding)
+    injector = PerturbationHook(embedding)
     with pytest.raises(RuntimeError), injector.armed(lambda x: torch.ones_like(x)):
         raise RuntimeError
     torch.testing.assert_close(embedding(torch.tensor([1])), embedding.weight[1:2])
@@ -34,7 +34,7 @@ def test_disarms_after_an_error():
 
 def test_layer_that_returns_a_tuple():
     layer = TupleLayer()
-    with Injector(layer).armed(lambda x: torch.full_like(x, 3.0)):
+    with PerturbationHook(layer).armed(lambda x: torch.full_like(x, 3.0)):
         output, other = layer(torch.ones(1, 2, 2))
     assert output.unique().item() == 5.0 and other == "attention"
 
@@ -42,7 +42,7 @@ def test_layer_that_returns_a_tuple():
 def test_gradient_reaches_a_float32_delta_through_a_bfloat16_module():
     embedding = nn.Embedding(5, 3, dtype=torch.bfloat16)
     delta = torch.zeros(1, 2, 3, requires_grad=True)
-    with Injector(embedding).armed(lambda x: delta):
+    with PerturbationHook(embedding).armed(lambda x: delta):
         embedding(torch.tensor([[1, 2]])).sum().backward()
     assert delta.grad.dtype == torch.float32 and delta.grad.unique().item() == 1.0
 

@@ -8,7 +8,6 @@ import torch
 from hf_robust_tickets.adversaries import (
     FGM,
     PGD,
-    Adversary,
     FreeLB,
     FreeLBPlusPlus,
     get_adversary,
@@ -16,19 +15,7 @@ from hf_robust_tickets.adversaries import (
     register_adversary,
 )
 from hf_robust_tickets.errors import ConfigurationError, UnknownNameError
-
-# Two tokens and one of padding; the gradient has norm 5 on the real tokens, and something on the padding.
-GRAD = torch.tensor([[[3.0, 0.0], [0.0, 4.0], [7.0, 7.0]]])
-MASK = torch.tensor([[1, 1, 0]])
-UNIT = torch.tensor([[[0.6, 0.0], [0.0, 0.8], [0.0, 0.0]]])
-
-
-def deltas(adversary: Adversary) -> list[torch.Tensor]:
-    """The perturbation of each pass when the gradient never changes."""
-    path = [adversary.init(torch.zeros_like(GRAD), MASK)]
-    for _ in range(adversary.num_passes - 1):
-        path.append(adversary.ascend(path[-1], GRAD, MASK))
-    return path
+from tests.testing.by_hand import GRAD, MASK, UNIT, deltas
 
 
 def test_fgm():

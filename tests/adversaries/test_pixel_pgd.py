@@ -11,7 +11,7 @@ from torch import nn
 from transformers import TrainingArguments, ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from hf_robust_tickets import AdversarialTrainer, evaluate_white_box
-from hf_robust_tickets.adversaries import PixelInjector, PixelPGD, get_adversary
+from hf_robust_tickets.adversaries import PixelHook, PixelPGD, get_adversary
 from hf_robust_tickets.errors import ConfigurationError, DataError
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.5, 0.25, 0.2)
@@ -37,7 +37,7 @@ class Weighted(nn.Module):
 def attack(adversary, pixels, slope):
     """The images, in pixels, of each pass."""
     model = Weighted(slope)
-    injector = PixelInjector(model, adversary.box)
+    injector = PixelHook(model, adversary.box)
     x = normalise(pixels) if adversary.image_mean else pixels
     mask = torch.ones(x.shape[:2])
     delta, path = adversary.init(x, mask), []
@@ -187,7 +187,7 @@ def test_inside_the_trainer(tmp_path):
     )
     trainer.train()
     watch.remove()
-    assert trainer.cost_callback.passes == 6 and len(seen) == 6
+    assert trainer.cost_meter.passes == 6 and len(seen) == 6
     box = PixelPGD(image_mean=MEAN, image_std=STD).box
     for first in (0, 3):
         passes = [box.pixels(image) for image in seen[first : first + 3]]

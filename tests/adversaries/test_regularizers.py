@@ -9,7 +9,7 @@ import torch
 
 from hf_robust_tickets.adversaries import ALUM, SMART, TRADES, VAT, RDrop, kl_divergence, symmetric_kl
 from hf_robust_tickets.errors import ConfigurationError
-from tests.adversaries.test_methods import GRAD, MASK, UNIT
+from tests.testing.by_hand import GRAD, MASK, UNIT
 
 # softmax of the first is (3/4, 1/4), of the second (1/2, 1/2).
 LOGITS, FLAT = torch.tensor([[math.log(3.0), 0.0]]), torch.zeros(1, 2)

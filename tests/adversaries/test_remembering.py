@@ -7,7 +7,7 @@ import torch
 
 from hf_robust_tickets.adversaries import FGSM, TAVAT, YOPO, FreeAT, RandomNoise
 from hf_robust_tickets.errors import ConfigurationError
-from tests.adversaries.test_methods import GRAD, MASK, deltas
+from tests.testing.by_hand import GRAD, MASK, deltas
 
 
 def test_fgsm_trains_on_the_end_of_one_sign_step():

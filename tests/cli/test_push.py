@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from hf_robust_tickets.cli.push import open_checkpoint
 from hf_robust_tickets.errors import CheckpointError
 from hf_robust_tickets.tickets import is_pruned, prune_, random_ticket, save_pruned
-from tests.testing.hub.process import ROOT, environment
+from tests.testing.hub.process import environment
+from tests.testing.paths import ROOT
 from tests.testing.tiny import tiny_bert, tiny_tokenizer
 
 RUN = """

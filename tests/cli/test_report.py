@@ -8,13 +8,13 @@ import pytest
 
 from hf_robust_tickets.cli.main import main
 from hf_robust_tickets.evaluation.datasets.transfer import TransferResult
-from tests.evaluation.results.test_compare import report
+from tests.testing.reports import report_of
 
 
 @pytest.fixture
 def two(tmp_path):
     for name, outcomes in (("dense", "wwffs"), ("ticket", "wwwfs")):
-        report(outcomes).save(tmp_path / name / "robustness.json")
+        report_of(outcomes).save(tmp_path / name / "robustness.json")
     return tmp_path / "dense", tmp_path / "ticket"
 
 
@@ -29,7 +29,7 @@ def test_report_writes_one_page_about_several_models(two, tmp_path, capsys):
 
 def test_a_folder_is_shown_with_all_that_probe_wrote(two, tmp_path, capsys):
     for folder, outcomes in zip(two, ("ffwww", "fffww")):
-        report(outcomes, recipe="hotflip").save(folder / "hotflip.json")
+        report_of(outcomes, recipe="hotflip").save(folder / "hotflip.json")
     for name, recipe in (("transfer", "pwws"), ("transfer-mine.py_build", "mine.py:build")):
         TransferResult(recipe, 9, 8, 7).save(two[0] / f"{name}.json")
     page = tmp_path / "page.html"
@@ -76,7 +76,7 @@ def test_compare_needs_two_reports_not_two_names(two, tmp_path, capsys):
     [({"recipe": "bae"}, "a recipe that"), ({"first_row": 50}, "one seed"), ({"text": "line"}, "different data sets")],
 )
 def test_reports_that_cannot_be_compared_are_shown_with_the_reason(two, tmp_path, capsys, change, reason):
-    report("wwwfs", **change).save(two[1] / "robustness.json")
+    report_of("wwwfs", **change).save(two[1] / "robustness.json")
     assert main(["report", *map(str, two)]) == 0
     assert "no comparison: expected" in (shown := capsys.readouterr().out) and reason in shown
     page = (two[0] / "robustness.html").read_text()
@@ -87,7 +87,7 @@ def test_reports_that_cannot_be_compared_are_shown_with_the_reason(two, tmp_path
 
 def test_a_folder_named_robustness_is_called_after_the_model(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "out" / "robustness"
-    report("wwffs").save(folder / "robustness.json")
+    report_of("wwffs").save(folder / "robustness.json")
     monkeypatch.chdir(tmp_path)
     assert main(["report", "out/robustness"]) == 0
     assert capsys.readouterr().out.startswith("out\n")
@@ -96,7 +96,7 @@ def test_a_folder_named_robustness_is_called_after_the_model(tmp_path, capsys, m
 
 
 def test_attacks_that_differ_are_remarked(two, capsys):
-    first = report("wwffs")
+    first = report_of("wwffs")
     alike = dataclasses.replace(first["pwws"], description="Attack(\n  (candidates): 8\n)")
     other = dataclasses.replace(alike, description="Attack(\n  (candidates): 48\n)")
     values = zip(two, (alike, other), ({"max_length": 128}, {"max_length": 64, "query_budget": 9}))

@@ -10,14 +10,7 @@ from collections import Counter
 
 import pytest
 
-from hf_robust_tickets.demo.corpus import (
-    MAX_WORDS,
-    MIN_WORDS,
-    corpus_as_datasets,
-    lexicon,
-    make_corpus,
-    make_reviews,
-)
+from hf_robust_tickets.demo.corpus import MAX_WORDS, MIN_WORDS, corpus_as_datasets, lexicon, make_corpus, make_reviews
 from hf_robust_tickets.demo.domains import DOMAINS
 from hf_robust_tickets.demo.grammar import PATTERNS, Writer, article
 from hf_robust_tickets.errors import ConfigurationError

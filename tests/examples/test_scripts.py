@@ -19,9 +19,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import AutoModelForSequenceClassification, BertTokenizerFast
 
 from hf_robust_tickets import load_pruned
+from tests.testing.paths import ROOT
 from tests.testing.tiny import tiny_bert
 
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 GOOD, BAD, PLAIN = (
     ["fine", "lovely", "great"],

@@ -6,14 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+from tests.testing.paths import ROOT
 from tests.testing.vision_models import tiny_images
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_sparse_images(tmp_path):

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +12,19 @@ import torch
 
 from hf_robust_tickets.adversaries import Regularizer
 from hf_robust_tickets.adversaries.text.infobert import AnchorCritic
+from tests.testing.methods import EVERY, METHODS
+from tests.testing.ranks import FSDP, TORCHRUN, launch
 from tests.testing.runs_on_ranks import EVERY_METHOD, NONE, train_all
-from tests.training.test_attacks import METHODS
 
-ROOT = Path(__file__).resolve().parents[2]
 PENALISED = {name for name, adversary in METHODS.items() if isinstance(adversary, Regularizer)}
-EVERY = pytest.mark.parametrize("name", sorted(METHODS))
 # What TA-VAT remembers of the first half of a batch is where the second half starts; it takes input ids, not layers.
 HALVED = pytest.mark.parametrize("name", sorted(set(METHODS) - {"ta-vat"}))
 
-TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 DDP = {"batch": 4, "ddp_backend": "gloo"}
 HALVES = {**DDP, "batch": 2, "gradient_accumulation_steps": 2}
-FSDP = {
-    "batch": 4,
-    "ddp_backend": "gloo",
-    "fsdp": True,
-    "fsdp_config": {
-        "version": 2,
-        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-        "transformer_layer_cls_to_wrap": ["BertLayer"],
-    },
-}
+SHARDED = {**DDP, **FSDP}
 # torch takes the device of an optimiser's state from its tensors: plain SGD, which has none, does not load in FSDP2.
-SAVED = {**FSDP, "optim": "adamw_torch", "learning_rate": 1e-3, "methods": ["smart"]}
+SAVED = {**SHARDED, "optim": "adamw_torch", "learning_rate": 1e-3, "methods": ["smart"]}
 INFOBERT = {"train_sampling_strategy": "sequential", "methods": [NONE, "infobert"]}
 LAYERED = [name for name in EVERY_METHOD if name != "ta-vat"]
 
@@ -54,18 +40,10 @@ def zero(stage: int) -> dict[str, Any]:
     return {"batch": 4, "ddp_backend": "gloo", "deepspeed": config}
 
 
-def launch(folder: Path, runs: list[dict[str, Any]], **environment: str) -> dict[str, Any]:
+def train_on_ranks(folder: Path, runs: list[dict[str, Any]], **environment: str) -> dict[str, Any]:
     """Runs `tests.testing.runs_on_ranks` on two ranks."""
     request = json.dumps({"folder": str(folder), "runs": runs})
-    done = subprocess.run(
-        [sys.executable, "-m", *TORCHRUN, "-m", "tests.testing.runs_on_ranks", request],
-        capture_output=True,
-        text=True,
-        timeout=500,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    launch(TORCHRUN, "-m", "tests.testing.runs_on_ranks", request, **environment)
     return torch.load(folder / "results.pt")
 
 
@@ -88,7 +66,7 @@ def one_layer(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ddp(tmp_path_factory):
-    return launch(
+    return train_on_ranks(
         tmp_path_factory.mktemp("ddp"),
         [
             {"title": "batch", **DDP},
@@ -101,7 +79,7 @@ def ddp(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ddp_more(tmp_path_factory):
-    return launch(
+    return train_on_ranks(
         tmp_path_factory.mktemp("ddp_more"),
         [
             {"title": "all parameters used", **DDP, "ddp_find_unused_parameters": False},
@@ -112,14 +90,14 @@ def ddp_more(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fsdp(tmp_path_factory):
-    return launch(
+    return train_on_ranks(
         tmp_path_factory.mktemp("fsdp"),
         [
-            {"title": "batch", **FSDP},
-            {"title": "halves", **FSDP, "batch": 2, "gradient_accumulation_steps": 2, "methods": LAYERED},
-            {"title": "layer", **FSDP, "adversary_layer": 1, "methods": ["freelb", "pgd", "yopo"]},
-            {"title": "gates", **FSDP, "gates": True, "methods": ["freelb", "pgd"]},
-            {"title": "micro-batches", **FSDP, **INFOBERT},
+            {"title": "batch", **SHARDED},
+            {"title": "halves", **SHARDED, "batch": 2, "gradient_accumulation_steps": 2, "methods": LAYERED},
+            {"title": "layer", **SHARDED, "adversary_layer": 1, "methods": ["freelb", "pgd", "yopo"]},
+            {"title": "gates", **SHARDED, "gates": True, "methods": ["freelb", "pgd"]},
+            {"title": "micro-batches", **SHARDED, **INFOBERT},
             {"title": "saved", **SAVED, "save_strategy": "steps", "save_steps": 1},
             {"title": "resumed", **SAVED, "resume_from": "checkpoint-1"},
         ],
@@ -133,7 +111,7 @@ def deepspeed(tmp_path_factory):
     few = {"batch": 2, "gradient_accumulation_steps": 2, "methods": ["freelb", "pgd", "trades"]}
     runs = [{"title": f"zero-{stage}", **zero(stage)} for stage in (2, 3)]
     runs.append({"title": "halves", **zero(2), **few})
-    return launch(tmp_path_factory.mktemp("deepspeed"), runs, DS_ACCELERATOR="cpu")
+    return train_on_ranks(tmp_path_factory.mktemp("deepspeed"), runs, DS_ACCELERATOR="cpu")
 
 
 def assert_same_training(expected: dict[str, Any], got: dict[str, Any], parts: tuple[str, ...]) -> None:

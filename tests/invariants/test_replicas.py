@@ -11,11 +11,11 @@ from hf_robust_tickets import AdversarialTrainer, FlyingBirdPlus, SparseTraining
 from hf_robust_tickets.adversaries import PGD, FreeLB, InfoBERT, PixelPGD
 from hf_robust_tickets.errors import ConfigurationError
 from tests.testing.families import tiny_config
+from tests.testing.jobs import make_trainer
+from tests.testing.methods import EVERY, METHODS
 from tests.testing.replicas_on_cpu import two_replicas
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_attacks import EVERY, METHODS, arguments
-from tests.training.test_ticket_trainer import make_trainer
-from tests.training.test_trainer import assert_equal_gradients, first_gradient, summed_loss
+from tests.testing.training import arguments, assert_equal_gradients, first_gradient, summed_loss
 
 LAYERED = pytest.mark.parametrize("name", sorted(set(METHODS) - {"ta-vat"}))
 

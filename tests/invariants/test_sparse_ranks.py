@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.invariants.test_ranks import ROOT, TORCHRUN, run_ranks
+from tests.testing.paths import ROOT
+from tests.testing.ranks import TORCHRUN, run_ranks
 
 WORKER = """
 import sys

@@ -3,45 +3,7 @@
 from __future__ import annotations
 
 from hf_robust_tickets.reporting.attack_page import TextPairs, mark_changes, write_attack_page
-
-
-def outcome(kind: str = "succeeded", before="a good <film>", after="a fine <film>", index=3):
-    return {
-        "index": index,
-        "label": 1,
-        "original": before,
-        "perturbed": after,
-        "outcome": kind,
-        "queries": 12,
-        "original_prediction": 1,
-        "perturbed_prediction": 0,
-        "margin": 1.0,
-    }
-
-
-def result(*outcomes):
-    kinds = [o["outcome"] for o in outcomes]
-    return {
-        "accuracy_under_attack": 0.5,
-        "confidence_interval": [0.1, 0.9],
-        "mean_queries": None,
-        "not_comparable": ["the vectors are stand-ins"],
-        **{kind: kinds.count(kind) for kind in ("succeeded", "failed", "skipped")},
-        "outcomes": list(outcomes),
-    }
-
-
-def report(*outcomes):
-    return {
-        "clean_accuracy": 0.75,
-        "num_examples": len(outcomes),
-        "seed": 7,
-        "model": {"id2label": {"0": "negative", "1": "positive"}},
-        "versions": {"torch": "2"},
-        "warnings": ["the model <was> loud"],
-        "failures": {"bae": "no masked model"},
-        "recipes": {"pwws": result(*outcomes)},
-    }
+from tests.testing.reports import outcome, report
 
 
 def test_changed_words_are_marked_on_both_sides():

@@ -11,7 +11,7 @@ import pytest
 
 from hf_robust_tickets.reporting.attack_page import write_attack_page
 from hf_robust_tickets.reporting.curves import Curves, Line
-from tests.reporting.test_attack_page import outcome, report
+from tests.testing.reports import outcome, report
 
 WHITE_BOX = {
     "schema": "hf_robust_tickets/white_box",

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-RECORD = Path(__file__).resolve().parents[2] / "docs" / "features.json"
+from tests.testing.paths import ROOT
+
+RECORD = ROOT / "docs" / "features.json"
 WRITES = "ROBUST_TICKETS_RECORD_FEATURES"
 COLLECTED = pytest.StashKey[dict[str, dict[str, dict[str, str]]]]()
 _outcomes: dict[str, bool] = {}

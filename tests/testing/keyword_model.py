@@ -48,6 +48,14 @@ class KeywordModel(PreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
+class SteadyKeywordModel(KeywordModel):
+    """Without dropout: TextAttack takes gradients with it."""
+
+    def __init__(self, config: KeywordConfig) -> None:
+        super().__init__(config)
+        self.dropout.p = 0.0
+
+
 def keyword_model(**config: object) -> KeywordModel:
     return KeywordModel(KeywordConfig(**config)).eval()
 

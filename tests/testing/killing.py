@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.testing.paths import ROOT
 
 # One process imports once and forks a child for each moment, before anything was computed in it.
 _FORKS = """
@@ -38,3 +41,19 @@ def kill_at(definitions: str, names: Iterable[str], folder: Path, timeout: int) 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=timeout, cwd=ROOT)
     ended = [line for line in done.stdout.splitlines() if line.startswith("ENDED")]
     assert ended == [f"ENDED {-signal.SIGKILL}"] * len(names), done.stderr[-2000:]
+
+
+def kill_when_called(module: str, function: str, done: bool) -> None:
+    """From now on, this process kills itself where the function is called, before or after its work."""
+    owner: Any = importlib.import_module(module)
+    *path, name = function.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    stock = getattr(owner, name)
+
+    def dying(*args: Any, **kwargs: Any) -> None:
+        if done:
+            stock(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(owner, name, dying)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.testing.paths import ROOT
+
 DATA = Path(os.environ.get("ROBUST_TICKETS_DATA") or ROOT.parent / "shared" / "data")
 
 

@@ -22,9 +22,9 @@ from hf_robust_tickets.adversaries import InfoBERT
 from hf_robust_tickets.adversaries.text.infobert import AnchorCritic
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.training import GatedTrainer
+from tests.testing.methods import METHODS, START_PATCHES
 from tests.testing.sharded_on_cpu import allow_sharding_on_cpu
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_attacks import METHODS, START_PATCHES
 
 NONE = "none"
 # What FSDP2 calls for every group of parameters; the name changed in torch 2.13.

@@ -7,12 +7,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    BertForSequenceClassification,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    set_seed,
-)
+from transformers import BertForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
 from tests.testing.families import tiny_config
 

@@ -21,7 +21,8 @@ from hf_robust_tickets.tickets import (
     random_ticket,
 )
 from tests.testing.families import logits, tiny_inputs, tiny_model
-from tests.tickets.test_removed_blocks import emptying_ticket
+from tests.testing.rounding import assert_same_outputs, assert_same_weights
+from tests.testing.tickets import emptying_ticket
 
 LORA = {"task_type": "SEQ_CLS", "r": 4, "target_modules": "all-linear"}
 
@@ -51,14 +52,16 @@ def test_prune_then_adapt_then_merge(family, draw, tmp_path):
     adapted.save_pretrained(tmp_path / "adapter")
     # The adapter alone, on the pruned checkpoint.
     again = PeftModel.from_pretrained(load_pruned(tmp_path / "pruned"), tmp_path / "adapter").eval()
-    assert torch.equal(logits(again, inputs), expected)
+    assert_same_weights(again, adapted)
+    assert_same_outputs(logits(again, inputs), expected)
     # Merged, it is a pruned model like any other.
     merged = adapted.merge_and_unload()
     assert is_pruned(merged) and type(merged) is type(model)
     torch.testing.assert_close(logits(merged, inputs), expected, atol=1e-5, rtol=1e-5)
     merged.save_pretrained(tmp_path / "merged")
     reopened = load_pruned(tmp_path / "merged")
-    assert torch.equal(logits(reopened, inputs), logits(merged, inputs))
+    assert_same_weights(reopened, merged)
+    assert_same_outputs(logits(reopened, inputs), logits(merged, inputs))
     assert pruned_ticket(reopened) == pruned_ticket(model)
     prune_(reopened, random_ticket(reopened))
 

@@ -12,7 +12,7 @@ import torch
 from hf_robust_tickets.errors import TicketError
 from hf_robust_tickets.tickets import attach_gates, get_gates, prune_, random_ticket
 from tests.testing.families import MAIN_TASK, logits, task_inputs, task_model, tiny_inputs, tiny_model
-from tests.tickets.test_removed_blocks import emptying_ticket
+from tests.testing.tickets import emptying_ticket
 
 pytestmark = pytest.mark.slow
 _EXPORTED = ["albert", "bert", "deberta-v2", "distilbert", "gpt2", "llama", "modernbert", "mpnet", "vit"]

@@ -29,6 +29,7 @@ from hf_robust_tickets.tickets import (
     save_pruned,
 )
 from tests.testing.families import logits, tiny_inputs, tiny_model
+from tests.testing.rounding import assert_same_outputs, assert_same_weights
 
 INPUTS = tiny_inputs()
 
@@ -70,7 +71,8 @@ def test_loading_is_exact_and_saving_again_gives_the_same_folder(pruned, folder,
     model = load_pruned(folder)
     assert type(model) is type(pruned)
     assert is_pruned(model)
-    assert torch.equal(logits(model, INPUTS), logits(pruned, INPUTS))
+    assert_same_weights(model, pruned)
+    assert_same_outputs(logits(model, INPUTS), logits(pruned, INPUTS))
     model.save_pretrained(tmp_path / "again")
     for file in folder.iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
@@ -103,14 +105,16 @@ def test_half_precision_is_kept(tmp_path, dtype):
     save_pruned(prune_(model, random_ticket(model, 0.4, 0.5)), tmp_path)
     again = load_pruned(tmp_path)
     assert {p.dtype for p in again.parameters()} == {dtype}
-    assert torch.equal(logits(again, INPUTS), logits(model, INPUTS))
+    assert_same_weights(again, model)
+    assert_same_outputs(logits(again, INPUTS), logits(model, INPUTS))
     assert load_pruned(tmp_path, dtype=torch.float32).dtype == torch.float32
 
 
 def test_shards(pruned, tmp_path):
     pruned.save_pretrained(tmp_path, max_shard_size="20KB")
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
-    assert torch.equal(logits(load_pruned(tmp_path), INPUTS), logits(pruned, INPUTS))
+    assert_same_weights(load_pruned(tmp_path), pruned)
+    assert_same_outputs(logits(load_pruned(tmp_path), INPUTS), logits(pruned, INPUTS))
     next(tmp_path.glob("model-*.safetensors")).unlink()
     with pytest.raises(CheckpointError):
         load_pruned(tmp_path)
@@ -129,7 +133,7 @@ def test_the_dense_export_opens_with_the_stock_classes(pruned, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     assert not {"robust_ticket", "auto_map"} & set(config)
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
-    torch.testing.assert_close(logits(model, INPUTS), logits(pruned, INPUTS), atol=1e-6, rtol=0)
+    assert_same_outputs(logits(model, INPUTS), logits(pruned, INPUTS))
     # What was kept is at its old place, so cutting again gives the pruned model back.
     prune_(model, pruned_ticket(pruned))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), pruned.parameters()))
@@ -139,9 +143,10 @@ def test_a_checkpoint_without_its_ticket_opens_exports_but_cannot_be_cut_again(p
     (folder / "ticket.safetensors").unlink()
     model = load_pruned(folder)
     assert "no ticket.safetensors" in caplog.text
-    assert torch.equal(logits(model, INPUTS), logits(pruned, INPUTS))
+    assert_same_weights(model, pruned)
+    assert_same_outputs(logits(model, INPUTS), logits(pruned, INPUTS))
     dense = export_dense(model, tmp_path / "dense")
-    torch.testing.assert_close(logits(dense, INPUTS), logits(pruned, INPUTS), atol=1e-6, rtol=0)
+    assert_same_outputs(logits(dense, INPUTS), logits(pruned, INPUTS))
     with pytest.raises(TicketError, match=r"put ticket\.safetensors back"):
         prune_(model, random_ticket(model))
 
@@ -240,7 +245,7 @@ def test_remote_code_of_another_version(pruned, folder, remote_code):
     with pytest.raises(ValueError, match=r"version 2, got 1.*another version of hf_robust_tickets"):
         remote_code(folder)
     # This package opens it all the same: it runs no code of the checkpoint.
-    assert torch.equal(logits(load_pruned(folder), INPUTS), logits(pruned, INPUTS))
+    assert_same_weights(load_pruned(folder), pruned)
 
 
 def test_remote_code_refuses_what_load_pruned_refuses(folder, remote_code):
@@ -281,7 +286,8 @@ def test_trainer_checkpoints_open_and_resume(tmp_path):
     settings |= {"disable_tqdm": True, "max_steps": 4}
     Trainer(model, TrainingArguments(**settings), train_dataset=data).train()
     reopened = load_pruned(tmp_path / "checkpoint-4").eval()
-    assert torch.equal(logits(reopened, INPUTS), logits(model.eval(), INPUTS))
+    assert_same_weights(reopened, model)
+    assert_same_outputs(logits(reopened, INPUTS), logits(model.eval(), INPUTS))
     shutil.rmtree(tmp_path / "checkpoint-4")
     resumed = load_pruned(tmp_path / "checkpoint-2")
     Trainer(resumed, TrainingArguments(**settings), train_dataset=data).train(resume_from_checkpoint=True)

@@ -23,6 +23,7 @@ from hf_robust_tickets.tickets import (
     shrink_linear,
 )
 from tests.testing.families import logits, tiny_inputs, tiny_model
+from tests.testing.rounding import assert_same_outputs, assert_same_weights
 
 
 def masked_logits(model, ticket, inputs):
@@ -42,7 +43,7 @@ def test_pruning_equals_masking_and_the_record_is_plain_json():
     assert not is_pruned(model)
     assert prune_(model, ticket) is model
     assert is_pruned(model)
-    torch.testing.assert_close(logits(model, inputs), masked, atol=1e-6, rtol=0)
+    assert_same_outputs(logits(model, inputs), masked)
     assert not torch.allclose(masked, dense, atol=1e-3)  # or the comparison would say nothing
     record = json.loads(json.dumps(model.config.robust_ticket))
     assert record["heads"] == ticket.head_counts
@@ -61,7 +62,8 @@ def test_pruning_twice_composes():
     prune_(model, second)
     at_once = tiny_model()
     prune_(at_once, first.compose(second))
-    assert torch.equal(logits(model, inputs), logits(at_once, inputs))
+    assert_same_weights(model, at_once)
+    assert_same_outputs(logits(model, inputs), logits(at_once, inputs))
     assert model.config.robust_ticket == at_once.config.robust_ticket
     assert type(model) is type(at_once)
 
@@ -78,7 +80,8 @@ def test_copies_and_pickles_of_a_pruned_model():
     model, inputs = tiny_model(), tiny_inputs()
     prune_(model, random_ticket(model, 0.4, 0.5))
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert torch.equal(logits(twin, inputs), logits(model, inputs))
+        assert_same_weights(twin, model)
+        assert_same_outputs(logits(twin, inputs), logits(model, inputs))
         assert type(twin) is type(model)
         assert pruned_ticket(twin) == pruned_ticket(model)
 
@@ -155,9 +158,9 @@ def test_a_large_model_takes_two_seconds_at_most():
         model = BertForSequenceClassification(config)
     model.to_empty(device="cpu")
     ticket = random_ticket(model)
-    start = time.perf_counter()
+    start = time.process_time()  # not the time of whoever else is on the machine
     prune_(model, ticket)
-    assert time.perf_counter() - start < 6  # a loaded machine; 2 s is what it takes otherwise
+    assert time.process_time() - start < 6  # a slow processor; 2 s is what it takes otherwise
     assert get_gates(model) is None
 
 
@@ -165,4 +168,4 @@ def test_ticket_that_keeps_everything():
     model, inputs = tiny_model(), tiny_inputs()
     before = logits(model, inputs)
     everything = RobustTicket(heads=[torch.ones(4) > 0] * 2, neurons=[torch.ones(24) > 0] * 2)
-    assert torch.equal(logits(prune_(model, everything), inputs), before)
+    assert_same_outputs(logits(prune_(model, everything), inputs), before)

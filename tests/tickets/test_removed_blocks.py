@@ -16,7 +16,6 @@ from hf_robust_tickets.architectures import get_architecture, register_architect
 from hf_robust_tickets.architectures import registry as registry_module
 from hf_robust_tickets.errors import ConfigurationError, TicketError
 from hf_robust_tickets.tickets import (
-    RobustTicket,
     attach_gates,
     detach_gates,
     draw_ticket,
@@ -24,7 +23,6 @@ from hf_robust_tickets.tickets import (
     load_pruned,
     prune_,
     pruned_ticket,
-    random_ticket,
 )
 from tests.testing.elsewhere import logits_elsewhere, open_elsewhere, save_case
 from tests.testing.families import (
@@ -39,16 +37,8 @@ from tests.testing.families import (
     tiny_inputs,
     tiny_model,
 )
-
-
-def emptying_ticket(model, heads=(0,), neurons=(-1,), seed=1):
-    """A random ticket without the heads of some layers and the neurons of others."""
-    ticket = random_ticket(model, 0.25, 0.25, seed=seed)
-    kept = {"heads": list(ticket.heads), "neurons": list(ticket.neurons)}
-    for kind, layers in (("heads", heads), ("neurons", neurons)):
-        for i in layers:
-            kept[kind][i] = torch.zeros_like(kept[kind][i])
-    return RobustTicket(**kept)
+from tests.testing.rounding import assert_same_outputs, assert_same_weights
+from tests.testing.tickets import emptying_ticket
 
 
 def emptied(family, task=None, **places):
@@ -88,7 +78,7 @@ def test_mask_equals_prune_and_nothing_dead_is_left(family):
     model, inputs = task_model(family, task), task_inputs(family, task)
     ticket = emptying_ticket(model)
     masked = masked_logits(model, ticket, inputs)
-    torch.testing.assert_close(logits(prune_(model, ticket), inputs), masked, atol=1e-6, rtol=1e-6)
+    assert_same_outputs(logits(prune_(model, ticket), inputs), masked)
     dense = task_model(family, task).train()
     dense(**task_inputs(family, task, labels=True)).loss.backward()
     unused = {name for name, parameter in dense.named_parameters() if parameter.grad is None}
@@ -108,14 +98,14 @@ def test_save_equals_load_in_three_ways(family, checkpoint, tmp_path):
     model, inputs = emptied(family), task_inputs(family, task)
     expected = logits(model, inputs)
     again = load_pruned(folder)
-    assert torch.equal(logits(again, inputs), expected)
-    assert torch.equal(logits_elsewhere(folder), expected)
-    assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+    assert_same_weights(again, model)
+    assert_same_outputs(logits(again, inputs), expected)
+    assert_same_outputs(logits_elsewhere(folder), expected)
     export_dense(model, tmp_path)
     dense = getattr(transformers, TASKS[task][1]).from_pretrained(tmp_path)
-    torch.testing.assert_close(logits(dense, inputs), expected, atol=1e-6, rtol=1e-6)
+    assert_same_outputs(logits(dense, inputs), expected)
     # The dense model is whole again: what was kept is at its place.
-    torch.testing.assert_close(logits(prune_(dense, pruned_ticket(model)), inputs), expected, atol=1e-6, rtol=1e-6)
+    assert_same_outputs(logits(prune_(dense, pruned_ticket(model)), inputs), expected)
 
 
 @families(MAIN_TASK, varied=True)
@@ -130,7 +120,8 @@ def test_pruning_again_equals_pruning_once(family):
     detach_gates(model)
     prune_(model, second)
     prune_(at_once, first.compose(second))
-    assert torch.equal(logits(model, inputs), logits(at_once, inputs))
+    assert_same_weights(model, at_once)
+    assert_same_outputs(logits(model, inputs), logits(at_once, inputs))
     assert model.config.robust_ticket == at_once.config.robust_ticket
 
 
@@ -152,7 +143,7 @@ def test_a_model_that_lost_every_block(family):
     ticket = emptying_ticket(model, heads=everywhere, neurons=everywhere)
     masked = masked_logits(model, ticket, inputs)
     prune_(model, ticket)
-    torch.testing.assert_close(logits(model, inputs), masked, atol=1e-6, rtol=1e-6)
+    assert_same_outputs(logits(model, inputs), masked)
     with pytest.raises(TicketError, match="lost all of them"):
         attach_gates(model)
 
@@ -179,7 +170,8 @@ def test_copies_attentions_and_dtypes():
     ticket = emptying_ticket(model)
     prune_(model, ticket)
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert torch.equal(logits(twin, inputs), logits(model, inputs))
+        assert_same_weights(twin, model)
+        assert_same_outputs(logits(twin, inputs), logits(model, inputs))
         assert type(twin.bert.encoder.layer[0].attention.self) is type(model.bert.encoder.layer[0].attention.self)
     out = model(**inputs, output_attentions=True, output_hidden_states=True)
     assert [a.shape[1] for a in out.attentions] == ticket.head_counts
@@ -195,9 +187,9 @@ def test_the_normalisation_after_a_block_stays():
     model, inputs = tiny_model("opt", do_layer_norm_before=False), tiny_inputs()
     ticket = emptying_ticket(model)
     masked = masked_logits(model, ticket, inputs)
-    torch.testing.assert_close(logits(prune_(model, ticket), inputs), masked, atol=1e-6, rtol=1e-6)
+    assert_same_outputs(logits(prune_(model, ticket), inputs), masked)
     assert isinstance(get_architecture(model).layers(model)[0].self_attn_layer_norm, nn.LayerNorm)
-    torch.testing.assert_close(logits(export_dense(model), inputs), masked, atol=1e-6, rtol=1e-6)
+    assert_same_outputs(logits(export_dense(model), inputs), masked)
 
 
 def test_a_family_whose_attention_cannot_be_removed(monkeypatch):

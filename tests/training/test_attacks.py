@@ -10,94 +10,12 @@ import torch.nn.functional as F
 from datasets import Dataset
 from transformers import TrainerCallback
 
-from hf_robust_tickets import AdversarialTrainer, AdversarialTrainingArguments
-from hf_robust_tickets.adversaries import (
-    ALUM,
-    FGM,
-    FGSM,
-    MART,
-    PGD,
-    SMART,
-    TAVAT,
-    TRADES,
-    VAT,
-    YOPO,
-    Adversary,
-    FreeAT,
-    FreeLB,
-    FreeLBPlusPlus,
-    RandomNoise,
-    RDrop,
-    Regularizer,
-)
+from hf_robust_tickets import AdversarialTrainer
+from hf_robust_tickets.adversaries import ALUM, FGM, TRADES, FreeAT, Regularizer
 from hf_robust_tickets.errors import ConfigurationError
+from tests.testing.methods import EVERY, METHODS
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_trainer import assert_equal_gradients, first_gradient
-
-# One of each, with lengths at which a tiny model's gradients differ visibly from the clean ones.
-METHODS: dict[str, Adversary] = {
-    "fgm": FGM(),
-    "fgsm": FGSM(step_size=0.05),
-    "pgd": PGD(steps=3),
-    "free-at": FreeAT(steps=2, step_size=0.05, max_norm=0.1, init_magnitude=0.5),
-    "freelb": FreeLB(steps=3, init_magnitude=0.0, step_size=0.3),
-    "freelb++": FreeLBPlusPlus(steps=3, init_magnitude=0.0, step_size=0.3),
-    "yopo": YOPO(steps=3, inner_steps=2, init_magnitude=0.0, step_size=0.3),
-    "ta-vat": TAVAT(steps=2, step_size=0.3, init_magnitude=0.2),
-    "random-noise": RandomNoise(init_magnitude=0.5),
-    "mart": MART(steps=2, step_size=0.05, init_magnitude=0.05, max_norm=0.2),
-    "trades": TRADES(steps=2, step_size=0.05, init_magnitude=0.05, max_norm=0.2),
-    "smart": SMART(step_size=0.05, init_magnitude=0.05, max_norm=0.2, coefficient=3.0),
-    "alum": ALUM(step_size=0.05, init_magnitude=0.05, max_norm=0.2),
-    "vat": VAT(init_magnitude=0.1),
-    "r-drop": RDrop(),
-}
-EVERY = pytest.mark.parametrize("name", sorted(METHODS))
-
-
-def _uniform(x, mask, magnitude, norm, scope):
-    # Not a constant: layer norm takes one away.
-    return magnitude * 0.1 * torch.sin(torch.arange(x[0].numel()).reshape(x[0].shape)).expand_as(x).clone()
-
-
-def _normal(x, mask, magnitude):
-    return magnitude * torch.cos(torch.arange(x[0].numel()).reshape(x[0].shape)).expand_as(x).clone()
-
-
-# Random starts that depend on the entry alone, so that batches can be cut in different ways.
-START_PATCHES = {
-    f"hf_robust_tickets.adversaries.{module}.{function}": start
-    for start, function, modules in (
-        (_uniform, "uniform_start", ("text.pgd", "text.ta_vat", "text.random_noise", "text.mart")),
-        (_normal, "normal_start", ("regularizer", "text.vat")),
-    )
-    for module in modules
-}
-
-
-@pytest.fixture
-def same_starts(monkeypatch):
-    for target, start in START_PATCHES.items():
-        monkeypatch.setattr(target, start)
-
-
-def arguments(tmp_path, **options) -> AdversarialTrainingArguments:
-    values = {
-        "output_dir": str(tmp_path),
-        "per_device_train_batch_size": 8,
-        "max_steps": 4,
-        "logging_steps": 2,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "learning_rate": 1e-3,
-        "use_cpu": True,
-    }
-    return AdversarialTrainingArguments(**(values | options))
-
-
-def weights(trainer) -> dict[str, torch.Tensor]:
-    return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+from tests.testing.training import KeepBatch, arguments, assert_equal_gradients, first_gradient, weights
 
 
 @EVERY
@@ -116,7 +34,7 @@ def test_every_method_trains_and_says_what_it_did(name, tmp_path):
     assert entry["adversary_skipped_ascents"] == 0
     assert entry["adversary_delta_norm"] > 0 or name == "r-drop"
     passes = METHODS[name].num_passes * 4
-    assert trainer.cost_callback.passes == passes
+    assert trainer.cost_meter.passes == passes
 
 
 # The second half of TA-VAT starts from what the first one left.
@@ -197,23 +115,6 @@ def test_trades_is_clean_loss_plus_divergence(tmp_path, same_starts):
     assert_equal_gradients(got, {key: p.grad for key, p in model.named_parameters() if p.grad is not None})
 
 
-class KeepBatch:
-    """Keeps the first batch that a trainer is given."""
-
-    first: dict[str, torch.Tensor]
-
-    def trainer_class(self):
-        keep = self
-
-        class Keeping(AdversarialTrainer):
-            def training_step(self, model, inputs, *args, **kwargs):
-                if not hasattr(keep, "first"):
-                    keep.first = {key: value.clone() for key, value in inputs.items()}
-                return super().training_step(model, inputs, *args, **kwargs)
-
-        return Keeping
-
-
 def test_a_subclass_may_compute_the_loss_itself(tmp_path):
     class Doubled(AdversarialTrainer):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -260,7 +161,7 @@ def test_smart_is_pulled_towards_the_average_of_its_weights(tmp_path):
     free, _ = gradient_norm(0.0)
     pulled, trainer = gradient_norm(1000.0)
     assert pulled < free
-    name, average = next(iter(trainer.weight_average.tensors.items()))
+    name, average = next(iter(trainer.adversarial_step.extensions["weight-average"].average.tensors.items()))
     assert average.shape == dict(trainer.model.named_parameters())[name].shape
 
 
@@ -315,7 +216,7 @@ class Attacked(TrainerCallback):
         self.passes = []
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.passes.append(self.trainer.cost_callback.passes)
+        self.passes.append(self.trainer.cost_meter.passes)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from transformers import TrainerCallback
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import Regularizer
 from hf_robust_tickets.errors import ConfigurationError
+from tests.testing.methods import EVERY, METHODS
 from tests.testing.runs_on_ranks import ADVERSARIES, known_critic
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_attacks import EVERY, METHODS, KeepBatch, arguments, same_starts, weights  # noqa: F401
-from tests.training.test_trainer import assert_equal_gradients, first_gradient, summed_loss
+from tests.testing.training import KeepBatch, arguments, assert_equal_gradients, first_gradient, summed_loss, weights
 
 # What TA-VAT remembers of the first half of a batch is where the second half starts.
 ONE_BATCH = pytest.mark.parametrize("name", sorted(set(METHODS) - {"ta-vat", "mart"}))
@@ -36,7 +36,7 @@ def references():
 
 
 @pytest.fixture
-def reference(references, tmp_path, same_starts):  # noqa: F811
+def reference(references, tmp_path, same_starts):
     def gradient(name):
         if name not in references:
             references[name] = first_gradient(tmp_path / "reference", adversary=ADVERSARIES[name])
@@ -171,7 +171,7 @@ def test_overflow_under_the_scaler(name, tmp_path):
 
 @pytest.mark.feature("group_by_length")
 @ALL
-def test_group_by_length(name, tmp_path, same_starts):  # noqa: F811
+def test_group_by_length(name, tmp_path, same_starts):
     """The first batch, padded to its longest sentence, alone gives the same gradient."""
     generator = torch.Generator().manual_seed(0)
     ids = [torch.randint(4, 60, (3 + i % 6,), generator=generator).tolist() for i in range(32)]
@@ -223,7 +223,7 @@ def test_lora(name, tmp_path, reference):
 @pytest.mark.slow
 @pytest.mark.feature("auto_find_batch_size")
 @ALL
-def test_auto_find_batch_size(name, tmp_path, same_starts):  # noqa: F811
+def test_auto_find_batch_size(name, tmp_path, same_starts):
     """Out of memory in the last pass of a step; the attempt after it starts from nothing."""
     sizes = []
 
@@ -264,7 +264,7 @@ class RunOutOnce(TrainerCallback):
 
 @pytest.mark.feature("NEFTune")
 @ALL
-def test_neftune(name, tmp_path, same_starts, monkeypatch):  # noqa: F811
+def test_neftune(name, tmp_path, same_starts, monkeypatch):
     """Both hooks stand on the embedding: as if its own output were what the noise makes of it."""
 
     def noise(module, args, output):
@@ -291,11 +291,11 @@ def test_torch_compile(name, tmp_path, reference):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["freelb", "pgd", "trades"])
-def test_torch_compile_of_hidden_layers_runs_without_the_cache(name, tmp_path, same_starts, monkeypatch):  # noqa: F811
+def test_torch_compile_of_hidden_layers_runs_without_the_cache(name, tmp_path, same_starts, monkeypatch):
     torch._dynamo.reset()
     options = {"adversary_layer": 1}
     cached = first_gradient(tmp_path / "a", adversary=ADVERSARIES[name], options=options)
-    monkeypatch.setattr("hf_robust_tickets.training.trainer.LayerCache", None)
+    monkeypatch.setattr("hf_robust_tickets.training.steps.base.LayerCache", None)
     assert_equal_gradients(
         cached, first_gradient(tmp_path / "b", adversary=ADVERSARIES[name], options={**options, **COMPILED})
     )

@@ -25,7 +25,8 @@ from hf_robust_tickets import (
     prune_,
 )
 from hf_robust_tickets.adversaries import PixelPGD
-from tests.training.test_sparse import arguments
+from tests.testing.rounding import assert_same_outputs, assert_same_weights
+from tests.testing.sparse_training import arguments
 
 ATTACK = PixelPGD(steps=3, image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5))
 
@@ -77,14 +78,16 @@ def test_search_under_pixel_attacks_and_cut(tmp_path, name):
     pixels = images()[:4]["pixel_values"]
     with torch.no_grad():
         expected = trainer.model.eval()(pixel_values=pixels).logits
-        assert torch.equal(load_pruned(tmp_path / "model")(pixel_values=pixels).logits, expected)
+        opened = load_pruned(tmp_path / "model")
+        assert_same_weights(opened, trainer.model)
+        assert_same_outputs(opened(pixel_values=pixels).logits, expected)
         dense = MODELS[name]().eval()
         gates = attach_gates(dense)
         for gate, mask in zip((*gates.heads, *gates.neurons), (*ticket.heads, *ticket.neurons), strict=True):
             gate.copy_(mask.float())
         masked = dense(pixel_values=pixels).logits
         pruned = prune_(MODELS[name](), ticket).eval()
-        torch.testing.assert_close(pruned(pixel_values=pixels).logits, masked, rtol=0, atol=1e-6)
+        assert_same_outputs(pruned(pixel_values=pixels).logits, masked)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -106,5 +109,5 @@ def test_masks_on_images(tmp_path, name):
         trainer.train()
         parameters = dict(trainer.model.named_parameters())
         assert all(parameters[key].detach()[~mask].abs().max() == 0 for key, mask in callback.masks.items())
-        passes[method.name] = trainer.cost_callback.passes
+        passes[method.name] = trainer.cost_meter.passes
     assert passes == {"robust_bird": 4 + 8 * ATTACK.num_passes, "flying_bird": 12 * ATTACK.num_passes}

@@ -13,27 +13,33 @@ from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.adversaries.text.infobert import AnchorCritic, anchored_information, anchored_tokens, bottleneck
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.training.checks.validation import refuse_critic
-from tests.invariants.test_ranks import ROOT, TORCHRUN, run_ranks
-from tests.testing import runs_on_ranks as methods
+from tests.testing import runs_on_ranks
+from tests.testing.paths import ROOT
+from tests.testing.ranks import TORCHRUN, run_ranks
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_attacks import arguments, weights
-from tests.training.test_restarts import Keeping
-from tests.training.test_trainer import KeepGradient, assert_equal_gradients, first_gradient
+from tests.testing.training import (
+    KeepGradient,
+    KeepLastBatch,
+    arguments,
+    assert_equal_gradients,
+    first_gradient,
+    weights,
+)
 
-ADVERSARY = methods.INFOBERT
+ADVERSARY = runs_on_ranks.INFOBERT
 ONLY = pytest.mark.parametrize("name", ["infobert"])
 
 
 @pytest.fixture
 def known_critic():
     """Critics whose first weights are the same in every run."""
-    with methods.known_critic():
+    with runs_on_ranks.known_critic():
         yield
 
 
 def test_gradient_is_that_of_the_paper(tmp_path, known_critic):
     keep = KeepGradient()
-    trainer = Keeping(
+    trainer = KeepLastBatch(
         tiny_bert(), arguments(tmp_path, max_steps=1, max_grad_norm=0), train_dataset=tiny_data(),
         adversary=ADVERSARY, callbacks=[keep],
     )  # fmt: skip
@@ -118,10 +124,13 @@ RANKS = """
 import sys
 sys.path.insert(0, {root!r})
 import torch
-from tests.training.test_infobert import *
+from hf_robust_tickets import AdversarialTrainer
+from tests.testing.runs_on_ranks import INFOBERT
+from tests.testing.tiny import tiny_bert, tiny_data
+from tests.testing.training import arguments
 options = arguments({folder!r}, max_steps=4, adversary_start_step=1, adversary_clean_weight=0.2, ddp_backend="gloo",
                     per_device_train_batch_size=4, gradient_accumulation_steps=2)
-trainer = AdversarialTrainer(tiny_bert(), options, train_dataset=tiny_data(), adversary=ADVERSARY)
+trainer = AdversarialTrainer(tiny_bert(), options, train_dataset=tiny_data(), adversary=INFOBERT)
 trainer.train()
 total = torch.stack([p.double().sum() for p in trainer.model.parameters()])
 both = trainer.accelerator.gather(total.unsqueeze(0))

@@ -8,10 +8,9 @@ import transformers
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import FreeLB, RDrop
 from tests.testing.families import FAMILIES, tiny_config
+from tests.testing.methods import METHODS
 from tests.testing.tiny import tiny_bert
-from tests.training.test_attacks import METHODS, same_starts  # noqa: F401
-from tests.training.test_log import logged
-from tests.training.test_trainer import assert_equal_gradients, first_gradient
+from tests.testing.training import assert_equal_gradients, first_gradient, logged
 
 # By any name that a family has for them.
 NO_DROPOUT = dict.fromkeys(
@@ -45,7 +44,7 @@ def test_cached_is_uncached_in_every_family(family, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("family", SHARING)
 @pytest.mark.parametrize("name", ["fgm", "pgd", "trades", "yopo"])
-def test_what_all_layers_share_gets_its_gradient_once(family, name, tmp_path, monkeypatch, same_starts):  # noqa: F811
+def test_what_all_layers_share_gets_its_gradient_once(family, name, tmp_path, monkeypatch, same_starts):
     assert_equal_gradients(*gradients(monkeypatch, tmp_path, family, name))
 
 

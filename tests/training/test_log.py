@@ -12,28 +12,11 @@ from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.training.steps.outputs import share_of_flips
 from tests.testing.families import tiny_config
+from tests.testing.methods import METHODS
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_attacks import METHODS, arguments
-from tests.training.test_trainer import summed_loss
+from tests.testing.training import arguments, entries, logged, summed_loss
 
 NO_START = FreeLB(steps=2, init_magnitude=0.0, step_size=0.3)
-
-
-def entries(trainer):
-    return [log for log in trainer.state.log_history if "loss" in log]
-
-
-def logged(folder, adversary, model=None, data=None, loss=None, **options):
-    """The log of one training, one entry per step."""
-    trainer = AdversarialTrainer(
-        model or tiny_bert(),
-        arguments(folder, **({"max_steps": 1, "logging_steps": 1} | options)),
-        train_dataset=data or tiny_data(),
-        adversary=adversary,
-        compute_loss_func=loss,
-    )
-    trainer.train()
-    return entries(trainer)
 
 
 def language_model():
@@ -116,7 +99,7 @@ def test_a_training_leaves_nothing_to_the_log_of_the_next(tmp_path):
     )
     trainer.train()
     first = entries(trainer)[0]
-    assert trainer.meter.steps == 1, "the third step was not logged"
+    assert trainer.adversarial_step.meter.steps == 1, "the third step was not logged"
     trainer.train()
     assert {**entries(trainer)[0], **first} == entries(trainer)[0]
 

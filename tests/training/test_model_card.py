@@ -15,8 +15,8 @@ from hf_robust_tickets.errors import CheckpointError
 from hf_robust_tickets.reporting.model_card import CardFacts
 from hf_robust_tickets.tickets import prune_, save_pruned
 from hf_robust_tickets.training.hub.card import facts_of_folder, write_model_card
+from tests.testing.jobs import make_trainer
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_ticket_trainer import make_trainer
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from transformers import TrainerCallback
 
 from hf_robust_tickets.training.jobs import phases
 from hf_robust_tickets.training.ticket_trainer import RobustTicketTrainer
+from tests.testing.jobs import make_args
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_ticket_trainer import make_args
 
 
 @pytest.fixture(autouse=True)

@@ -206,8 +206,8 @@ def test_weights_stay_where_a_gradient_is_infinite():
 def test_free_replays_and_goes_on_from_its_delta(tmp_path):
     adversary = PixelFree(steps=3, **LENGTHS)
     trainer, _ = trained(tmp_path, adversary, max_steps=3, learning_rate=0.0)
-    assert trainer.cost_callback.passes == 3 and trainer.state.epoch == pytest.approx(1.0)
-    delta = trainer.memories["0"]["delta"]
+    assert trainer.cost_meter.passes == 3 and trainer.state.epoch == pytest.approx(1.0)
+    delta = trainer.adversarial_step.states["0"]["delta"]
     # Three steps of 0.04 in a ball of 0.06; where the box ends earlier, less.
     assert float(delta.abs().max()) == pytest.approx(RADIUS)
 
@@ -238,7 +238,7 @@ def test_mart_on_words(tmp_path):
     trainer, gradient = trained(tmp_path, adversary, **options)
     entry = next(log for log in trainer.state.log_history if "loss" in log)
     assert {"adversary_divergence", "adversary_clean_loss"} <= entry.keys() and len(gradient) > 10
-    assert trainer.cost_callback.passes == 2 * 4
+    assert trainer.cost_meter.passes == 2 * 4
 
 
 def test_defaults_are_the_papers():

@@ -13,10 +13,10 @@ from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import PGD, FreeAT
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.training.checks.validation import refuse_surroundings
+from tests.testing.jobs import make_trainer
+from tests.testing.methods import METHODS
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_attacks import METHODS, arguments, same_starts  # noqa: F401
-from tests.training.test_ticket_trainer import make_trainer
-from tests.training.test_trainer import assert_equal_gradients, first_gradient
+from tests.testing.training import arguments, assert_equal_gradients, first_gradient
 
 REENTRANT = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
 
@@ -35,7 +35,7 @@ def test_reentrant_checkpoints_have_no_gradient_of_delta_alone(name, options, tm
 
 
 @pytest.mark.parametrize("name", ["freelb", "fgm", "ta-vat", "free-at", "r-drop", "random-noise"])
-def test_passes_that_all_train_may_be_checkpointed_either_way(name, tmp_path, same_starts):  # noqa: F811
+def test_passes_that_all_train_may_be_checkpointed_either_way(name, tmp_path, same_starts):
     plain = first_gradient(tmp_path / "a", adversary=METHODS[name])
     assert_equal_gradients(plain, first_gradient(tmp_path / "b", adversary=METHODS[name], options=REENTRANT))
 
@@ -92,7 +92,7 @@ def test_models_that_do_not_name_their_embeddings(tmp_path):
             AdversarialTrainer(model, arguments(tmp_path), adversary="pgd")
     trainer = AdversarialTrainer(Named(), arguments(tmp_path, max_steps=1), train_dataset=tiny_data(), adversary="pgd")
     trainer.train()
-    assert int(trainer.skipped_ascents) == 0 and trainer.cost_callback.passes == PGD().num_passes
+    assert int(trainer.skipped_ascents) == 0 and trainer.cost_meter.passes == PGD().num_passes
 
 
 @pytest.mark.parametrize("kind", ["cp", "sp"])

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,10 +13,11 @@ from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import PGD, SMART, TRADES, YOPO, FreeAT, FreeLB, RDrop
 from hf_robust_tickets.training.arguments import AdversaryOptions
 from hf_robust_tickets.training.steps.cost import step_cost
+from tests.testing.methods import METHODS
+from tests.testing.paths import ROOT
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_attacks import METHODS, arguments
+from tests.testing.training import arguments
 
-ROOT = Path(__file__).resolve().parents[2]
 SCALARS = {"adversary_loss", "adversary_clean_loss", "adversary_gap", "adversary_delta_norm", "adversary_flips",
            "adversary_skipped_ascents"}  # fmt: skip
 
@@ -43,7 +43,8 @@ import json, sys
 sys.path.insert(0, {root!r})
 from hf_robust_tickets import AdversarialTrainer
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_attacks import METHODS, arguments
+from tests.testing.methods import METHODS
+from tests.testing.training import arguments
 options = arguments({folder!r}, report_to="trackio", project="attacks", run_name="tiny", logging_steps=1,
                     trackio_static_space_id=False)
 AdversarialTrainer(tiny_bert(), options, train_dataset=tiny_data(), adversary=METHODS["freelb"]).train()

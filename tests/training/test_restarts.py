@@ -16,8 +16,7 @@ from hf_robust_tickets.training.steps.perturbation import Perturbation
 from hf_robust_tickets.training.steps.restarts import WorstEnd, losses_by_example
 from tests.testing.families import head_class, tiny_config, tiny_model
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_attacks import arguments
-from tests.training.test_trainer import KeepGradient, assert_equal_gradients
+from tests.testing.training import KeepGradient, KeepLastBatch, arguments, assert_equal_gradients
 
 
 def test_each_sentence_keeps_its_worst_end():
@@ -89,15 +88,7 @@ def test_choices_can_be_started_over(tmp_path):
     adversary = PGD(steps=2, init_magnitude=0.1)
     trainer = AdversarialTrainer(model, options, train_dataset=data, adversary=adversary)
     trainer.train()
-    assert trainer.cost_callback.passes == 2 * 2 + 1
-
-
-class Keeping(AdversarialTrainer):
-    """Keeps the last batch it was given."""
-
-    def training_step(self, model, inputs, *args, **kwargs):
-        self.batch = {key: value.clone() for key, value in inputs.items()}
-        return super().training_step(model, inputs, *args, **kwargs)
+    assert trainer.cost_meter.passes == 2 * 2 + 1
 
 
 def perturbed_logits(model, inputs, delta):
@@ -114,7 +105,7 @@ def test_the_end_of_the_worst_start_is_trained_on(tmp_path, monkeypatch):
     monkeypatch.setattr("hf_robust_tickets.adversaries.text.pgd.uniform_start", lambda *args: left.pop(0))
     keep, adversary = KeepGradient(), PGD(steps=2, step_size=2.0, max_norm=0.0, init_magnitude=1.0)
     options = arguments(tmp_path, max_steps=1, max_grad_norm=0, adversary_restarts=3)
-    trainer = Keeping(tiny_bert(), options, train_dataset=tiny_data(), adversary=adversary, callbacks=[keep])
+    trainer = KeepLastBatch(tiny_bert(), options, train_dataset=tiny_data(), adversary=adversary, callbacks=[keep])
     trainer.train()
     model, ends, losses = tiny_bert().train(), [], []
     for start in starts:
@@ -130,7 +121,7 @@ def test_the_end_of_the_worst_start_is_trained_on(tmp_path, monkeypatch):
     F.cross_entropy(perturbed_logits(model, trainer.batch, worst), trainer.batch["labels"]).backward()
     assert_equal_gradients(keep.gradient, {key: p.grad for key, p in model.named_parameters() if p.grad is not None})
     # Three starts, each one ascent and one look; then the pass that trains.
-    assert trainer.cost_callback.passes == 3 * 2 + 1
+    assert trainer.cost_meter.passes == 3 * 2 + 1
     assert trainer.step_cost == pytest.approx(3 * 2 / 3 + 3 / 3 + 1)
 
 

@@ -7,17 +7,15 @@ import random
 import numpy as np
 import pytest
 import torch
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from hf_robust_tickets import AdversarialTrainer, RobustSelectionCallback
-from hf_robust_tickets.adversaries import PGD
 from hf_robust_tickets.errors import ConfigurationError, DataError, UnknownNameError
 from hf_robust_tickets.evaluation import evaluate_white_box
-from tests.invariants.test_ranks import ROOT, TORCHRUN, run_ranks
+from tests.testing.paths import ROOT
+from tests.testing.ranks import TORCHRUN, run_ranks
 from tests.testing.tiny import tiny_bert, tiny_data, tiny_tokenizer
-
-KEY = "eval_accuracy_under_attack"
-PGD_3 = PGD(steps=3, step_size=0.02, max_norm=0.03, init_magnitude=0.01)
+from tests.testing.watched_training import KEY, PGD_3, arguments, callback, train
 
 
 class Seen(TrainerCallback):
@@ -28,30 +26,6 @@ class Seen(TrainerCallback):
 
     def on_log(self, args, state, control, logs, **kwargs):
         self.logs.append((state.global_step, dict(logs)))
-
-
-def callback(attack=PGD_3, size=12, **options):
-    return RobustSelectionCallback(tiny_data(24, seed=7), attack, num_examples=size, batch_size=16, **options)
-
-
-def arguments(folder, **options):
-    values = {"max_steps": 4, "per_device_train_batch_size": 8, "learning_rate": 1e-2, "logging_steps": 3}
-    values |= {"report_to": [], "use_cpu": True, "disable_tqdm": True, "seed": 1, "save_strategy": "no"}
-    return TrainingArguments(folder, **(values | options))
-
-
-def train(folder, callbacks, kind=AdversarialTrainer, dropout=0.1, **options):
-    own = {"adversary": None} if kind is AdversarialTrainer else {}
-    trainer = kind(
-        tiny_bert(hidden_dropout_prob=dropout),
-        arguments(folder, **options),
-        train_dataset=tiny_data(48),
-        eval_dataset=tiny_data(16, seed=3),
-        callbacks=callbacks,
-        **own,
-    )
-    trainer.train()
-    return trainer
 
 
 EVERY_TWO = {"eval_strategy": "steps", "eval_steps": 2}
@@ -176,7 +150,7 @@ import sys
 sys.path.insert(0, {root!r})
 from hf_robust_tickets import RobustSelectionCallback
 from tests.testing.tiny import tiny_bert, tiny_data, tiny_tokenizer
-from tests.training.test_robustness import KEY, callback, train, words_of
+from tests.testing.watched_training import KEY, callback, train, words_of
 import torch
 attack = callback()
 if {words}:
@@ -195,10 +169,6 @@ figures = [entry[KEY] for entry in attack.history]
 with open({folder!r} + f"/rank-{{trainer.args.process_index}}.txt", "w") as file:
     file.write(f"{{figures}} {{type(trainer.model_wrapped).__name__}}")
 """
-
-
-def words_of(data):
-    return [{"text": " ".join(f"w{i + 1}" for i in row["input_ids"]), "label": row["labels"]} for row in data]
 
 
 @pytest.mark.slow

@@ -8,29 +8,26 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainerCallback
 
 from hf_robust_tickets import FlyingBird, RobustBird
-from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.errors import CheckpointError, ConfigurationError
 from hf_robust_tickets.reporting.model_card import CardFacts
 from hf_robust_tickets.sparse import load_masks
-from hf_robust_tickets.training import SparseTrainer, sparse_cost
-from tests.testing.tiny import tiny_bert, tiny_data
-
-ROOT = Path(__file__).resolve().parents[2]
-BIRD = RobustBird(density=0.2, patience=2, tolerance=0.3)
+from hf_robust_tickets.training import sparse_cost
+from tests.testing.paths import ROOT
+from tests.testing.sparse_training import make_sparse_trainer
+from tests.testing.tiny import tiny_bert
 
 # Killed while it writes a checkpoint of stage 1 or 2: weights and optimiser are there, the state is not.
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from hf_robust_tickets.training import SparseTrainingCallback
-from tests.training.test_sparse_trainer import make
+from tests.testing.sparse_training import make_sparse_trainer
 
 state = SparseTrainingCallback.state
 def killing(callback):
@@ -39,24 +36,8 @@ def killing(callback):
         os.kill(os.getpid(), signal.SIGKILL)
     return state(callback)
 SparseTrainingCallback.state = killing
-make({folder!r}).train()
+make_sparse_trainer({folder!r}).train()
 """
-
-
-def make(folder, *, method=BIRD, model=None, **kwargs):
-    options = {"save_strategy": "steps", "save_steps": 3, "logging_strategy": "no", "report_to": "none"}
-    args = TrainingArguments(
-        str(folder), num_train_epochs=4, per_device_train_batch_size=8, learning_rate=1e-2, disable_tqdm=True,
-        use_cpu=True, **options,
-    )  # fmt: skip
-    kwargs.setdefault("adversary", FreeLB(steps=2))
-    return SparseTrainer(
-        model=model or tiny_bert(hidden_dropout_prob=0.1),
-        args=args,
-        train_dataset=tiny_data(),
-        method=method,
-        **kwargs,
-    )
 
 
 class Watch(TrainerCallback):
@@ -69,10 +50,10 @@ class Watch(TrainerCallback):
 
 def test_robust_bird_in_two_trainings(tmp_path):
     watch = Watch()
-    trainer = make(tmp_path, callbacks=[watch])
+    trainer = make_sparse_trainer(tmp_path, callbacks=[watch])
     trainer.train()
     assert trainer.search.converged and trainer.search.log[-1]["step"] == 8
-    assert trainer.state.global_step == 16 and trainer.cost_callback.passes == 32
+    assert trainer.state.global_step == 16 and trainer.cost_meter.passes == 32
     # Stage 2 alone is seen by callbacks, with the whole schedule: from 1e-2 down, linearly.
     assert watch.rates == pytest.approx([1e-2 * (16 - n) / 16 for n in range(16)])
     parameters = dict(trainer.model.named_parameters())
@@ -90,11 +71,13 @@ def test_robust_bird_in_two_trainings(tmp_path):
     assert cost.training_flops == pytest.approx(8 * (8 * 3 * dense + 16 * step))
     # The masks of a search are for the training that asked for them.
     with pytest.raises(CheckpointError, match=r"found with other options: expected .*'density': 0.5.*'density': 0.2"):
-        make(tmp_path, method=RobustBird(density=0.5, patience=2, tolerance=0.3)).train(resume_from_checkpoint=True)
+        make_sparse_trainer(tmp_path, method=RobustBird(density=0.5, patience=2, tolerance=0.3)).train(
+            resume_from_checkpoint=True
+        )
 
 
 def test_other_methods_have_one_stage(tmp_path):
-    trainer = make(tmp_path, method=FlyingBird(density=0.2, period=5), include="attention")
+    trainer = make_sparse_trainer(tmp_path, method=FlyingBird(density=0.2, period=5), include="attention")
     trainer.train()
     assert trainer.search is None and [entry["step"] for entry in trainer.sparse.log] == [0, 5, 10, 15]
     assert len(trainer.masks) == 8 and load_masks(tmp_path / "sparse_masks.safetensors").keys() == trainer.masks.keys()
@@ -104,7 +87,7 @@ def test_other_methods_have_one_stage(tmp_path):
     "checkpoint", ["/_search/checkpoint-6", pytest.param("/checkpoint-6", marks=pytest.mark.slow)]
 )
 def test_a_killed_process_is_continued_to_the_same_end(tmp_path, checkpoint):
-    whole = make(tmp_path / "whole")
+    whole = make_sparse_trainer(tmp_path / "whole")
     whole.train()
     folder = tmp_path / "killed"
     script = tmp_path / "killed.py"
@@ -114,7 +97,7 @@ def test_a_killed_process_is_continued_to_the_same_end(tmp_path, checkpoint):
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert not (folder / checkpoint.lstrip("/") / "trainer_state.json").exists()
     assert (folder / checkpoint.lstrip("/") / "optimizer.pt").exists()
-    resumed = make(folder)
+    resumed = make_sparse_trainer(folder)
     resumed.train(resume_from_checkpoint=True)
     for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
@@ -123,19 +106,19 @@ def test_a_killed_process_is_continued_to_the_same_end(tmp_path, checkpoint):
 
 def test_what_there_is_to_resume(tmp_path):
     with pytest.raises(CheckpointError, match=r"no complete checkpoint in .*_search: train without resume"):
-        make(tmp_path).train(resume_from_checkpoint=True)
-    whole = make(tmp_path)
+        make_sparse_trainer(tmp_path).train(resume_from_checkpoint=True)
+    whole = make_sparse_trainer(tmp_path)
     whole.train()
     with pytest.raises(
         CheckpointError, match=r"expected a checkpoint of stage 2, got .*: use resume_from_checkpoint=True"
     ):
-        make(tmp_path).train(resume_from_checkpoint=str(tmp_path / "_search" / "checkpoint-6"))
+        make_sparse_trainer(tmp_path).train(resume_from_checkpoint=str(tmp_path / "_search" / "checkpoint-6"))
     (tmp_path / "_search" / "sparse_masks.safetensors").unlink()
     with pytest.raises(
         CheckpointError, match=r"expected a checkpoint of stage 1, got .*: use a checkpoint in .*_search"
     ):
-        make(tmp_path).train(resume_from_checkpoint=str(tmp_path / "checkpoint-15"))
-    resumed = make(tmp_path / "on")
+        make_sparse_trainer(tmp_path).train(resume_from_checkpoint=str(tmp_path / "checkpoint-15"))
+    resumed = make_sparse_trainer(tmp_path / "on")
     shutil.copytree(tmp_path / "_search", tmp_path / "on" / "_search")
     resumed.train(resume_from_checkpoint=str(tmp_path / "on" / "_search" / "checkpoint-6"))
     for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
@@ -143,7 +126,7 @@ def test_what_there_is_to_resume(tmp_path):
 
 
 def test_the_card_tells_of_the_masks(tmp_path):
-    trainer = make(tmp_path)
+    trainer = make_sparse_trainer(tmp_path)
     trainer.train()
     trainer.save_model()
     facts = CardFacts.load(tmp_path / "model_card.json")
@@ -161,8 +144,8 @@ def test_the_card_tells_of_the_masks(tmp_path):
 def test_folders_in_use_and_options_that_cannot_work(tmp_path):
     (tmp_path / "checkpoint-3").mkdir()
     with pytest.raises(CheckpointError, match="holds another training: resume it, or use another output_dir"):
-        make(tmp_path).train()
+        make_sparse_trainer(tmp_path).train()
     model = tiny_bert()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(ConfigurationError, match="needs a fresh optimiser and schedule"):
-        make(tmp_path, model=model, optimizers=(optimizer, None))
+        make_sparse_trainer(tmp_path, model=model, optimizers=(optimizer, None))

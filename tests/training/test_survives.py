@@ -1,4 +1,4 @@
-"""Adversarial training that is killed, that runs away, that is stopped early, searched over or made anew."""
+"""Adversarial training that is killed, that fills the disk, that is stopped early, searched over or made anew."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback
 
 from hf_robust_tickets import AdversarialTrainer
-from hf_robust_tickets.adversaries import PGD, FreeLB
-from hf_robust_tickets.errors import ConfigurationError, DivergenceError, SparsityError
-from hf_robust_tickets.training.checks.nan_guard import FiniteWatch, has_finite_weights
-from tests.invariants.test_ranks import ROOT, TORCHRUN, run_ranks
+from hf_robust_tickets.adversaries import PGD
+from hf_robust_tickets.errors import ConfigurationError, SparsityError
+from tests.testing.jobs import make_trainer
 from tests.testing.killing import kill_at
+from tests.testing.methods import METHODS
+from tests.testing.mishaps import cut_trainer
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_attacks import METHODS, arguments, weights
-from tests.training.test_ticket_trainer import make_trainer
+from tests.testing.training import arguments, weights
 
 # --- killing and resuming -------------------------------------------------------------------------------------------
 
+# While a step begins, in the middle of the second save, and between the backward pass and the optimiser.
+MOMENTS = {"free-at": ("begin", 3), "ta-vat": ("save", 4), "smart": ("between", 3)}
 KILLED = """
 import os, signal
 from transformers import TrainerCallback
-from tests.training import test_survives
+from tests.testing.mishaps import cut_trainer
 
 class Kill(TrainerCallback):
     def __init__(self, moment):
@@ -42,8 +44,8 @@ class Kill(TrainerCallback):
         self.kill("between", state)
 
 def die(folder, name):
-    trainer = test_survives.cut_trainer(name, folder)
-    kill, save = Kill(test_survives.MOMENTS[name]), trainer._save_rng_state
+    trainer = cut_trainer(name, folder)
+    kill, save = Kill(MOMENTS[name]), trainer._save_rng_state
     trainer.add_callback(kill)
 
     def dying_save(folder):
@@ -53,25 +55,14 @@ def die(folder, name):
     trainer._save_rng_state = dying_save
     trainer.train()
 """
-# While a step begins, in the middle of the second save, and between the backward pass and the optimiser.
-MOMENTS = {"free-at": ("begin", 3), "ta-vat": ("save", 4), "smart": ("between", 3)}
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory) -> Path:
     """A folder with the outputs of trainings that were killed, one for each method."""
     folder = tmp_path_factory.mktemp("killed")
-    kill_at(KILLED, MOMENTS, folder, timeout=300)
+    kill_at(f"MOMENTS = {MOMENTS!r}\n{KILLED}", MOMENTS, folder, timeout=300)
     return folder
-
-
-def cut_trainer(name: str, folder: str, seed: int = 0) -> AdversarialTrainer:
-    options = arguments(
-        folder, per_device_train_batch_size=4, gradient_accumulation_steps=2, save_strategy="steps", save_steps=2,
-        max_steps=5, adversary_warmup=3,
-    )  # fmt: skip
-    model = tiny_bert(seed, hidden_dropout_prob=0.1)
-    return AdversarialTrainer(model, options, train_dataset=tiny_data(), adversary=METHODS[name])
 
 
 @pytest.mark.parametrize("name", sorted(MOMENTS))
@@ -85,145 +76,11 @@ def test_killed_and_resumed_equals_uninterrupted(name, killed, tmp_path):
     resumed.train(resume_from_checkpoint=True)
     for key, weight in weights(whole).items():
         assert torch.equal(weight, weights(resumed)[key]), key
-    assert resumed.cost_callback.passes == whole.cost_callback.passes == 10 * METHODS[name].num_passes
+    assert resumed.cost_meter.passes == whole.cost_meter.passes == 10 * METHODS[name].num_passes
     keys = {"loss", "adversary_flips", "adversary_delta_norm"}
     assert [{k: log[k] for k in keys & log.keys()} for log in resumed.state.log_history if log["step"] == 4] == [
         {k: log[k] for k in keys & log.keys()} for log in whole.state.log_history if log["step"] == 4
     ]
-
-
-# --- running away ---------------------------------------------------------------------------------------------------
-
-
-def test_watch_notes_where_a_row_of_lost_losses_began():
-    good, bad = torch.tensor(1.0), torch.tensor(float("nan"))
-    strict, patient = FiniteWatch(), FiniteWatch(patience=3)
-    assert strict.lost_since(good.device).item() == -1
-    for step, loss in enumerate([good, bad, bad, good, bad / 0, bad, bad, good], start=1):
-        strict.note(loss, step)
-        patient.note(loss, step)
-    assert strict.lost_since(good.device).item() == 2 and patient.lost_since(good.device).item() == 5
-
-
-def test_watch_counts_steps_with_any_number_of_losses():
-    good, bad = torch.tensor(1.0), torch.tensor(float("nan"))
-    watch = FiniteWatch(patience=2)
-    for step, losses in enumerate([[bad, bad, bad], [good, good], [good, bad, good], [good], [bad]], start=1):
-        for loss in losses:
-            watch.note(loss, step)
-    assert watch.lost_since(good.device).item() == -1
-    for loss in (good, bad, good):
-        watch.note(loss, 6)
-    assert watch.lost_since(good.device).item() == 5
-
-
-def test_one_step_that_the_scaler_leaves_out_is_not_the_end(tmp_path):
-    """Five passes over four micro-batches: as many losses as the patience has steps."""
-    model, passes = tiny_bert(), []
-
-    def spoil(module, args, output):
-        passes.append(output)
-        return output * float("nan") if len(passes) <= 20 else None
-
-    model.classifier.register_forward_hook(spoil)
-    options = arguments(
-        tmp_path, max_steps=3, logging_steps=1, per_device_train_batch_size=2, gradient_accumulation_steps=4,
-        max_grad_norm=0, optim="sgd",
-    )  # fmt: skip
-    trainer = AdversarialTrainer(model, options, train_dataset=tiny_data(), adversary=FreeLB(steps=5))
-    trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    trainer.train()
-    assert trainer.state.global_step == 3 and len(passes) == 60 and has_finite_weights(trainer.model)
-
-
-def test_weights_that_train_must_be_finite():
-    model = torch.nn.Linear(2, 2)
-    assert has_finite_weights(model).tolist() == [1]
-    model.bias.data[1] = float("inf")
-    assert has_finite_weights(model).tolist() == [0]
-    model.bias.requires_grad_(False)
-    assert has_finite_weights(model).tolist() == [1]
-
-
-class Poisoned(AdversarialTrainer):
-    """From a step on, the loss is not a number (or, with `hidden`, only its gradient is not)."""
-
-    poisoned_from, hidden = 4, False
-
-    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
-        if self.state.global_step + 1 >= self.poisoned_from:
-            if self.hidden:
-                outputs.logits.register_hook(lambda grad: grad * float("nan"))
-            else:
-                loss = loss * float("nan")
-        return (loss, outputs) if return_outputs else loss
-
-
-def run_away(folder, adversary, hidden=False, **options):
-    options = {"save_strategy": "steps", "save_steps": 1, "max_steps": 8, "logging_steps": 5} | options
-    trainer = Poisoned(tiny_bert(), arguments(folder, **options), train_dataset=tiny_data(64), adversary=adversary)
-    trainer.hidden = hidden
-    trainer.train()
-
-
-@pytest.mark.parametrize("name", ["freelb", "pgd", "trades", None])
-def test_loss_that_is_no_number_stops_training_before_anything_is_saved(name, tmp_path):
-    adversary = METHODS.get(name)
-    message = r"the loss is not finite since step 4 \(of 8\); the last good checkpoint is .*checkpoint-3: lower " + (
-        r"learning_rate \(0.001\) or the adversary's step size \(0\.\d+\)" if adversary else "learning_rate"
-    )
-    with pytest.raises(DivergenceError, match=message):
-        run_away(tmp_path, adversary)
-    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == [f"checkpoint-{k}" for k in (1, 2, 3)]
-    assert all(w.isfinite().all() for w in load_file(tmp_path / "checkpoint-3" / "model.safetensors").values())
-
-
-def test_loss_is_asked_for_at_the_log_and_at_the_end(tmp_path):
-    with pytest.raises(DivergenceError, match=r"since step 4 .* last good checkpoint is none: lower .* again$"):
-        run_away(tmp_path / "a", FreeLB(steps=2), save_strategy="no")
-    with pytest.raises(DivergenceError, match="since step 4"):
-        run_away(tmp_path / "b", None, save_strategy="no", logging_strategy="no", max_steps=5)
-
-
-def test_weights_are_looked_at_before_they_are_saved(tmp_path):
-    # The loss of step 4 is finite, its gradient is not: only the weights tell.
-    with pytest.raises(DivergenceError, match=r"the weights are not finite after step 4 .*checkpoint-3"):
-        run_away(tmp_path, FreeLB(steps=2), hidden=True)
-    assert not (tmp_path / "checkpoint-4").exists()
-
-
-RANKS = """
-import sys
-sys.path.insert(0, {root!r})
-from tests.training.test_survives import *
-
-class OneRank(Poisoned):
-    def compute_loss(self, *args, **kwargs):
-        self.poisoned_from = 4 if self.args.process_index == 1 else 99
-        return super().compute_loss(*args, **kwargs)
-
-options = arguments({folder!r}, max_steps=8, ddp_backend="gloo", per_device_train_batch_size=4)
-try:
-    OneRank(tiny_bert(), options, train_dataset=tiny_data(64), adversary=FreeLB(steps=2)).train()
-except DivergenceError as error:
-    print(f"STOPPED {{error}}", flush=True)  # one piece: the ranks write to one pipe
-"""
-
-
-@pytest.mark.slow
-def test_all_ranks_stop_when_one_is_lost(tmp_path):
-    output = run_ranks(RANKS.format(root=str(ROOT), folder=str(tmp_path)), tmp_path / "worker.py", TORCHRUN)
-    assert output.count("STOPPED the loss is not finite since step 4") == 2, output
-
-
-def test_a_training_that_ran_away_goes_on_from_its_last_good_checkpoint(tmp_path):
-    with pytest.raises(FloatingPointError):
-        run_away(tmp_path, PGD(steps=2))
-    options = arguments(tmp_path, save_strategy="steps", save_steps=1, max_steps=8)
-    mended = AdversarialTrainer(tiny_bert(), options, train_dataset=tiny_data(64), adversary=PGD(steps=2))
-    mended.train(resume_from_checkpoint=True)
-    assert mended.state.global_step == 8 and has_finite_weights(mended.model)
 
 
 # --- a full disk ----------------------------------------------------------------------------------------------------

@@ -11,10 +11,9 @@ from hf_robust_tickets.adversaries import FreeLB, perturbation_mask
 from hf_robust_tickets.errors import ConfigurationError, DataError
 from hf_robust_tickets.training.steps.perturbation import spared_tokens
 from tests.testing.families import tiny_model
+from tests.testing.methods import METHODS
 from tests.testing.tiny import tiny_bert, tiny_data, tiny_tokenizer
-from tests.training.test_attacks import METHODS, arguments
-from tests.training.test_log import logged
-from tests.training.test_trainer import assert_equal_gradients, first_gradient
+from tests.testing.training import arguments, assert_equal_gradients, first_gradient, logged
 
 ADVERSARY = FreeLB(steps=3, init_magnitude=0.0, step_size=0.3, max_norm=0.5)
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

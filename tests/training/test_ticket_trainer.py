@@ -1,22 +1,16 @@
-"""The whole job: phases, files, resuming, and what is refused."""
+"""The whole job: its phases, and the files it leaves."""
 
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_robust_tickets import (
     AdversarialTrainingArguments,
     EarlyBirdCallback,
-    RobustTicketArguments,
     RobustTicketTrainer,
     attach_gates,
     get_architecture,
@@ -24,44 +18,13 @@ from hf_robust_tickets import (
     random_ticket,
 )
 from hf_robust_tickets.adversaries import FreeLB
-from hf_robust_tickets.errors import (
-    CheckpointError,
-    ConfigurationError,
-    DataError,
-    TicketError,
-    UnknownArchitectureError,
-)
+from hf_robust_tickets.errors import TicketError
 from hf_robust_tickets.tickets import is_pruned
 from hf_robust_tickets.training import GatedTrainer
+from tests.testing.jobs import make_args, make_trainer
+from tests.testing.rounding import assert_same_outputs, assert_same_weights
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_trainer import KeepGradient
-
-HERE = Path(__file__).resolve()
-
-
-def make_args(folder, **options) -> RobustTicketArguments:
-    values = {
-        "output_dir": str(folder),
-        "per_device_train_batch_size": 8,
-        "num_train_epochs": 2,
-        "search_epochs": 2.0,
-        "adversary_steps": 2,
-        "ticket_interval": 0.25,
-        "ticket_patience": 2,
-        "ticket_tolerance": 0.5,
-        "save_strategy": "no",
-        "disable_tqdm": True,
-        "report_to": "none",
-    }
-    return RobustTicketArguments(**(values | options))
-
-
-def make_trainer(folder, model=None, **options) -> RobustTicketTrainer:
-    kwargs = {key: options.pop(key) for key in ("callbacks", "ticket", "model_init", "optimizers") if key in options}
-    if "model_init" not in kwargs:
-        kwargs["model"] = model or tiny_bert(hidden_dropout_prob=0.1)
-    data = tiny_data(32)
-    return RobustTicketTrainer(args=make_args(folder, **options), train_dataset=data, eval_dataset=data, **kwargs)
+from tests.testing.training import KeepGradient
 
 
 def test_whole_job(tmp_path):
@@ -91,7 +54,9 @@ def test_saved_model_opens_with_equal_logits(tmp_path):
     batch = {key: torch.tensor(value) for key, value in tiny_data(4)[:].items()}
     with torch.no_grad():
         expected = trainer.model.eval()(**batch).logits
-        torch.testing.assert_close(load_pruned(tmp_path / "small").eval()(**batch).logits, expected, rtol=0, atol=0)
+        opened = load_pruned(tmp_path / "small").eval()
+        assert_same_weights(opened, trainer.model)
+        assert_same_outputs(opened(**batch).logits, expected)
 
 
 def test_a_ticket_may_remove_whole_blocks(tmp_path):
@@ -104,17 +69,6 @@ def test_a_ticket_may_remove_whole_blocks(tmp_path):
     again = make_trainer(tmp_path, keep_one=False, neuron_sparsity=127 / 128, save_strategy="epoch")
     again.train(resume_from_checkpoint=True)
     assert again.ticket == trainer.ticket
-
-
-def test_a_job_of_a_version_that_did_not_name_an_option_is_the_same_job(tmp_path):
-    make_trainer(tmp_path).search()
-    job = tmp_path / "_job.json"
-    found = json.loads(job.read_text())
-    assert found.pop("keep_one")
-    job.write_text(json.dumps(found))
-    make_trainer(tmp_path).train(resume_from_checkpoint=True)
-    with pytest.raises(CheckpointError, match="keep_one=False"):
-        make_trainer(tmp_path, keep_one=False).train(resume_from_checkpoint=True)
 
 
 def test_gates_leave_no_trace(tmp_path):
@@ -203,83 +157,6 @@ def test_best_checkpoint_is_a_pruned_one(tmp_path):
     assert get_architecture(trainer.model).num_neurons(trainer.model) == trainer.ticket.neuron_counts
     assert not list((tmp_path / "_search").glob("checkpoint-*"))
     assert load_pruned(trainer.state.best_model_checkpoint) is not None
-
-
-# --- killing and resuming -------------------------------------------------------------------------------------------
-
-JOB = """
-import sys
-sys.path.insert(0, {root!r})
-from tests.training.test_ticket_trainer import make_trainer
-from tests.testing.tiny import tiny_bert
-import os, signal
-
-trainer = make_trainer({folder!r}, model=tiny_bert(seed=99, hidden_dropout_prob=0.1), **{options!r})
-step = trainer.training_step
-
-def killing_step(*args, **kwargs):
-    if trainer.args.output_dir.endswith("_search") == {searching} and trainer.state.global_step == {step}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(*args, **kwargs)
-
-trainer.training_step = killing_step
-trainer.train()
-"""
-SLOW_SEARCH = {"ticket_tolerance": 0.5, "ticket_patience": 4, "save_strategy": "steps", "save_steps": 2}
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "small" / "model.safetensors")
-
-
-def finish(folder: Path, resume: bool, seed: int = 99) -> RobustTicketTrainer:
-    trainer = make_trainer(folder, model=tiny_bert(seed=seed, hidden_dropout_prob=0.1), **SLOW_SEARCH)
-    trainer.train(resume_from_checkpoint=resume)
-    trainer.save_model(str(folder / "small"))
-    return trainer
-
-
-@pytest.mark.parametrize(("searching", "step"), [(True, 1), (True, 3), (False, 1), (False, 5)])
-def test_killed_and_resumed_equals_uninterrupted(tmp_path, searching, step):
-    script = JOB.format(
-        root=str(HERE.parents[2]), searching=searching, step=step, folder=str(tmp_path / "cut"), options=SLOW_SEARCH
-    )
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
-    # The script that resumes makes another random classifier head: the rewind point is the one of the first run.
-    resumed, whole = finish(tmp_path / "cut", resume=True, seed=5), finish(tmp_path / "whole", resume=False)
-    assert resumed.ticket == whole.ticket and resumed.search_log == whole.search_log
-    one, other = weights(tmp_path / "cut"), weights(tmp_path / "whole")
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    assert resumed.cost["finetune"]["passes"] == whole.cost["finetune"]["passes"] == 8
-
-
-def test_killed_during_a_save_falls_back_to_the_last_good_checkpoint(tmp_path, caplog):
-    trainer = make_trainer(tmp_path, save_strategy="steps", save_steps=2)
-    trainer.train()
-    newest = tmp_path / "checkpoint-8"
-    content = (newest / "model.safetensors").read_bytes()
-    (newest / "model.safetensors").write_bytes(content[: len(content) // 2])
-    again = make_trainer(tmp_path, save_strategy="steps", save_steps=2)
-    again.train(resume_from_checkpoint=True)
-    assert "checkpoint-8 is incomplete" in caplog.text
-    assert again.state.global_step == 8
-
-
-def test_rerun_of_the_same_job_starts_over(tmp_path, caplog):
-    first = make_trainer(tmp_path)
-    first.train()
-    second = make_trainer(tmp_path)
-    second.train()
-    assert "earlier run of the same job" in caplog.text and second.ticket == first.ticket
-    assert (tmp_path / "_earlier-1" / "ticket.safetensors").exists()
-
-
-def test_restarted_job_does_not_resume_the_earlier_one(tmp_path):
-    make_trainer(tmp_path, save_strategy="epoch", num_train_epochs=2).train()
-    make_trainer(tmp_path, num_train_epochs=1).train()
-    assert not list(tmp_path.glob("checkpoint-*")) and (tmp_path / "_earlier-1" / "checkpoint-8").is_dir()
 
 
 def test_search_then_train_is_train(tmp_path):
@@ -371,123 +248,3 @@ def test_callback_alone_on_the_stock_trainer(tmp_path):
     trainer = Trainer(model=model, args=args, train_dataset=tiny_data(32), callbacks=[watch])
     trainer.train()
     assert watch.ticket == watch.tickets[0] and trainer.state.global_step == 3
-
-
-# --- what is refused ------------------------------------------------------------------------------------------------
-
-
-def test_folder_of_another_job(tmp_path):
-    make_trainer(tmp_path).train()
-    with pytest.raises(CheckpointError, match=r"belongs to another job: expected head_sparsity=0\.5"):
-        make_trainer(tmp_path, head_sparsity=0.5).train()
-    with pytest.raises(CheckpointError, match="belongs to another job"):
-        make_trainer(tmp_path, model=tiny_bert(intermediate_size=32)).train(resume_from_checkpoint=True)
-
-
-def test_checkpoint_of_another_ticket(tmp_path):
-    make_trainer(tmp_path / "a", save_strategy="epoch", seed=1).train()
-    make_trainer(tmp_path / "b", seed=2, neuron_sparsity=0.5).train()
-    with pytest.raises(CheckpointError, match="was not made with this job's ticket"):
-        make_trainer(tmp_path / "b", seed=2, neuron_sparsity=0.5).train(
-            resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-8")
-        )
-
-
-def test_folder_with_another_training(tmp_path):
-    stock = TrainingArguments(str(tmp_path), max_steps=1, save_steps=1, report_to="none")
-    Trainer(model=tiny_bert(), args=stock, train_dataset=tiny_data(8)).train()
-    with pytest.raises(CheckpointError, match=r"checkpoints of another training \(checkpoint-1\)"):
-        make_trainer(tmp_path).train()
-    assert (tmp_path / "checkpoint-1").is_dir()
-
-
-def test_ticket_of_another_shape_is_refused_before_anything_happens(tmp_path):
-    ticket = random_ticket(tiny_bert(intermediate_size=32), 0.2, 0.2)
-    with pytest.raises(TicketError, match="draw it from this model"):
-        make_trainer(tmp_path, ticket=ticket)
-
-
-def test_nothing_to_resume(tmp_path):
-    with pytest.raises(CheckpointError, match="no job to resume"):
-        make_trainer(tmp_path).train(resume_from_checkpoint=True)
-
-
-def test_ready_made_optimiser(tmp_path):
-    model = tiny_bert()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    with pytest.raises(ConfigurationError, match="optimizer_cls_and_kwargs"):
-        make_trainer(tmp_path, model=model, optimizers=(optimizer, None))
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    with pytest.raises(ConfigurationError, match="lr_scheduler_type"):
-        make_trainer(tmp_path, model=model, optimizers=(None, scheduler))
-
-
-def test_model_with_gates(tmp_path):
-    model = tiny_bert()
-    attach_gates(model)
-    with pytest.raises(ConfigurationError, match="detach_gates"):
-        make_trainer(tmp_path, model=model)
-
-
-def test_pruned_model(tmp_path):
-    trainer = make_trainer(tmp_path)
-    trainer.train()
-    with pytest.raises(ConfigurationError, match="pruned already"):
-        trainer.train()
-
-
-def test_data_without_labels(tmp_path):
-    data = tiny_data(8).remove_columns("labels")
-    with pytest.raises(DataError, match="no labels: expected one of the columns labels, label, got input_ids"):
-        RobustTicketTrainer(model=tiny_bert(), args=make_args(tmp_path), train_dataset=data)
-
-
-def test_full_disk(tmp_path):
-    """A real file system that is full: the error names the last good checkpoint, and the job goes on from there."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    options = {"save_strategy": "steps", "save_steps": 2}
-    try:
-        with pytest.raises(CheckpointError, match=r"no space left .*; the last complete one is .*checkpoint-\d"):
-            make_trainer(disk, **options).train()
-        subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
-        resumed = make_trainer(disk, **options)
-        resumed.train(resume_from_checkpoint=True)
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
-    whole = make_trainer(tmp_path / "whole", **options)
-    whole.train()
-    one, other = resumed.model.state_dict(), whole.model.state_dict()
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_unknown_architecture(tmp_path):
-    model = tiny_bert()
-    model.config.model_type = "nobody_knows"
-    with pytest.raises(UnknownArchitectureError, match="register_architecture"):
-        make_trainer(tmp_path, model=model)
-
-
-def test_budget_too_short_for_a_ticket(tmp_path):
-    with pytest.raises(ConfigurationError, match="without a ticket: raise search_epochs"):
-        make_trainer(tmp_path, search_max_steps=1, ticket_interval=0.5).train()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"head_sparsity": 1.0}, r"head_sparsity must be in \[0, 1\), got 1.0"),
-        ({"neuron_sparsity": -0.1}, "neuron_sparsity must be in"),
-        ({"head_scope": "model"}, "head_scope must be one of global, layer"),
-        ({"ticket_patience": 0}, "ticket_patience must be at least 1"),
-        ({"adversary_norm": "l3"}, "norm must be one of l2, linf, l1"),
-        ({"finetune_adversary_steps": 4}, "finetune_adversary_steps needs finetune_adversary"),
-        ({"finetune_adversary": "fgm", "finetune_adversary_steps": 4}, "FGM has exactly 2 passes"),
-    ],
-)
-def test_bad_options(tmp_path, options, message):
-    with pytest.raises(ConfigurationError, match=message):
-        make_args(tmp_path, **options)

@@ -5,51 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from datasets import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments, ViTConfig, ViTForImageClassification
+from transformers import Trainer, TrainingArguments, ViTConfig, ViTForImageClassification
 
 from hf_robust_tickets import AdversarialTrainer, AdversarialTrainingArguments
 from hf_robust_tickets.adversaries import FGM, PGD, FreeLB
 from hf_robust_tickets.errors import CheckpointError, ConfigurationError, UnknownNameError
 from tests.testing.tiny import tiny_bert, tiny_data
-
-
-class KeepGradient(TrainerCallback):
-    """The gradient that the optimiser is about to use, in its first step."""
-
-    gradient: dict[str, torch.Tensor] | None = None
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        if self.gradient is None:
-            self.gradient = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-def first_gradient(
-    tmp_path, trainer_class=AdversarialTrainer, model=None, *, batch=8, accumulation=1, options=None, **kwargs
-):
-    keep = KeepGradient()
-    options = options or {}
-    kind = AdversarialTrainingArguments if issubclass(trainer_class, AdversarialTrainer) else TrainingArguments
-    args = kind(
-        output_dir=str(tmp_path),
-        per_device_train_batch_size=batch,
-        gradient_accumulation_steps=accumulation,
-        max_steps=1,
-        max_grad_norm=0,
-        save_strategy="no",
-        disable_tqdm=True,
-        report_to="none",
-        **options,
-    )
-    data = kwargs.pop("train_dataset", None) or tiny_data()
-    trainer = trainer_class(model=model or tiny_bert(), args=args, train_dataset=data, callbacks=[keep], **kwargs)
-    trainer.train()
-    return keep.gradient
-
-
-def assert_equal_gradients(first, second, **tolerance):
-    assert first.keys() == second.keys() and first
-    for name in first:
-        torch.testing.assert_close(first[name], second[name], **(tolerance or {"rtol": 1e-4, "atol": 1e-6}))
+from tests.testing.training import KeepGradient, assert_equal_gradients, first_gradient, summed_loss
 
 
 def freelb_by_hand(batch, adversary: FreeLB):
@@ -117,11 +79,6 @@ def test_accumulation_does_not_change_the_gradient(tmp_path, adversary, extra):
     for accumulation in (2, 4):
         parts = first_gradient(tmp_path, batch=8 // accumulation, accumulation=accumulation, **kwargs)
         assert_equal_gradients(whole, parts)
-
-
-def summed_loss(outputs, labels, num_items_in_batch=None):
-    total = torch.nn.functional.cross_entropy(outputs.logits, labels, reduction="sum")
-    return total / (num_items_in_batch if num_items_in_batch is not None else len(labels))
 
 
 def test_no_adversary_is_trainer(tmp_path):
@@ -205,7 +162,7 @@ def test_cost_counts_passes(tmp_path):
     )
     trainer = AdversarialTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(64), adversary=FreeLB(steps=5))
     trainer.train()
-    cost = trainer.cost_callback.cost(trainer.state)
+    cost = trainer.cost_meter.cost(trainer.state)
     assert (cost.steps, cost.passes) == (3, 30)
     assert trainer.step_cost == 5 and cost.seconds > 0 and cost.peak_memory_bytes > 1e6
     plain = AdversarialTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(64), adversary=None)

@@ -16,6 +16,7 @@ from hf_robust_tickets.errors import CheckpointError
 from hf_robust_tickets.vision import CifarResNetConfig, CifarResNetForImageClassification, convert_cifar_resnet
 from hf_robust_tickets.vision.cifar_resnet import CifarBlock
 from tests.testing.real_data import real_file
+from tests.testing.rounding import assert_same_outputs, assert_same_weights
 
 IMAGENET_MEAN, IMAGENET_STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -86,7 +87,7 @@ def test_conversion_gives_the_same_logits_under_the_widespread_names():
     foreign = {name: value for name, value in foreign.items() if not name.endswith("num_batches_tracked")}
     again = convert_cifar_resnet(foreign, image_size=8)
     x = torch.randn(2, 3, 8, 8)
-    assert torch.equal(again(x).logits, model(x).logits)
+    assert_same_outputs(again(x).logits, model(x).logits)
     assert (again.config.depth, again.config.widths, again.config.num_labels) == (8, [4, 6, 9], 3)
 
 
@@ -115,7 +116,8 @@ def test_saved_model_opens_with_the_auto_classes(tmp_path):
     assert type(config) is CifarResNetConfig and type(again) is CifarResNetForImageClassification
     assert config.id2label == {0: "cat", 1: "dog", 2: "ship"}
     x = torch.randn(2, 3, 8, 8)
-    assert torch.equal(again(x).logits, model(x).logits)
+    assert_same_weights(again, model)
+    assert_same_outputs(again(x).logits, model(x).logits)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from hf_robust_tickets.adversaries import PixelPGD
 from hf_robust_tickets.errors import DataError
 from hf_robust_tickets.sparse import select_weights
 from hf_robust_tickets.vision import RandomCropFlip, prepare_images, small_image_processor
+from tests.testing.rounding import assert_same_outputs, assert_same_weights
 from tests.testing.vision_models import FAMILIES, tiny_image_model, tiny_images
 
 PROCESSOR = small_image_processor(8)
@@ -139,7 +140,8 @@ def test_a_checkpoint_holds_the_model_its_code_and_its_image_processor(tmp_path)
     model = AutoModelForImageClassification.from_pretrained(folder)
     images = prepare_images(tiny_images(4), processor)[:]["pixel_values"]
     trainer.model.eval()
-    assert torch.equal(model(images).logits, trainer.model(images).logits)
+    assert_same_weights(model, trainer.model)
+    assert_same_outputs(model(images).logits, trainer.model(images).logits)
 
 
 def test_the_column_of_images_is_missed_with_a_remedy(tmp_path):

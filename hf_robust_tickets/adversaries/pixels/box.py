@@ -99,8 +99,8 @@ def _is_8_bit(pixels: Tensor) -> bool:
     return bool(((levels - levels.round()).abs() < 255 * _GRID_ERROR).all())
 
 
-class PixelInjector:
-    """Adds delta to a model's `pixel_values` while it is armed; the counterpart of `Injector` for images.
+class PixelHook:
+    """Adds delta to a model's `pixel_values` while it is armed; the counterpart of `PerturbationHook` for images.
 
     Args:
         model: The model, not wrapped.
@@ -137,7 +137,7 @@ class PixelInjector:
         self._handle.remove()
 
     def clean(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-        """The images of a whole batch; arguments as in `Injector.clean`."""
+        """The images of a whole batch; arguments as in `PerturbationHook.clean`."""
         return kwargs.get("pixel_values")
 
     def settle(self, kwargs: dict[str, Any], delta: Tensor) -> None:

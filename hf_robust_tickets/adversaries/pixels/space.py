@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
+
+from torch import nn
 
 from ...errors import ConfigurationError
-from .box import PixelBox
+from .box import PixelBox, PixelHook
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class PixelSpace:
 
     image_mean: tuple[float, ...] | None = None
     image_std: tuple[float, ...] | None = None
+
+    space: ClassVar[str] = "pixels"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,6 +68,10 @@ class PixelSpace:
         if self.image_mean is not None or not hasattr(image_processor(processor), "image_mean"):
             return self
         return replace(self, **processor_constants(processor))
+
+    def hook(self, model: nn.Module, module: nn.Module | None, processor: Any = None) -> PixelHook:
+        """The hook that perturbs pixels, with the processor's constants where the method has none of its own."""
+        return PixelHook(model, self.with_processor(processor).box)
 
     @property
     def box(self) -> PixelBox:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..base import Memory
+from ..base import AdversaryState
 from ..registry import register_adversary
 from .pgd import PGD
 
@@ -43,14 +43,14 @@ class FreeAT(PGD):
         """`steps`."""
         return self.steps
 
-    def recall(self, memory: Memory, delta: Tensor, input_ids: Tensor | None) -> Tensor:
+    def recall(self, state: AdversaryState, delta: Tensor, input_ids: Tensor | None) -> Tensor:
         """The last step's delta, where its shape fits."""
-        kept = memory.get("delta")
+        kept = state.get("delta")
         return delta if kept is None or kept.shape != delta.shape else kept.to(delta)
 
-    def remember(self, memory: Memory, delta: Tensor, input_ids: Tensor | None, mask: Tensor) -> None:
+    def remember(self, state: AdversaryState, delta: Tensor, input_ids: Tensor | None, mask: Tensor) -> None:
         """Keeps delta."""
-        memory["delta"] = delta
+        state["delta"] = delta
 
 
 register_adversary("free-at", FreeAT)

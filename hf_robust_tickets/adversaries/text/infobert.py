@@ -56,6 +56,11 @@ class InfoBERT(FreeLB):
 
     name: ClassVar[str] = "infobert"
 
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """A critic of tokens and sentences."""
+        return ("critic",)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for field in ("bottleneck_coefficient", "anchor_coefficient"):

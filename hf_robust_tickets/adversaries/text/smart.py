@@ -52,6 +52,11 @@ class SMART(Regularizer):
 
     name: ClassVar[str] = "smart"
 
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """The average of the weights, where the proximal term has a weight."""
+        return ("weight-average",) if self.proximal_coefficient else ()
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not math.isfinite(self.proximal_coefficient) or self.proximal_coefficient < 0:

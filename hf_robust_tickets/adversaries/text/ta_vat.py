@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigurationError
-from ..base import Memory
+from ..base import AdversaryState
 from ..geometry import expand_mask, norm_of, shrinkage, steepest_direction, uniform_start
 from ..registry import register_adversary
 from .freelb import FreeLB
@@ -63,32 +63,32 @@ class TAVAT(FreeLB):
         factor = shrinkage(sentence + tokens, self.max_norm, self.norm, self.scope)
         return (torch.stack([sentence, tokens]) * factor).detach()
 
-    def recall(self, memory: Memory, delta: Tensor, input_ids: Tensor | None) -> Tensor:
+    def recall(self, state: AdversaryState, delta: Tensor, input_ids: Tensor | None) -> Tensor:
         """Puts the remembered perturbations of the batch's words in the tokens' part; new words keep their start."""
         ids = self._ids(input_ids, delta)
-        if "vocabulary" not in memory:
+        if "vocabulary" not in state:
             return delta
-        table, known = memory["vocabulary"].to(delta), memory["known"].to(delta.device)
+        table, known = state["vocabulary"].to(delta), state["known"].to(delta.device)
         inside = ids < len(table)
         safe = ids.clamp_max(len(table) - 1)
         seen = (inside & known[safe]).unsqueeze(-1)
         return torch.stack([delta[0], torch.where(seen, table[safe], delta[1])])
 
-    def remember(self, memory: Memory, delta: Tensor, input_ids: Tensor | None, mask: Tensor) -> None:
+    def remember(self, state: AdversaryState, delta: Tensor, input_ids: Tensor | None, mask: Tensor) -> None:
         """Keeps the mean perturbation of every word of the batch."""
         ids = self._ids(input_ids, delta)[mask.bool()]
         if not ids.numel():
             return
         tokens = delta[1][mask.bool()]
-        size = max(int(ids.max()) + 1, len(memory.get("vocabulary", ())))
+        size = max(int(ids.max()) + 1, len(state.get("vocabulary", ())))
         table, known = tokens.new_zeros(size, tokens.shape[-1]), torch.zeros(size, dtype=torch.bool, device=ids.device)
-        if "vocabulary" in memory:
-            table[: len(memory["vocabulary"])] = memory["vocabulary"].to(table)
-            known[: len(memory["known"])] = memory["known"].to(known.device)
+        if "vocabulary" in state:
+            table[: len(state["vocabulary"])] = state["vocabulary"].to(table)
+            known[: len(state["known"])] = state["known"].to(known.device)
         counts = torch.bincount(ids, minlength=size).unsqueeze(-1)
         sums = torch.zeros_like(table).index_add_(0, ids, tokens)
-        memory["vocabulary"] = torch.where(counts > 0, sums / counts.clamp_min(1), table)
-        memory["known"] = known | (counts.squeeze(-1) > 0)
+        state["vocabulary"] = torch.where(counts > 0, sums / counts.clamp_min(1), table)
+        state["known"] = known | (counts.squeeze(-1) > 0)
 
     @staticmethod
     def _ids(input_ids: Tensor | None, delta: Tensor) -> Tensor:

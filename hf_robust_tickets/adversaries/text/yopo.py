@@ -30,6 +30,11 @@ class YOPO(FreeLB):
 
     name: ClassVar[str] = "yopo"
 
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Ascents through the first layer alone."""
+        return ("first-layer",)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.inner_steps, int) or self.inner_steps < 1:

@@ -11,7 +11,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..._provenance import describe_data
-from ...adversaries import PGD, Adversary, Injector, PixelPGD, PixelSpace, get_adversary
+from ...adversaries import PGD, Adversary, PerturbationHook, PixelPGD, PixelSpace, get_adversary
 from ...adversaries.attack_loop import check_criterion, is_right, loss_gradient, run_attack
 from ...adversaries.geometry import expand_mask, steepest_direction
 from ...architectures import layer_module
@@ -153,7 +153,7 @@ def evaluate_white_box(
     tally = _Tally(chosen_radii)
     # a convolutional network has no input embedding
     hidden = layer > 0 or "pixel_values" not in rows[0]
-    injector = Injector(layer_module(model, layer)) if hidden else None
+    injector = PerturbationHook(layer_module(model, layer)) if hidden else None
     try:
         with (
             evaluation_mode(model),

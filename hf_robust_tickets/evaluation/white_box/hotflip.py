@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..._provenance import describe_data
-from ...adversaries import Injector
+from ...adversaries import PerturbationHook
 from ...errors import ConfigurationError
 from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import describe_model, versions
@@ -179,7 +179,7 @@ class _HotFlip:
         self.model = victim.model
         embedding = self.model.get_input_embeddings()
         self.flips = TokenFlips(victim.tokenizer, embedding, victim.max_length, options.same_class, options.min_cosine)
-        self.injector = Injector(embedding)
+        self.injector = PerturbationHook(embedding)
         self.zero = self.not_finite = 0
 
     def run(self, example: Example) -> ExampleOutcome:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ...adversaries import Injector, PixelBox, PixelInjector, perturbation_mask
+from ...adversaries import PerturbationHook, PixelBox, PixelHook, perturbation_mask
 from ...errors import ConfigurationError, DataError
 from ..config import EvaluationConfig
 from ..sampling import select_examples, stratified_sample
@@ -44,7 +44,7 @@ class PerturbedBatch:
     def __init__(
         self,
         model: PreTrainedModel,
-        injector: Injector | None,
+        injector: PerturbationHook | None,
         inputs: dict[str, Tensor],
         labels: Tensor,
         pixel_range: tuple[float, float] | None = None,
@@ -63,10 +63,10 @@ class PerturbedBatch:
 
     @classmethod
     def of_training(
-        cls, model: PreTrainedModel, injector: Injector | PixelInjector, inputs: dict[str, Tensor], labels: Tensor
+        cls, model: PreTrainedModel, injector: PerturbationHook | PixelHook, inputs: dict[str, Tensor], labels: Tensor
     ) -> PerturbedBatch:
         """A batch that is perturbed where a trainer's hook perturbs."""
-        if isinstance(injector, PixelInjector):
+        if isinstance(injector, PixelHook):
             return cls(model, None, inputs, labels, box=injector.box)
         return cls(model, injector, inputs, labels)
 

@@ -1,15 +1,37 @@
-"""Callbacks whose progress survives a checkpoint, whatever the arguments of the run say about callbacks."""
+"""What callbacks of this package derive from: progress that survives a checkpoint, and a word with the attack."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import ExportableState
 
+from ...adversaries import Adversary, PerturbationHook
 from ...errors import CheckpointError, ConfigurationError
+
+
+class AttackCallback(TrainerCallback):
+    """A callback that speaks with the attack of an `AdversarialTrainer`.
+
+    Attributes:
+        pauses_attack: Whether the present step is to be one of plain training.
+        demands_attack: Whether the present step is to be attacked out of turn, once the attack has begun.
+    """
+
+    pauses_attack: bool = False
+    demands_attack: bool = False
+
+    def meet_adversary(self, adversary: Adversary, hook: PerturbationHook, *, attacks: bool) -> None:
+        """Told before each step of a training with an adversary.
+
+        Args:
+            adversary: The method that is trained with.
+            hook: Adds its perturbation.
+            attacks: Whether the step is attacked.
+        """
 
 
 class StatefulCallback(TrainerCallback, ExportableState):
@@ -20,6 +42,8 @@ class StatefulCallback(TrainerCallback, ExportableState):
     """
 
     progress: Any
+    must_resume: ClassVar[bool] = False
+    """Whether a training that was begun with the callback must not go on without it."""
 
     def options(self) -> dict[str, Any]:
         """Arguments of the constructor, as JSON scalars."""
@@ -32,7 +56,7 @@ class StatefulCallback(TrainerCallback, ExportableState):
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of the callback."""
         kept = {"args": self.options(), "attributes": {"progress": self.progress}}
-        return kept | {"circumstances": self.circumstances()}
+        return kept | {"circumstances": self.circumstances(), "must_resume": self.must_resume}
 
     def restore(self, state: TrainerState) -> None:
         """Takes back what the checkpoint that `state` came from keeps; at a fresh start, begins anew.

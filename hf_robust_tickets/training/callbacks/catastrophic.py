@@ -9,10 +9,10 @@ from typing import Any
 from accelerate.utils import extract_model_from_parallel
 from transformers import TrainerControl, TrainerState, TrainingArguments, default_data_collator
 
-from ...adversaries import PGD, Adversary, PixelPGD, PixelSpace
+from ...adversaries import PGD, Adversary, PerturbationHook, PixelPGD, PixelSpace
 from ...adversaries.attack_loop import check_criterion
 from ...errors import ConfigurationError
-from .base import StatefulCallback
+from .base import AttackCallback, StatefulCallback
 from .robust_accuracy import SplitBatches, accuracy_of, attack_on
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ _PGD_PASSES = 11
 _PGD_STEP = 0.25
 
 
-class CatastrophicOverfittingCallback(StatefulCallback):
+class CatastrophicOverfittingCallback(StatefulCallback, AttackCallback):
     """Warns, or stops training, when accuracy under PGD collapses while accuracy under one step rises.
 
     Training on one step (`PixelFast`, `FGSM`) can fail within an epoch: the model learns to be right at the end of
@@ -99,9 +99,9 @@ class CatastrophicOverfittingCallback(StatefulCallback):
         """Whether a check has found catastrophic overfitting."""
         return any(record["collapsed"] for record in self.records)
 
-    def meet_adversary(self, adversary: Adversary, injector: Any, attacks: bool) -> None:
+    def meet_adversary(self, adversary: Adversary, hook: PerturbationHook, *, attacks: bool) -> None:
         """Told by an `AdversarialTrainer`: the attack it trains with, and the hook that adds its perturbation."""
-        self._met = (adversary, injector)
+        self._met = (adversary, hook)
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Takes the records of the checkpoint back."""

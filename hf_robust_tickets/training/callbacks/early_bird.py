@@ -10,6 +10,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from ...errors import ConfigurationError, TicketError
 from ...tickets import EarlyBirdDetector, RobustTicket, draw_ticket, get_gates, mask_distance
+from ..steps.schedule import first_step
 from .base import StatefulCallback
 
 logger = logging.getLogger(__name__)
@@ -151,11 +152,6 @@ class EarlyBirdCallback(StatefulCallback):
         if gates is None:
             raise TicketError("the model has no gates to watch: call attach_gates(model) before training")
         return gates
-
-
-def first_step(start: float, state: TrainerState) -> float:
-    """The step that an option in steps, or (below 1) in a fraction of all steps, speaks of."""
-    return start * state.max_steps if start < 1 else start
 
 
 def _steps_per_epoch(args: TrainingArguments, state: TrainerState, dataloader: Any) -> float:

@@ -9,17 +9,17 @@ from typing import Any
 from accelerate.utils import extract_model_from_parallel
 from transformers import TrainerControl, TrainerState, TrainingArguments, default_data_collator
 
-from ...adversaries import Adversary
+from ...adversaries import Adversary, PerturbationHook
 from ...adversaries.attack_loop import check_criterion
 from ...errors import ConfigurationError
 from ...reporting.overfitting import AccuracyRecord
-from .base import StatefulCallback
+from .base import AttackCallback, StatefulCallback
 from .robust_accuracy import SplitBatches, accuracy_of, attack_on
 
 logger = logging.getLogger(__name__)
 
 
-class RobustOverfittingCallback(StatefulCallback):
+class RobustOverfittingCallback(StatefulCallback, AttackCallback):
     """Measures accuracy with and without attack on several splits, at the end of epochs.
 
     Records decide about nothing: weights, random numbers and checkpoints of the training are what they are without
@@ -84,9 +84,9 @@ class RobustOverfittingCallback(StatefulCallback):
         measured = {"splits": sizes, "adversary": own and own.describe(), "every": self._every}
         return measured | {"criterion": self._criterion}
 
-    def meet_adversary(self, adversary: Adversary, injector: Any, attacks: bool) -> None:
+    def meet_adversary(self, adversary: Adversary, hook: PerturbationHook, *, attacks: bool) -> None:
         """Told by an `AdversarialTrainer`: the attack it trains with, and the hook that adds its perturbation."""
-        self._met = (adversary, injector)
+        self._met = (adversary, hook)
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Takes the records of the checkpoint back."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from transformers import TrainingArguments
 
-from ...adversaries import Adversary, Injector, PixelInjector, PixelSpace
+from ...adversaries import Adversary, PerturbationHook, PixelHook, PixelSpace
 from ...adversaries.attack_loop import IGNORED_LABEL, is_right, label_losses, run_attack
 from ...errors import ConfigurationError, DataError
 from ...evaluation.white_box.perturbed_model import PerturbedBatch
@@ -39,9 +39,9 @@ def attack_on(
         yield met
         return
     if isinstance(own, PixelSpace):
-        injector: Any = PixelInjector(model, own.with_processor(processor).box)
+        injector: Any = PixelHook(model, own.with_processor(processor).box)
     else:
-        injector = Injector(model.get_input_embeddings())
+        injector = PerturbationHook(model.get_input_embeddings())
     try:
         yield own, injector
     finally:
@@ -83,7 +83,7 @@ def robust_accuracy_and_loss(
     model: nn.Module,
     batches: Iterable[dict[str, Any]],
     adversary: Adversary | None,
-    injector: Injector | PixelInjector | None,
+    injector: PerturbationHook | PixelHook | None,
     criterion: str = "last",
 ) -> tuple[float, float, float]:
     """Attacks a classifier in evaluation mode; the random numbers of the training are left as they are.
@@ -115,7 +115,7 @@ def robust_accuracy_and_loss(
                     raise DataError(
                         "the development split has no class labels: expected a column `labels` of integers"
                     )
-                if number == 0 and isinstance(injector, PixelInjector):
+                if number == 0 and isinstance(injector, PixelHook):
                     injector.box.check(inputs["pixel_values"])
                 verdict, losses = _judge(model, inputs, labels, adversary, injector, criterion)
                 right += float(verdict.sum())
@@ -131,7 +131,7 @@ def _judge(
     inputs: dict[str, Any],
     labels: Tensor,
     adversary: Adversary | None,
-    injector: Injector | PixelInjector | None,
+    injector: PerturbationHook | PixelHook | None,
     criterion: str,
 ) -> tuple[Tensor, Tensor]:
     """Which labels of one batch are predicted under attack, and the loss of each."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+from transformers import Trainer
 
 from ...errors import DivergenceError
-from ..callbacks.robustness import RobustSelectionCallback
-from ..hub.upload import PublishingTrainer
 from ..jobs.checkpoints import last_complete_checkpoint
 
 # Steps: an fp16 scaler leaves out those that overflow and halves its scale, from 65536 to 1 in 16 of them; a loss that
@@ -63,71 +60,59 @@ def has_finite_weights(model: nn.Module) -> Tensor:
     return torch.stack([torch.isfinite(p).all() for p in local]).all().long().reshape(1)
 
 
-class SoundTrainer(PublishingTrainer):
-    """`Trainer` that stops, on all ranks together, when the loss or the weights are no longer finite.
+class NanGuard:
+    """Ends a training, on all ranks together, when the loss or the weights are no longer finite.
 
     The loss is asked for when there is a log, an evaluation or a checkpoint to write, the weights when there is a
     checkpoint: none is ever written with weights that are not finite.
+
+    Args:
+        trainer: Whose training is guarded.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
         self._watch = FiniteWatch()
-        self._trial: Any = None
-        super().__init__(*args, **kwargs)
-        self._attack_before_others()
 
-    def add_callback(self, callback: Any) -> None:
-        """As in `Trainer.add_callback`; a `RobustSelectionCallback` goes to the front."""
-        super().add_callback(callback)
-        self._attack_before_others()
+    def begin(self) -> None:
+        """A training begins."""
+        self._watch = FiniteWatch(1 if self._trainer.accelerator.scaler is None else SCALER_PATIENCE)
 
-    def _attack_before_others(self) -> None:
-        # Trackers and early stopping read what it adds to the metrics.
-        for callback in reversed(self.callback_handler.callbacks.copy()):
-            if isinstance(callback, RobustSelectionCallback):
-                callback.join(self)
+    def note(self, loss: Tensor) -> None:
+        """Takes in the loss of a micro-batch, without waiting for the device."""
+        self._watch.note(loss, self._trainer.state.global_step + 1)
 
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """As in `Trainer.training_step`; notes whether the loss is finite."""
-        loss = super().training_step(*args, **kwargs)
-        self._watch.note(loss, self.state.global_step + 1)
-        return loss
-
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """As in `Trainer.train`.
+    def check_loss(self) -> None:
+        """Asks all ranks.
 
         Raises:
-            DivergenceError: When the loss or the weights are no longer finite.
+            DivergenceError: If the loss has not been finite for too long.
         """
-        self._watch = FiniteWatch(1 if self.accelerator.scaler is None else SCALER_PATIENCE)
-        output = super().train(*args, **kwargs)
-        self._refuse_lost_training()
-        return output
-
-    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        if self.control.should_log or self.control.should_evaluate or self.control.should_save:
-            self._refuse_lost_training()
-        super()._maybe_log_save_evaluate(*args, **kwargs)
-
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        finite = has_finite_weights(self.model).to(self.args.device)
-        if not self.accelerator.gather(finite).all():
-            raise self._lost(f"the weights are not finite after step {self.state.global_step}")
-        super()._save_checkpoint(*args, **kwargs)
-
-    def _refuse_lost_training(self) -> None:
-        since = self.accelerator.gather(self._watch.lost_since(self.args.device)).max().item()
+        trainer = self._trainer
+        since = trainer.accelerator.gather(self._watch.lost_since(trainer.args.device)).max().item()
         if since >= 0:
             raise self._lost(f"the loss is not finite since step {since}")
 
+    def check_weights(self) -> None:
+        """Asks all ranks.
+
+        Raises:
+            DivergenceError: If a weight that trains is not finite.
+        """
+        trainer = self._trainer
+        finite = has_finite_weights(trainer.model).to(trainer.args.device)
+        if not trainer.accelerator.gather(finite).all():
+            raise self._lost(f"the weights are not finite after step {trainer.state.global_step}")
+
     def _lost(self, what: str) -> DivergenceError:
-        last = last_complete_checkpoint(self._get_output_dir(self._trial))
-        adversary = getattr(self, "adversary", None)
-        remedy = f"lower learning_rate ({self.args.learning_rate:g})"
+        trainer = self._trainer
+        last = last_complete_checkpoint(trainer._get_output_dir(getattr(trainer, "_trial", None)))
+        adversary = getattr(trainer, "adversary", None)
+        remedy = f"lower learning_rate ({trainer.args.learning_rate:g})"
         if adversary is not None:
             remedy += f" or the adversary's step size ({adversary.step_size:g}), or let it start later"
         again = f" with resume_from_checkpoint={last!r}" if last else ""
         return DivergenceError(
-            f"{what} (of {self.state.max_steps}); the last good checkpoint is {last or 'none'}: {remedy}, then train "
-            f"again{again}"
+            f"{what} (of {trainer.state.max_steps}); the last good checkpoint is {last or 'none'}: {remedy}, then "
+            f"train again{again}"
         )

@@ -1,1 +1,15 @@
-"""What single methods need beside delta: a first layer, a critic, averaged weights, a cache."""
+"""What single methods need beside delta: a first layer, a critic, averaged weights; and what options add to a step."""
+
+from .base import Extension, get_extension, register_extension
+from .infobert import AnchoredInformation
+from .smart import ProximalTerm
+from .yopo import FirstLayerAscents
+
+__all__ = [
+    "AnchoredInformation",
+    "Extension",
+    "FirstLayerAscents",
+    "ProximalTerm",
+    "get_extension",
+    "register_extension",
+]

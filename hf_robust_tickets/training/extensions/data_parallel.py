@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from transformers.trainer_pt_utils import find_batch_size
 
-from ...adversaries import Injector, PixelInjector
+from ...adversaries import PerturbationHook, PixelHook
 from ...adversaries.hooks import SHARE
 from ...errors import DataError
-from ..steps.perturbation import Perturbation
+
+if TYPE_CHECKING:
+    from ..steps.perturbation import Perturbation
 
 _KEYWORD = "robust_perturbation"
 _ROWS = "_robust_rows"
@@ -38,7 +40,7 @@ class ReplicaPerturbation:
         injector: Adds the perturbation, in the module of `wrapped` or in a replica of it.
     """
 
-    def __init__(self, wrapped: nn.DataParallel, injector: Injector | PixelInjector) -> None:
+    def __init__(self, wrapped: nn.DataParallel, injector: PerturbationHook | PixelHook) -> None:
         self.wrapped = wrapped
         self._injector = injector
         self._perturbation: Perturbation | None = None
@@ -95,7 +97,7 @@ def _receive(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 
 def reach_replicas(
-    before: ReplicaPerturbation | None, model: nn.Module, injector: Injector | PixelInjector
+    before: ReplicaPerturbation | None, model: nn.Module, injector: PerturbationHook | PixelHook
 ) -> ReplicaPerturbation | None:
     """What brings delta to the replicas of `model`; `None` where it has none.
 

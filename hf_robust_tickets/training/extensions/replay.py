@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sized
 
-from torch.utils.data import Sampler
+import torch
+from accelerate.data_loader import SeedableRandomSampler
+from torch.utils.data import RandomSampler, Sampler
+from transformers import Trainer
+
+from ...adversaries import Adversary
+from ...errors import ConfigurationError
 
 
 class ReplaySampler(Sampler[int]):
@@ -38,3 +44,23 @@ class ReplaySampler(Sampler[int]):
         """Passes the epoch on, for samplers that shuffle by it."""
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(epoch)
+
+
+def replay_batches(sampler: Sampler | None, trainer: Trainer, adversary: Adversary) -> Sampler | None:
+    """A trainer's sampler, with every batch as often in a row as the adversary says.
+
+    Raises:
+        ConfigurationError: If batches come from a stream.
+    """
+    if adversary.replays == 1:
+        return sampler
+    if sampler is None:
+        raise ConfigurationError(f"{adversary.name} replays batches of a data set with a length, got a stream")
+    args = trainer.args
+    if isinstance(sampler, RandomSampler):
+        # As accelerate does with the samplers it knows: the order is that of seed and epoch, on every rank.
+        seed = args.seed if args.data_seed is None else args.data_seed
+        sampler = SeedableRandomSampler(sampler.data_source, generator=torch.Generator(), data_seed=seed)
+    # Not args.train_batch_size, which auto_find_batch_size leaves as it was.
+    block = trainer._train_batch_size * args.world_size * args.gradient_accumulation_steps
+    return ReplaySampler(sampler, block, adversary.replays)

@@ -1,16 +1,93 @@
-"""A moving average of the weights, and the model's output with it."""
+"""SMART: a moving average of the weights, the model's output with it, and the pull towards that output."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.func import functional_call
+from transformers import Trainer
 
 from ..._sharding import is_sharded, reshard, shard_like, whole
+from ...adversaries import Adversary
+from ...errors import ConfigurationError
+from ..steps.outputs import divergence, logits_of
+from ..steps.state import load_tensors
+from .base import Extension, register_extension
+
+if TYPE_CHECKING:
+    from ..arguments import AdversaryOptions
+    from ..steps.context import StepContext
+
+_FILE = "adversary_weight_average.safetensors"
+
+
+class ProximalTerm(Extension):
+    """Pulls the output towards that of averaged weights (the momentum Bregman proximal point method of `SMART`).
+
+    The method has `proximal_coefficient`, and `momentum_at(progress)`.
+
+    Attributes:
+        average: The averaged weights.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.average = WeightAverage()
+        self._averaged: list[Tensor] = []
+
+    @classmethod
+    def validate(cls, trainer: Trainer, adversary: Adversary, options: AdversaryOptions) -> None:
+        """As in `Extension.validate`: between passes ZeRO-3 leaves a rank without the weights."""
+        engine = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
+        if engine is not None and engine.zero_stage == 3:
+            raise ConfigurationError(
+                f"{adversary.name} averages weights, which ZeRO-3 does not leave in the model, got "
+                f"proximal_coefficient={adversary.proximal_coefficient}: set it to 0, or use ZeRO-2 or FSDP2"
+            )
+
+    @classmethod
+    def uncached_cost(cls, adversary: Adversary) -> float:
+        """As in `Extension.uncached_cost`: the averaged weights see the clean batch, a forward pass."""
+        return 1 / 3
+
+    def begin_batch(self, context: StepContext) -> None:
+        """As in `Extension.begin_batch`: the average takes in the weights, once per step, and gives its output."""
+        model, state = self.runner.unwrapped(), self.runner.trainer.state
+        if context.first_of_step:
+            self.average.update(model, context.adversary.momentum_at(state.global_step / state.max_steps))
+        # Before the clean pass: under FSDP2 no other pass may wait for its backward pass meanwhile.
+        self._averaged = logits_of(self.average.outputs(model, context.bare_inputs))
+
+    def end_batch(self, context: StepContext) -> None:
+        """As in `Extension.end_batch`."""
+        self._averaged = []
+
+    def penalty(self, context: StepContext, clean: list[Tensor]) -> Tensor:
+        """As in `Extension.penalty`."""
+        adversary = context.adversary
+        pull = divergence(adversary, self._averaged, clean, context.bare_inputs)
+        return adversary.proximal_coefficient * pull
+
+    def save(self, folder: Path) -> None:
+        """As in `Extension.save`."""
+        tensors = self.average.whole()
+        if tensors and self.runner.trainer.args.should_save:
+            save_file(tensors, folder / _FILE)
+
+    def load(self, folder: Path) -> None:
+        """As in `Extension.load`."""
+        if (folder / _FILE).exists():
+            self.average.tensors = load_tensors(folder / _FILE, self.runner.trainer.args)
+
+    def forget(self) -> None:
+        """As in `Extension.forget`."""
+        self.average.tensors = {}
 
 
 class WeightAverage:
@@ -75,3 +152,6 @@ def _lent(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
         reshard(model)
         for name, local in parameters.items():
             local.copy_(kept[name])
+
+
+register_extension("weight-average", ProximalTerm)

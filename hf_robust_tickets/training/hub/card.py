@@ -20,7 +20,7 @@ from transformers.modelcard import TASK_MAPPING, TrainingSummary
 
 from ..._provenance import describe_data, model_fingerprint
 from ..._version import __version__
-from ...adversaries import Adversary, PixelSpace
+from ...adversaries import Adversary
 from ...errors import CheckpointError
 from ...reporting.model_card import CARD_FILE, FACTS_FILE, CardFacts, is_replaceable, model_card, read_report
 from ...reporting.plots import plot_ticket
@@ -102,7 +102,7 @@ def adversary_facts(adversary: Adversary | None, options: AdversaryOptions) -> d
         key, value = option.name.removeprefix("adversary_"), getattr(options, option.name)
         # Those left alone say nothing, but for these two.
         told = value != option.default or key in ("layer", "start_step")
-        if option.name != "adversary" and key not in found and told:
+        if option.name not in ("adversary", "adversary_kwargs") and key not in found and told:
             found[key] = value
     return found
 
@@ -110,10 +110,10 @@ def adversary_facts(adversary: Adversary | None, options: AdversaryOptions) -> d
 def attack_facts(trainer: Any) -> dict[str, Any]:
     """Adversary, masks and cost of a trainer that has trained, as fields of `CardFacts`."""
     adversary = trainer.adversary
-    if isinstance(adversary, PixelSpace):
+    if adversary is not None and adversary.space == "pixels":
         adversary = adversary.with_processor(trainer.processing_class)
     told = adversary_facts(adversary, trainer.adversary_options)
-    return sparse_facts(trainer, trainer.cost_callback.cost(trainer.state).as_dict(), told)
+    return sparse_facts(trainer, trainer.cost_meter.cost(trainer.state).as_dict(), told)
 
 
 def write_model_card(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,90 +19,60 @@ from transformers import PreTrainedModel, Trainer
 
 from ..._compat import hub_connection_error
 from ...errors import HubError, RobustTicketsError
-from ...reporting.model_card import CardFacts
-from .card import facts_of_trainer, write_model_card
+from .card import write_model_card
 
 _AGAIN = "push again when the Hub answers; large files that arrived are not sent a second time"
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 
 
-class PublishingTrainer(Trainer):
-    """`Trainer` whose card says what was pruned, how, and what it withstands; else it is `Trainer`.
+class Publisher:
+    """Writes a trainer's model card, and says in one line what became of an upload.
 
-    Attributes:
-        card_options: Default keyword arguments of `create_model_card`, e.g. `{"dataset": "my reviews"}`.
+    Args:
+        trainer: Its `card_facts` is what the card says, its `card_options` are defaults of `create_model_card`.
+        stock_card: The card of the classes that the trainer extends, for models with cards of their own (adapters).
     """
 
-    card_options: dict[str, Any] | None = None
+    def __init__(self, trainer: Trainer, stock_card: Callable[..., None]) -> None:
+        self._trainer = trainer
+        self._stock_card = stock_card
 
-    def create_model_card(
-        self,
-        language: str | None = None,
-        license: str | None = None,
-        tags: str | list[str] | None = None,
-        model_name: str | None = None,
-        finetuned_from: str | None = None,
-        tasks: str | list[str] | None = None,
-        dataset_tags: str | list[str] | None = None,
-        dataset: str | list[str] | None = None,
-        dataset_args: str | list[str] | None = None,
-    ) -> None:
-        """Writes the card into `args.output_dir`; see `Trainer.create_model_card` for the arguments.
+    def write_card(self, folder: Path, options: dict[str, Any]) -> None:
+        """Writes the card into a folder, once for all processes; a `README.md` that somebody edited is kept.
 
-        A `README.md` that somebody edited is kept. Robustness reports in the folder are shown if they are of these
-        very weights.
+        Args:
+            folder: Where the model lies.
+            options: Keyword arguments of `Trainer.create_model_card`; those that are `None` are not given.
 
         Raises:
             CheckpointError: If a report in the folder is damaged.
         """
-        given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
-        self._write_card(Path(self.args.output_dir), given)
-
-    def card_facts(self, **options: Any) -> CardFacts:
-        """What the card says; `options` are those of `create_model_card`."""
-        return facts_of_trainer(self, **options)
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As in `Trainer.save_model`, with the card."""
-        super().save_model(output_dir, _internal_call)
-        # A push that this has set off wrote it already.
-        pushed = self.args.push_to_hub and output_dir in (None, self.args.output_dir)
-        if not _internal_call and not pushed:
-            folder = Path(output_dir or self.args.output_dir)
-            self._write_card(folder, {"model_name": folder.absolute().name})
-
-    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
-        """As in `Trainer.push_to_hub`.
-
-        Raises:
-            HubError: If the upload failed; local files are as they were, and another push completes it.
-        """
-        with explain_failed_push(self._hub_name(), kwargs.get("revision") or self.args.hub_revision):
-            return super().push_to_hub(*args, **kwargs)
-
-    def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
-        """As in `Trainer.init_hf_repo`.
-
-        Raises:
-            HubError: If the repository cannot be created.
-        """
-        with explain_failed_push(self._hub_name()):
-            super().init_hf_repo(*args, **kwargs)
-
-    def _hub_name(self) -> str:
-        return self.hub_model_id or self.args.hub_model_id or Path(self.args.output_dir).absolute().name
-
-    def _write_card(self, folder: Path, options: dict[str, Any]) -> None:
-        if not self.is_world_process_zero():
+        trainer = self._trainer
+        if not trainer.is_world_process_zero():
             return
         given = {key: value for key, value in options.items() if value is not None}
-        options = {**options, **(self.card_options or {}), **given}
-        model = self.accelerator.unwrap_model(self.model)
+        options = {**options, **(trainer.card_options or {}), **given}
+        model = trainer.accelerator.unwrap_model(trainer.model)
         if not isinstance(model, PreTrainedModel):
-            # Adapters have cards of their own.
-            super().create_model_card(**options)
+            self._stock_card(**options)
             return
-        write_model_card(folder, model, self.card_facts(**options), self.hub_model_id or folder.absolute().name)
+        repository = trainer.hub_model_id or folder.absolute().name
+        write_model_card(folder, model, trainer.card_facts(**options), repository)
+
+    def after_save(self, output_dir: str | None) -> None:
+        """The card of a model that a user has saved, unless a push that this has set off wrote it already."""
+        args = self._trainer.args
+        if not (args.push_to_hub and output_dir in (None, args.output_dir)):
+            folder = Path(output_dir or args.output_dir)
+            self.write_card(folder, {"model_name": folder.absolute().name})
+
+    def explained(self, revision: str | None = None) -> AbstractContextManager[None]:
+        """While it lasts, what the Hub's client raises becomes a `HubError` of one line."""
+        return explain_failed_push(self._repository(), revision)
+
+    def _repository(self) -> str:
+        trainer = self._trainer
+        return trainer.hub_model_id or trainer.args.hub_model_id or Path(trainer.args.output_dir).absolute().name
 
 
 @contextmanager

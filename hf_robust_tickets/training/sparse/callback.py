@@ -14,11 +14,11 @@ from torch import Tensor
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-from ...adversaries import Adversary, Injector
+from ...adversaries import Adversary, PerturbationHook
 from ...errors import CheckpointError, ConfigurationError
 from ...sparse import MaskedWeights, RobustRecord, SparseMethod, get_sparse_method, select_weights
 from ...sparse.base import REGULAR, Decision
-from ..callbacks.base import StatefulCallback, differences
+from ..callbacks.base import AttackCallback, StatefulCallback, differences
 from .ranks import refuse_surroundings_of_masks, refuse_transposed
 from .records import RobustHistory, may_decide
 from .updates import SparseRun
@@ -26,7 +26,7 @@ from .updates import SparseRun
 logger = logging.getLogger(__name__)
 
 
-class SparseTrainingCallback(StatefulCallback):
+class SparseTrainingCallback(StatefulCallback, AttackCallback):
     """Keeps weights at zero by a mask, and moves the mask as a method says.
 
     Works on any `Trainer`, under data parallelism, accumulation and mixed precision. On an `AdversarialTrainer` masks
@@ -55,6 +55,8 @@ class SparseTrainingCallback(StatefulCallback):
         >>> callback = SparseTrainingCallback(FlyingBird(density=0.1, period=100))
         >>> AdversarialTrainer(model, args, train_dataset=train, callbacks=[callback]).train()
     """
+
+    must_resume = True
 
     def __init__(
         self,
@@ -127,9 +129,9 @@ class SparseTrainingCallback(StatefulCallback):
         run = self._run
         return self._running and run.due and self.method.grows_by_gradient and not self.method.under_standard_loss
 
-    def meet_adversary(self, adversary: Adversary, injector: Injector, attacks: bool) -> None:
+    def meet_adversary(self, adversary: Adversary, hook: PerturbationHook, *, attacks: bool) -> None:
         """Told by an `AdversarialTrainer` at each step: the attack, and whether the step is under it."""
-        self._history.measure_under(adversary, injector)
+        self._history.measure_under(adversary, hook)
         self._history.accuracy.counts = attacks
 
     def on_train_begin(

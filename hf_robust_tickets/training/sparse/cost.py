@@ -91,7 +91,7 @@ def sparse_cost(trainer: Any, inputs: Mapping[str, Tensor]) -> SparseCost:
     args, steps, density = trainer.args, trainer.state.global_step, _densities(callback.masks)
     examples = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     passes = _passes(trainer.adversary, trainer.step_cost)
-    measured, search = trainer.cost_callback.cost(trainer.state), _search_cost(trainer)
+    measured, search = trainer.cost_meter.cost(trainer.state), _search_cost(trainer)
     attacked = steps - max((entry["step"] for entry in callback.log if entry["event"] == "ticket"), default=0)
     spent = training_flops(flops, callback.log, steps, **passes) + search["steps"] * flops.step()
     weights = layers.weights.values()
@@ -116,7 +116,7 @@ def sparse_cost(trainer: Any, inputs: Mapping[str, Tensor]) -> SparseCost:
 
 def _callback(trainer: Any) -> SparseTrainingCallback:
     found = sparse_callback(trainer)
-    if found is None or not hasattr(trainer, "cost_callback"):
+    if found is None or not hasattr(trainer, "cost_meter"):
         raise ConfigurationError(
             "expected an AdversarialTrainer that has trained with a SparseTrainingCallback, got none: train first, "
             "with adversary=None for plain training"

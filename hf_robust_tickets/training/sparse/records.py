@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...adversaries import Adversary, Injector
+from ...adversaries import Adversary, PerturbationHook
 from ...adversaries.attack_loop import IGNORED_LABEL, is_right
 from ...errors import ConfigurationError
 from ...sparse import RobustRecord
@@ -107,9 +107,9 @@ class RobustHistory:
     def __init__(self) -> None:
         self.records: list[RobustRecord] = []
         self.accuracy = TrainingAccuracy()
-        self._attack: tuple[Adversary | None, Injector | None] = (None, None)
+        self._attack: tuple[Adversary | None, PerturbationHook | None] = (None, None)
 
-    def measure_under(self, adversary: Adversary | None, injector: Injector | None) -> None:
+    def measure_under(self, adversary: Adversary | None, injector: PerturbationHook | None) -> None:
         """From now on evaluations are under this attack."""
         self._attack = (adversary, injector)
 

@@ -20,7 +20,6 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy, TrainOutp
 from ..._files import write_json
 from ...errors import CheckpointError, ConfigurationError
 from ...sparse import FixedMasks, SparseMethod, load_masks, save_masks
-from ..callbacks.cost import CostCallback
 from ..jobs.checkpoints import checkpoints, explain_failed_save, last_complete_checkpoint
 from ..trainer import AdversarialTrainer
 from .callback import SparseTrainingCallback
@@ -142,7 +141,7 @@ class SparseTrainer(AdversarialTrainer):
             with self._callbacks([*self._first_callbacks(), self.search]):
                 super().train(resume)
                 self.search = self._own_callback()
-                cost = self.cost_callback.cost(self.state).as_dict()
+                cost = self.cost_meter.cost(self.state).as_dict()
         finally:
             self.args = args
         if self.args.should_save:
@@ -168,8 +167,8 @@ class SparseTrainer(AdversarialTrainer):
             )
 
     def _first_callbacks(self) -> list[Any]:
-        """The Trainer's own flow of saving, and the cost of the stage: no callback of the user."""
-        return [self.callback_handler.callbacks[0], CostCallback()]
+        """The Trainer's own flow of saving: no callback of the user."""
+        return [self.callback_handler.callbacks[0]]
 
     def _own_callback(self) -> SparseTrainingCallback:
         """The callback of the present stage (a new object after its state was restored)."""

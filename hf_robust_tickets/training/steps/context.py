@@ -1,77 +1,103 @@
-"""Everything that one attacked micro-batch needs, in one place."""
+"""One micro-batch under attack: the batch, delta, and what is added to the model for its time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
-from ...adversaries import Adversary, Injector, PixelInjector
+from ...adversaries import Adversary, PerturbationHook
 from ..extensions.awp import WeightPerturbation
 from ..extensions.data_parallel import ReplicaPerturbation
-from ..extensions.infobert import CriticHook
 from ..extensions.layer_cache import LayerCache
-from ..extensions.yopo import FirstLayer
 from .metrics import Reading
+from .outputs import find_logits, without_labels
 from .perturbation import Perturbation
 
+if TYPE_CHECKING:
+    from ..extensions import Extension
 
-class Attack:
-    """Everything that one attacked micro-batch needs.
+
+@dataclass
+class StepContext:
+    """One micro-batch under attack.
 
     Attributes:
+        model: What the Trainer trains with.
         inputs: The batch, on its device.
+        num_items_in_batch: As in `Trainer.training_step`.
+        label_names: Names of the inputs that only the loss needs.
+        device: Where the batch is.
         perturbation: Delta.
-        injector: Adds it.
-        cache: The layers below it, or `None`.
-        first_layer: f0 of YOPO, or `None`.
+        hook: Adds it.
+        clean_weight: Share of an additional clean pass in the loss.
         restarts: Random starts of the ascent.
-        critic: For InfoBERT, or `None`.
+        extensions: What the method needs beside delta.
+        cache: The layers below a perturbed one, or `None`.
         weights: Adversarial weight perturbation, or `None`.
         replicas: Brings delta to the replicas of `torch.nn.DataParallel`, or `None`.
+        first_of_step: Whether the micro-batch is the first of its optimiser step.
         perturbed: Whether the present pass is.
         readings: Loss and logits of the passes that reached the weights or began an ascent.
     """
 
-    def __init__(
-        self,
-        inputs: dict[str, Any],
-        perturbation: Perturbation,
-        injector: Injector | PixelInjector,
-        cache: LayerCache | None,
-        first_layer: FirstLayer | None,
-        restarts: int = 1,
-        critic: CriticHook | None = None,
-        weights: WeightPerturbation | None = None,
-        replicas: ReplicaPerturbation | None = None,
-    ) -> None:
-        self.inputs = inputs
-        self.perturbation = perturbation
-        self.adversary: Adversary = perturbation.adversary
-        self.injector = injector
-        self.cache = cache
-        self.first_layer = first_layer
-        self.restarts = restarts
-        self.critic = critic
-        self.weights = weights
-        self.replicas = replicas
-        self.perturbed = False
-        self.readings: list[Reading] = []
+    model: nn.Module
+    inputs: dict[str, Any]
+    num_items_in_batch: Any
+    label_names: Sequence[str]
+    device: torch.device
+    perturbation: Perturbation
+    hook: PerturbationHook
+    clean_weight: float = 0.0
+    restarts: int = 1
+    extensions: Sequence[Extension] = ()
+    cache: LayerCache | None = None
+    weights: WeightPerturbation | None = None
+    replicas: ReplicaPerturbation | None = None
+    first_of_step: bool = True
+    perturbed: bool = False
+    readings: list[Reading] = field(default_factory=list)
+
+    @property
+    def adversary(self) -> Adversary:
+        """The method, with its lengths as they are in this step."""
+        return self.perturbation.adversary
+
+    @property
+    def labels(self) -> list[Tensor]:
+        """The labels of each head of the task."""
+        return [self.inputs[name] for name in self.label_names if name in self.inputs]
+
+    @property
+    def bare_inputs(self) -> dict[str, Any]:
+        """The batch without what only the loss needs."""
+        return without_labels(self.inputs, self.label_names)
+
+    def note(self, loss: Tensor, outputs: Any) -> None:
+        """Keeps loss and logits of a pass for the log, detached."""
+        self.readings.append(Reading(loss.detach(), [logits.detach() for logits in find_logits(outputs)]))
 
     @contextmanager
-    def one_pass(self, device: torch.device, perturbed: bool = True, attached: bool = True) -> Iterator[None]:
-        """While it lasts, a forward pass is perturbed, or only goes through the cache."""
+    def one_pass(self, perturbed: bool = True, attached: bool = True) -> Iterator[None]:
+        """While it lasts, a forward pass is perturbed, or only goes through the cache.
+
+        Args:
+            perturbed: Whether delta is added.
+            attached: Whether the gradient of the pass travels below a perturbed layer; see `LayerCache.one_pass`.
+        """
         self.perturbed = perturbed
-        self.perturbation.begin_pass(device)
+        self.perturbation.begin_pass(self.device)
         with ExitStack() as stack:
             if self.cache is not None:
                 stack.enter_context(self.cache.one_pass(attached))
             if self.replicas is not None and perturbed:
                 stack.enter_context(self.replicas.sending(self.perturbation))
             source = self.perturbation.add if perturbed else None
-            stack.enter_context(self.injector.armed(source, self._before(perturbed)))
+            stack.enter_context(self.hook.armed(source, self._before(perturbed)))
             yield
 
     def _before(self, perturbed: bool) -> Callable[[Any], Any] | None:
@@ -89,7 +115,7 @@ class Attack:
 
     def close(self) -> None:
         """Leaves the model as it was before the batch."""
-        if self.first_layer is not None:
-            self.first_layer.remove()
+        for extension in self.extensions:
+            extension.end_batch(self)
         if self.weights is not None:
             self.weights.restore()

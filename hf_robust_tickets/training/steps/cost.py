@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ...adversaries import YOPO, Adversary, Regularizer
+from ...adversaries import Adversary
 from ..arguments import AdversaryOptions
+from ..extensions import get_extension
 
 # A forward pass, the gradients of activations and those of weights cost a third of a plain pass each.
 _THIRD = 1 / 3
@@ -17,21 +18,20 @@ def step_cost(adversary: Adversary | None, options: AdversaryOptions, num_layers
     Args:
         adversary: The method; `None` is a plain step.
         options: How it is used.
-        num_layers: Layers of the model; only asked for where the passes do not all run through the same ones.
+        num_layers: Layers of the model; only read where the passes do not all run through the same ones.
         cached: Whether the layers up to `adversary_layer` run once per batch.
     """
     if adversary is None:
         return 1.0
-    whole = getattr(adversary, "proximal_coefficient", 0.0) and _THIRD  # the averaged weights see the clean batch
-    passes = adversary.cost - whole + (options.adversary_clean_weight > 0)
+    extensions = [get_extension(name) for name in adversary.extensions]
+    uncached = sum(extension.uncached_cost(adversary) for extension in extensions)
+    passes = adversary.cost - uncached + (options.adversary_clean_weight > 0)
     if options.adversary_weight_perturbation:
-        passes += 2 if isinstance(adversary, Regularizer) else 1
+        passes += 2 if adversary.step == "regularized" else 1
     if options.adversary_restarts > 1:
         ascents = (adversary.num_passes - 1) * 2 * _THIRD
         passes += (options.adversary_restarts - 1) * ascents + options.adversary_restarts * _THIRD
     if cached:
         below = options.adversary_layer / num_layers
         passes = passes * (1 - below) + below
-    if isinstance(adversary, YOPO):
-        passes += (adversary.steps - 1) * (adversary.inner_steps - 1) * 2 * _THIRD / num_layers
-    return passes + whole
+    return passes + uncached + sum(extension.extra_cost(adversary, num_layers) for extension in extensions)

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from ..._compat import without_adapter
+from ...adversaries import Regularizer
 from ...errors import ConfigurationError
 
 _IGNORED = -100
@@ -46,6 +48,19 @@ def valid_rows(logits: Tensor, inputs: Mapping[str, Any]) -> Tensor | None:
     return mask
 
 
+def divergence(adversary: Regularizer, clean: list[Tensor], other: list[Tensor], inputs: dict[str, Any]) -> Tensor:
+    """`Regularizer.divergence`, summed over the heads of the task.
+
+    Args:
+        adversary: The method.
+        clean: Logits of each head.
+        other: Those of another pass.
+        inputs: The batch; says which rows count.
+    """
+    heads = [adversary.divergence(a, b, valid_rows(a, inputs)) for a, b in zip(clean, other, strict=True)]
+    return torch.stack(heads).sum()
+
+
 def without_labels(inputs: Mapping[str, Any], label_names: Iterable[str]) -> dict[str, Any]:
     """The batch without what only the loss needs."""
     return {key: value for key, value in inputs.items() if key not in set(label_names)}
@@ -57,7 +72,7 @@ def predicts_next_token(model: Any) -> bool:
     Its loss function does not tell: transformers gives that of causal language models to all models whose class it
     does not know (multiple choice, heads of one's own), and to GPT-2's, whose name says nothing.
     """
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    model = without_adapter(model)
     named = any(kind.__name__ in _CAUSAL for kind in type(model).__mro__)
     return named or getattr(model, "loss_type", None) == "ForCausalLM"
 

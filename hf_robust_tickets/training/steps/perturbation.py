@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...adversaries import Adversary, Memory, perturbation_mask
+from ...adversaries import Adversary, AdversaryState, perturbation_mask
 from ...adversaries.geometry import expand_mask
 from ...errors import ConfigurationError
 from ..arguments import AdversaryOptions
@@ -24,7 +24,7 @@ class Perturbation:
         inputs: The batch as the model receives it.
         share_dropout: Put the random generator back in every pass to where it was in the first, so that all passes
             see the same dropout masks.
-        memory: What the adversary remembers of earlier steps.
+        state: What the adversary keeps of earlier steps.
         spared: Ids of tokens that are not perturbed.
 
     Attributes:
@@ -40,7 +40,7 @@ class Perturbation:
         adversary: Adversary,
         inputs: dict[str, Any],
         share_dropout: bool,
-        memory: Memory,
+        state: AdversaryState,
         spared: Sequence[int] = (),
     ) -> None:
         self.adversary = adversary
@@ -48,7 +48,7 @@ class Perturbation:
         self.grad: Tensor | None = None
         self.skipped_ascents: Tensor | int = 0
         self._inputs = inputs
-        self._memory = memory
+        self._state = state
         self._spared = spared
         self.mask: Tensor | None = None
         self.shares_dropout = share_dropout
@@ -87,7 +87,7 @@ class Perturbation:
         """Draws a start for delta; `clean` as in `add`."""
         self.mask = perturbation_mask(self._inputs, clean, self._spared)
         start = self.adversary.init(clean.detach().float(), self.mask)
-        start = self.adversary.recall(self._memory, start, self._inputs.get("input_ids"))
+        start = self.adversary.recall(self._state, start, self._inputs.get("input_ids"))
         # What is remembered of another batch may lie where this one has padding.
         self.delta = (start * expand_mask(self.mask, clean).to(start.dtype)).detach().requires_grad_()
 
@@ -125,15 +125,15 @@ class Perturbation:
         )
 
     def remember(self) -> None:
-        """Leaves in the memory what the next step needs."""
-        self.adversary.remember(self._memory, self.delta.detach(), self._inputs.get("input_ids"), self.mask)
+        """Leaves in the state what the next step needs."""
+        self.adversary.remember(self._state, self.delta.detach(), self._inputs.get("input_ids"), self.mask)
 
     def length(self) -> Tensor:
         """Mean l2 norm of what is added, over the sentences."""
         return self.adversary.added(self.delta.detach()).flatten(1).norm(dim=1).mean()
 
     def _replay(self, point: str, device: torch.device) -> None:
-        """Notes the generator's state when `point` is reached for the first time, and puts it back ever after."""
+        """Notes the generator's state when `point` is reached for the first time, and restores it every later time."""
         generator = _generator(device)
         if point in self._generator_states:
             generator.set_rng_state(self._generator_states[point])

@@ -1,123 +1,109 @@
-"""The step of methods that penalise how far the output moves under attack."""
+"""One loss with a penalty on how far the output moves under attack: TRADES, SMART, ALUM, VAT, MART, R-Drop."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ...adversaries import Regularizer
 from ...errors import DataError
-from .context import Attack
+from .base import AdversarialStep
+from .context import StepContext
 from .metrics import Reading
-from .outputs import logits_of, valid_rows, without_labels
+from .outputs import divergence, logits_of
 
 
-class PenaltyPasses:
-    """The part of `PassesTrainer` that is `Regularizer`s' alone: one loss with ascents and a penalty inside."""
+class RegularizedStep(AdversarialStep):
+    """One call of the Trainer's step, whose loss holds the clean pass, the ascents and the penalty.
 
-    def _regularized_loss(
-        self, attack: Attack, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
-    ) -> Tensor:
-        bare = without_labels(inputs, self.label_names)
-        averaged = self._averaged_logits(attack.adversary, bare)
-        loss, clean = self._clean_loss(attack, model, inputs, num_items_in_batch)
+    The adversary is a `Regularizer`.
+    """
+
+    has_penalty = True
+
+    def run(self, context: StepContext) -> Tensor:
+        """As in `AdversarialStep.run`."""
+
+        def objective(model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any) -> Tensor:
+            return self._loss(context, model, inputs, num_items_in_batch)
+
+        return self.runner.train_pass(
+            context.model, context.inputs, context.num_items_in_batch, objective, ends_step=True
+        )
+
+    def _loss(self, context: StepContext, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any) -> Tensor:
+        loss, clean = self._clean_loss(context, model, inputs, num_items_in_batch)
         constant = [logits.detach() for logits in clean]
-        for _ in range(attack.adversary.steps):
-            if attack.adversary.ascends_task_loss:
-                self._labelled_ascent(attack, model, num_items_in_batch)
+        for _ in range(context.adversary.steps):
+            if context.adversary.ascends_task_loss:
+                self._labelled_ascent(context)
             else:
-                self._virtual_ascent(attack, model, bare, constant)
-        objective = self._penalised(attack, model, inputs, num_items_in_batch, loss, clean, averaged)
-        if attack.weights is None:
+                self._virtual_ascent(context, model, constant)
+        objective = self._penalised(context, model, inputs, num_items_in_batch, loss, clean)
+        if context.weights is None:
             return objective
-        attack.weights.climb(self._scaled(objective))
-        loss, clean = self._clean_loss(attack, model, inputs, num_items_in_batch)
-        return self._penalised(attack, model, inputs, num_items_in_batch, loss, clean, averaged)
+        context.weights.climb(self.runner.scaled(objective))
+        loss, clean = self._clean_loss(context, model, inputs, num_items_in_batch)
+        return self._penalised(context, model, inputs, num_items_in_batch, loss, clean)
 
     def _clean_loss(
-        self, attack: Attack, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
+        self, context: StepContext, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
     ) -> tuple[Tensor, list[Tensor]]:
-        with attack.one_pass(self.args.device, perturbed=False):
-            loss, outputs = self._task_loss(attack, self._inside_engine(model), dict(inputs), num_items_in_batch)
+        with context.one_pass(perturbed=False):
+            inside = self.runner.inside_engine(model)
+            loss, outputs = self._task_loss(context, inside, dict(inputs), num_items_in_batch)
         return loss, logits_of(outputs)
 
     def _penalised(
         self,
-        attack: Attack,
+        context: StepContext,
         model: nn.Module,
         inputs: dict[str, Any],
         num_items_in_batch: Any,
         loss: Tensor,
         clean: list[Tensor],
-        averaged: list[Tensor],
     ) -> Tensor:
         """The clean loss with the penalty, after the pass at the end of the ascent."""
-        adversary, bare = attack.adversary, without_labels(inputs, self.label_names)
-        with attack.one_pass(self.args.device):
+        adversary = context.adversary
+        with context.one_pass():
             if adversary.perturbed_loss_weight:
-                second, outputs = self._task_loss(attack, model, dict(inputs), num_items_in_batch)
+                second, outputs = self._task_loss(context, model, dict(inputs), num_items_in_batch)
                 loss = loss + adversary.perturbed_loss_weight * second
             else:
-                outputs = self._bare_pass(model, bare)
+                outputs = self.runner.forward(model, context.bare_inputs)
         perturbed = logits_of(outputs)
         if adversary.ascends_task_loss:
-            penalty = adversary.objective(clean[0], perturbed[0], self._class_labels(attack, clean))
-            attack.readings.append(Reading(penalty.detach(), [logits.detach() for logits in perturbed]))
-            return self._per_step(penalty, num_items_in_batch)
+            penalty = adversary.objective(clean[0], perturbed[0], _class_labels(context, clean))
+            context.readings.append(Reading(penalty.detach(), [logits.detach() for logits in perturbed]))
+            return self.runner.per_step(penalty, num_items_in_batch)
         target = [logits.detach() for logits in clean] if adversary.detach_clean else clean
-        penalty = self._divergence(adversary, target, perturbed, bare)
-        attack.readings.append(Reading(penalty.detach(), [logits.detach() for logits in perturbed]))
+        penalty = divergence(adversary, target, perturbed, context.bare_inputs)
+        context.readings.append(Reading(penalty.detach(), [logits.detach() for logits in perturbed]))
         penalty = adversary.coefficient * penalty
-        if averaged:
-            penalty = penalty + adversary.proximal_coefficient * self._divergence(adversary, averaged, clean, bare)
-        return loss + self._per_step(penalty, num_items_in_batch)
+        for extension in context.extensions:
+            term = extension.penalty(context, clean)
+            penalty = penalty if term is None else penalty + term
+        return loss + self.runner.per_step(penalty, num_items_in_batch)
 
-    def _class_labels(self, attack: Attack, logits: list[Tensor]) -> Tensor:
-        labels = [attack.inputs[name] for name in self.label_names if name in attack.inputs]
-        if len(labels) != 1 or len(logits) != 1:
-            raise DataError(
-                f"{attack.adversary.name} needs one class label per example, got {len(labels)} tensors of labels and "
-                f"{len(logits)} of logits: use trades"
-            )
-        return labels[0]
+    def _labelled_ascent(self, context: StepContext) -> None:
+        with context.one_pass(attached=False), self.runner.defer_sync(context.model, True):
+            context.perturbation.grad = self._delta_gradient(context)
+        context.perturbation.ascend()
 
-    def _labelled_ascent(self, attack: Attack, model: nn.Module, num_items_in_batch: Any) -> None:
-        with attack.one_pass(self.args.device, attached=False), self._defer_sync(model, True):
-            attack.perturbation.grad = self._delta_gradient(model, attack, num_items_in_batch)
-        attack.perturbation.ascend()
+    def _virtual_ascent(self, context: StepContext, model: nn.Module, clean: list[Tensor]) -> None:
+        with context.one_pass(attached=False), self.runner.defer_sync(model, True):
+            perturbed = logits_of(self.runner.forward(self.runner.inside_engine(model), context.bare_inputs))
+        context.perturbation.require_delta()
+        climbed = divergence(context.adversary, clean, perturbed, context.bare_inputs)
+        context.perturbation.grad = self.runner.gradient(climbed, context.perturbation.delta)
+        context.perturbation.ascend()
 
-    def _virtual_ascent(self, attack: Attack, model: nn.Module, inputs: dict[str, Any], clean: list[Tensor]) -> None:
-        with attack.one_pass(self.args.device, attached=False), self._defer_sync(model, True):
-            perturbed = logits_of(self._bare_pass(self._inside_engine(model), inputs))
-        attack.perturbation.require_delta()
-        divergence = self._divergence(attack.adversary, clean, perturbed, inputs)
-        attack.perturbation.grad = self._gradient(divergence, attack.perturbation.delta)
-        attack.perturbation.ascend()
 
-    def _averaged_logits(self, adversary: Regularizer, inputs: dict[str, Any]) -> list[Tensor]:
-        """For SMART's pull towards the moving average of the weights, the output with these; nothing for others."""
-        if not getattr(adversary, "proximal_coefficient", 0.0):
-            return []
-        whole = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        return logits_of(self.weight_average.outputs(whole, inputs))
-
-    @staticmethod
-    def _divergence(adversary: Regularizer, clean: list[Tensor], other: list[Tensor], inputs: Any) -> Tensor:
-        heads = [adversary.divergence(a, b, valid_rows(a, inputs)) for a, b in zip(clean, other, strict=True)]
-        return torch.stack(heads).sum()
-
-    def _per_step(self, mean: Tensor, num_items_in_batch: Any) -> Tensor:
-        """A mean over the micro-batch, such that the accumulated step has the mean of these means.
-
-        Where the loss is normalised over the whole accumulated batch already, the Trainer does not divide it again.
-        """
-        return mean / self._window(num_items_in_batch)
-
-    def _window(self, num_items_in_batch: Any) -> int:
-        """The micro-batches over which the task's loss of one of them is normalised: 1, or all of the step's."""
-        scaled = self.loss_is_scaled_for_ga
-        if scaled is None:
-            scaled = (self.model_accepts_loss_kwargs and num_items_in_batch is not None) or self.compute_loss_func
-        return self.current_gradient_accumulation_steps if scaled else 1
+def _class_labels(context: StepContext, logits: list[Tensor]) -> Tensor:
+    labels = context.labels
+    if len(labels) != 1 or len(logits) != 1:
+        raise DataError(
+            f"{context.adversary.name} needs one class label per example, got {len(labels)} tensors of labels and "
+            f"{len(logits)} of logits: use trades"
+        )
+    return labels[0]

@@ -7,7 +7,11 @@ import math
 from transformers import TrainerState
 
 from ..arguments import AdversaryOptions
-from ..callbacks.early_bird import first_step
+
+
+def first_step(start: float, state: TrainerState) -> float:
+    """The step that an option in steps, or (below 1) in a fraction of all steps, speaks of."""
+    return start * state.max_steps if start < 1 else start
 
 
 def strength(options: AdversaryOptions, state: TrainerState) -> float:

@@ -1,4 +1,4 @@
-"""What an adversary remembers between steps, in the Trainer's checkpoints."""
+"""What an adversary keeps between steps, in the Trainer's checkpoints."""
 
 from __future__ import annotations
 
@@ -8,51 +8,40 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import TrainingArguments
 
-from ...adversaries import Memory
+from ...adversaries import AdversaryState
 from ...errors import CheckpointError
-from ..extensions.smart import WeightAverage
-
-_AVERAGE = "adversary_weight_average.safetensors"
 
 
-def save_adversary_state(
-    folder: str, args: TrainingArguments, memories: dict[str, Memory], average: WeightAverage
-) -> None:
-    """Writes the memories of this rank, and (once) the averaged weights, where there are any."""
-    tensors = {
-        f"{slot}/{name}": value.contiguous() for slot, memory in memories.items() for name, value in memory.items()
-    }
+def save_states(folder: Path, args: TrainingArguments, states: dict[str, AdversaryState]) -> None:
+    """Writes the states of this rank, where there are any."""
+    tensors = {f"{slot}/{name}": value.contiguous() for slot, state in states.items() for name, value in state.items()}
     if tensors:
-        save_file(tensors, _memory_path(folder, args))
-    averages = average.whole()
-    if averages and args.should_save:
-        save_file(averages, Path(folder) / _AVERAGE)
+        save_file(tensors, _path(folder, args))
 
 
-def load_adversary_state(folder: str, args: TrainingArguments, average: WeightAverage) -> dict[str, Memory]:
-    """The memories of this rank; takes the averaged weights back into `average`.
+def load_states(folder: Path, args: TrainingArguments) -> dict[str, AdversaryState]:
+    """The states of this rank.
 
     Raises:
-        CheckpointError: If other ranks left a memory and this one did not.
+        CheckpointError: If other ranks left one and this one did not.
     """
-    if (Path(folder) / _AVERAGE).exists():
-        average.tensors = _load(Path(folder) / _AVERAGE, args)
-    path = _memory_path(folder, args)
+    path = _path(folder, args)
     if not path.exists():
-        if list(Path(folder).glob("adversary_memory_*.safetensors")):
+        if list(folder.glob("adversary_state_*.safetensors")):
             raise CheckpointError(f"{folder} was written by fewer ranks, got rank {args.process_index}: use as many")
         return {}
-    memories: dict[str, dict[str, Tensor]] = {}
-    for key, value in _load(path, args).items():
+    states: dict[str, dict[str, Tensor]] = {}
+    for key, value in load_tensors(path, args).items():
         slot, name = key.split("/", 1)
-        memories.setdefault(slot, {})[name] = value
-    return memories
+        states.setdefault(slot, {})[name] = value
+    return states
 
 
-def _load(path: Path, args: TrainingArguments) -> dict[str, Tensor]:
+def load_tensors(path: Path, args: TrainingArguments) -> dict[str, Tensor]:
+    """The tensors of a file, on the device of the training."""
     # Moved afterwards: safetensors knows no `cpu:0`, as ranks on a CPU call their device.
     return {name: tensor.to(args.device) for name, tensor in load_file(path).items()}
 
 
-def _memory_path(folder: str, args: TrainingArguments) -> Path:
-    return Path(folder) / f"adversary_memory_{args.process_index}.safetensors"
+def _path(folder: Path, args: TrainingArguments) -> Path:
+    return folder / f"adversary_state_{args.process_index}.safetensors"

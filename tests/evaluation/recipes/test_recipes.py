@@ -10,11 +10,11 @@ from hf_robust_tickets.evaluation import evaluate_robustness, get_recipe, list_r
 from hf_robust_tickets.evaluation.components.encoders import TextEncoder
 from hf_robust_tickets.evaluation.components.masked_lm import MaskedLM
 from hf_robust_tickets.evaluation.recipes import RecipeContext
-from hf_robust_tickets.evaluation.resources import HOMOGLYPHS_FILE, HOWNET_FILE, RESOURCES
+from hf_robust_tickets.evaluation.resources import HOWNET_FILE, RESOURCES
 from hf_robust_tickets.evaluation.victim.model import Victim
-from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
+from tests.testing.keyword_model import SteadyKeywordModel, keyword_model, keyword_tokenizer, rows
 from tests.testing.stock_textattack import RECIPES, build_stock, run_attack
-from tests.testing.tiny_parts import LetterEncoder, masked_lm, write_hownet, write_vectors
+from tests.testing.tiny_parts import LetterEncoder
 
 pytest.importorskip("nltk")
 
@@ -42,29 +42,10 @@ RAN = [  # with TextAttack's own parts, or parts made here
 ]
 
 
-class Model(type(keyword_model())):
-    """Without dropout: TextAttack takes gradients with it."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.dropout.p = 0.0
-
-
 def victim():
     tokenizer = keyword_tokenizer()
     tokenizer.model_max_length = 64
-    return Model(keyword_model(max_position_embeddings=66).config).eval(), tokenizer
-
-
-@pytest.fixture
-def parts(tmp_path, monkeypatch):
-    """Small resources of every kind that can be made, where they are looked for."""
-    monkeypatch.setenv("TA_CACHE_DIR", str(tmp_path))
-    write_vectors(tmp_path)
-    write_hownet(tmp_path / HOWNET_FILE)
-    (tmp_path / HOMOGLYPHS_FILE).parent.mkdir()
-    (tmp_path / HOMOGLYPHS_FILE).write_text("# a comment\n0061 ;\t0430 #* ( a → а ) LATIN\n006F ; 043E # ( o → о )\n")
-    return masked_lm(tmp_path)
+    return SteadyKeywordModel(keyword_model(max_position_embeddings=66).config).eval(), tokenizer
 
 
 def skip_without(recipe):

@@ -5,23 +5,12 @@ from __future__ import annotations
 import pytest
 
 from hf_robust_tickets.errors import DataError
-from hf_robust_tickets.evaluation import Comparison, ExampleOutcome, RecipeResult, RobustnessReport, compare_reports
-
-
-def report(outcomes: str, recipe: str = "pwws", first_row: int = 0, text: str = "row") -> RobustnessReport:
-    """One example per letter: w(ithstood), f(ooled), s(kipped)."""
-    kinds = {"w": "failed", "f": "succeeded", "s": "skipped"}
-    examples = tuple(
-        ExampleOutcome(i, 1, f"{text} {i}", f"{text} {i}!", kinds[letter], 10, 1, 0)
-        for i, letter in enumerate(outcomes, start=first_row)
-    )
-    result = RecipeResult(recipe, examples)
-    ids = tuple(example.index for example in examples)
-    return RobustnessReport({recipe: result}, result.clean_accuracy, sample_ids=ids, seed=0)
+from hf_robust_tickets.evaluation import Comparison, compare_reports
+from tests.testing.reports import report_of
 
 
 def test_counts_are_paired_by_example():
-    clean, attacked = compare_reports({"a": report("wwfffsw"), "b": report("wfwwsww")})
+    clean, attacked = compare_reports({"a": report_of("wwfffsw"), "b": report_of("wfwwsww")})
     assert (clean.recipe, attacked.recipe) == ("clean", "pwws")
     assert (clean.both, clean.only_first, clean.only_second, clean.neither) == (5, 1, 1, 0)
     assert (attacked.both, attacked.only_first, attacked.only_second, attacked.neither) == (2, 1, 3, 1)
@@ -45,15 +34,15 @@ def test_interval_by_hand():
 
 
 def test_only_shared_examples_count():
-    (_, attacked) = compare_reports({"a": report("wwff"), "b": report("wfwf", first_row=2)})
+    (_, attacked) = compare_reports({"a": report_of("wwff"), "b": report_of("wfwf", first_row=2)})
     assert attacked.num_examples == 2
     assert (attacked.only_second, attacked.neither) == (1, 1)
 
 
 def test_reports_that_cannot_be_compared():
     with pytest.raises(DataError, match="recipe that a and b share"):
-        compare_reports({"a": report("w"), "b": report("w", recipe="bae")})
+        compare_reports({"a": report_of("w"), "b": report_of("w", recipe="bae")})
     with pytest.raises(DataError, match="attack both with one seed"):
-        compare_reports({"a": report("ww"), "b": report("ww", first_row=5)})
+        compare_reports({"a": report_of("ww"), "b": report_of("ww", first_row=5)})
     with pytest.raises(DataError, match="different data sets"):
-        compare_reports({"a": report("ww"), "b": report("ww", text="line")})
+        compare_reports({"a": report_of("ww"), "b": report_of("ww", text="line")})

@@ -22,7 +22,7 @@ from hf_robust_tickets.evaluation import (
 from hf_robust_tickets.evaluation.datasets.noise import NoiseCell
 from hf_robust_tickets.evaluation.results.base import EvaluationResult
 from hf_robust_tickets.evaluation.results.compare import Comparison
-from tests.evaluation.results.test_robustness_report import report
+from tests.testing.robustness_report import report
 
 HOW = {"model": {"sha256": "0"}, "settings": {"data": {"rows": 9}}, "versions": {"python": "3"}, "warnings": ("w",)}
 

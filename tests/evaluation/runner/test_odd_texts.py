@@ -9,8 +9,8 @@ import pytest
 from hf_robust_tickets.evaluation import evaluate_robustness, get_recipe, list_recipes
 from hf_robust_tickets.evaluation.resources import RESOURCES
 from hf_robust_tickets.evaluation.victim.long_texts import LONG_TEXT, beginnings
-from tests.evaluation.recipes.test_recipes import LetterEncoder, Model, parts  # noqa: F401  (a fixture)
-from tests.testing.keyword_model import keyword_model, keyword_tokenizer
+from tests.testing.keyword_model import SteadyKeywordModel, keyword_model, keyword_tokenizer
+from tests.testing.tiny_parts import LetterEncoder
 
 pytest.importorskip("nltk")
 
@@ -28,14 +28,14 @@ def evaluate(*arguments, **options):
     return report_of(*arguments, **options)[recipe].outcomes
 
 
-def report_of(texts, recipe, parts, label=0, **options):  # noqa: F811
+def report_of(texts, recipe, parts, label=0, **options):
     missing = [text for name in get_recipe(recipe).resources if (text := RESOURCES[name].missing())]
     if missing:
         pytest.skip(f"needs NLTK_DATA: {missing}")
     tokenizer = keyword_tokenizer()
     tokenizer.model_max_length = 64
     return evaluate_robustness(
-        Model(keyword_model(max_position_embeddings=66).config).eval(),
+        SteadyKeywordModel(keyword_model(max_position_embeddings=66).config).eval(),
         [{"text": text, "label": label} for text in texts],
         tokenizer,
         recipes=[recipe],
@@ -47,7 +47,7 @@ def report_of(texts, recipe, parts, label=0, **options):  # noqa: F811
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_texts_without_anything_to_change_withstand(recipe, parts):  # noqa: F811
+def test_texts_without_anything_to_change_withstand(recipe, parts):
     characters = recipe.startswith("bad-characters")
     outcomes = evaluate(["!!!", "1"] if characters else ODD, recipe, parts)
     assert {o.outcome for o in outcomes} <= {"failed", "succeeded"}  # "a" has neighbours that the model knows
@@ -58,7 +58,7 @@ def test_texts_without_anything_to_change_withstand(recipe, parts):  # noqa: F81
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_queries_may_run_out_anywhere(recipe, parts):  # noqa: F811
+def test_queries_may_run_out_anywhere(recipe, parts):
     for budget in (1, 2, 5, 40):
         for outcome in evaluate(["an awful film and a bad plot"], recipe, parts, query_budget=budget):
             assert outcome.queries <= budget and outcome.outcome in ("failed", "succeeded")
@@ -66,14 +66,14 @@ def test_queries_may_run_out_anywhere(recipe, parts):  # noqa: F811
                 assert (outcome.outcome, outcome.perturbed) == ("failed", outcome.original)
 
 
-def test_what_was_found_before_queries_ran_out_counts(parts):  # noqa: F811
+def test_what_was_found_before_queries_ran_out_counts(parts):
     # differential evolution asks on after a success; the first of its 64 texts that hits "good" is one
     outcomes = evaluate(["good film"], "bad-characters-invisible", parts, label=1, query_budget=60)
     assert (outcomes[0].outcome, outcomes[0].queries) == ("succeeded", 60)
     assert outcomes[0].perturbed_prediction == 0
 
 
-def test_a_text_of_ten_thousand_words_is_attacked_where_the_model_reads(parts):  # noqa: F811
+def test_a_text_of_ten_thousand_words_is_attacked_where_the_model_reads(parts):
     tail = " ".join(["film", "plot"] * 5000)
     start = time.perf_counter()
     report = report_of([f"good film {tail}", f"awful film {tail}"], "deepwordbug", parts, label=1, max_length=16)

@@ -27,11 +27,12 @@ from hf_robust_tickets.evaluation import RobustnessReport, evaluate_robustness, 
 from hf_robust_tickets.evaluation.runner.ranks import RankGroup
 from hf_robust_tickets.evaluation.runner.work_queue import WorkQueue
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
+from tests.testing.paths import ROOT
+from tests.testing.ranks import ACCELERATE, TORCHRUN
 from tests.testing.tiny import tiny_bert, tiny_tokenizer
 
 pytest.importorskip("nltk")
 
-ROOT = Path(__file__).parents[3]
 
 PARENT = """
 import sys
@@ -43,10 +44,6 @@ if __name__ == "__main__":
         num_processes=2,
     )
 """
-
-TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
-# With --cpu accelerate starts one process; --multi_gpu only says that there are several.
-ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0", "-m"]
 
 
 def evaluate(model=None, data=None, **arguments):
@@ -155,7 +152,7 @@ def test_ranks_give_the_report_of_one_process(launcher, tmp_path):
     arguments += ["--recipes", "deepwordbug", "--max_length", "32"]
 
     def run(folder: Path, *more: str) -> tuple[RobustnessReport, str]:
-        command = [sys.executable, "-m", *launcher, "hf_robust_tickets", "evaluate", *arguments, *more]
+        command = [sys.executable, "-m", *launcher, "-m", "hf_robust_tickets", "evaluate", *arguments, *more]
         command += ["--output_dir", str(folder)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=ROOT, env=environment)

@@ -18,10 +18,10 @@ from hf_robust_tickets.errors import CheckpointError, DataError
 from hf_robust_tickets.evaluation import evaluate_robustness
 from hf_robust_tickets.evaluation.runner.store import OUTCOMES, STATE
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
+from tests.testing.paths import ROOT
 
 pytest.importorskip("nltk")
 
-ROOT = Path(__file__).parents[3]
 
 SCRIPT = """
 import sys, time

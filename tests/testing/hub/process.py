@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.testing.hub.store import TOKEN
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.testing.paths import ROOT
 
 # Runs snippets one after the other in one namespace; a snippet leaves its result in `result`.
 _LOOP = """

@@ -16,7 +16,7 @@ from hf_robust_tickets import AdversarialTrainingArguments, evaluate_white_box
 from hf_robust_tickets.adversaries import PixelPGD
 from hf_robust_tickets.sparse import FlyingBird, FlyingBirdPlus, RobustBird, SparseMethod, count_flops, training_flops
 from hf_robust_tickets.sparse.static import Dense
-from hf_robust_tickets.training import RobustAccuracyCallback, SparseTrainer
+from hf_robust_tickets.training import RobustOverfittingCallback, SparseTrainer
 from hf_robust_tickets.vision import (
     CIFAR10_MEAN,
     CIFAR10_STD,
@@ -84,7 +84,7 @@ def train_image_arm(arm: str, seed: int, protocol: ImageProtocol, data: Path, ou
     model = CifarResNetForImageClassification(config).to(memory_format=torch.channels_last)
     processor = small_image_processor(image_mean=CIFAR10_MEAN, image_std=CIFAR10_STD)
     splits = {name: prepare_images(split, processor, model=model) for name, split in images.items()}
-    watch = RobustAccuracyCallback(
+    watch = RobustOverfittingCallback(
         {
             "train": splits["train"].select(range(protocol.development_images)),
             "validation": splits["validation"],
@@ -110,7 +110,7 @@ def train_image_arm(arm: str, seed: int, protocol: ImageProtocol, data: Path, ou
     trainer.train()
     result = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - began_cpu}
     trainer.save_model(str(output / "model"))
-    watch = next(c for c in trainer.callback_handler.callbacks if isinstance(c, RobustAccuracyCallback))
+    watch = next(c for c in trainer.callback_handler.callbacks if isinstance(c, RobustOverfittingCallback))
     result |= {"records": watch.progress, "final": _final(trainer.model, splits["final test"], processor, seed)}
     return result | _sparsity(trainer, protocol, splits["train"])
 

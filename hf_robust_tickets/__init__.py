@@ -16,7 +16,7 @@ _ROOM_OF = {
     "EarlyBirdCallback": "training",
     "SparseTrainingCallback": "training",
     "RobustTicketArguments": "training",
-    "RobustnessCallback": "training",
+    "RobustSelectionCallback": "training",
     "RobustTicketTrainer": "training",
     "EarlyBirdDetector": "tickets",
     "RobustTicket": "tickets",

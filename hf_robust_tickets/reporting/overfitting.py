@@ -4,7 +4,7 @@ Rice, Wong and Kolter, "Overfitting in adversarially robust deep learning", ICML
 al., "Sparsity Winning Twice", ICLR 2022, table 1.
 
 Example:
-    >>> watch = RobustAccuracyCallback({"train": sample, "validation": development, "test": test})
+    >>> watch = RobustOverfittingCallback({"train": sample, "validation": development, "test": test})
     >>> AdversarialTrainer(model, args, adversary=PixelPGD(), callbacks=[watch], ...).train()
     >>> summary = summarize_overfitting(watch.records)
     >>> print(overfitting_table({"dense": [summary]}))
@@ -31,12 +31,15 @@ class AccuracyRecord:
         epoch: The same in epochs.
         standard: Split -> accuracy without attack, in [0, 1].
         robust: Split -> accuracy under attack, in [0, 1].
+        criterion: When an example counted as robust: right at the end of the ascent (`"last"`), or at every point that
+            it visited (`"any"`).
     """
 
     step: int
     epoch: float
     standard: Mapping[str, float] = field(default_factory=dict)
     robust: Mapping[str, float] = field(default_factory=dict)
+    criterion: str = "last"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

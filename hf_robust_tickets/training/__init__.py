@@ -4,8 +4,8 @@ from .arguments import AdversarialTrainingArguments, AdversaryOptions, RobustTic
 from .callbacks.base import AttackCallback
 from .callbacks.catastrophic import CatastrophicOverfittingCallback
 from .callbacks.early_bird import EarlyBirdCallback
-from .callbacks.overfitting import RobustAccuracyCallback
-from .callbacks.robustness import RobustnessCallback
+from .callbacks.overfitting import RobustOverfittingCallback
+from .callbacks.robustness import RobustSelectionCallback
 from .extensions import Extension, register_extension
 from .jobs.cost import PhaseCost
 from .jobs.gates import GateTraining
@@ -26,10 +26,10 @@ __all__ = [
     "Extension",
     "GateTraining",
     "PhaseCost",
-    "RobustAccuracyCallback",
+    "RobustOverfittingCallback",
+    "RobustSelectionCallback",
     "RobustTicketArguments",
     "RobustTicketTrainer",
-    "RobustnessCallback",
     "SparseCost",
     "SparseTrainer",
     "SparseTrainingCallback",

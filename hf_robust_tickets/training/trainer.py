@@ -18,7 +18,7 @@ from ..errors import CheckpointError
 from ..reporting.model_card import CardFacts
 from .arguments import AdversaryOptions
 from .callbacks.base import AttackCallback
-from .callbacks.robustness import RobustnessCallback
+from .callbacks.robustness import RobustSelectionCallback
 from .checks.nan_guard import NanGuard
 from .checks.validation import check_adversary, check_resumed_callbacks
 from .extensions.replay import replay_batches
@@ -77,6 +77,7 @@ class AdversarialTrainer(Trainer):
         self.cost_meter = CostMeter(self.runner)
         self.nan_guard = NanGuard(self)
         self.publisher = Publisher(self, super().create_model_card)
+        self._trial: Any = None
         super().__init__(*args, **kwargs)
         if not loss_uses_num_items_in_batch(self.accelerator.unwrap_model(self.model)):
             self.model_accepts_loss_kwargs = False
@@ -248,7 +249,7 @@ class AdversarialTrainer(Trainer):
 
     def _put_selection_first(self) -> None:
         for callback in reversed(self.callback_handler.callbacks.copy()):
-            if isinstance(callback, RobustnessCallback):
+            if isinstance(callback, RobustSelectionCallback):
                 callback.join(self)
 
     def _forget_steps(self) -> None:

@@ -158,3 +158,13 @@ def test_the_file_says_what_was_attacked_on_what(tmp_path):
     assert written["sample_ids"] == list(result.sample_ids) and len(written["sample_ids"]) == 2
     assert written["model"]["class"] == "KeywordModel" and written["versions"]["torch"]
     assert written["settings"] == {"max_length": 9, "data": {"rows": 4}, "pixel_range": None}
+
+
+def test_by_the_last_point_a_ball_of_its_own_decides():
+    """Neither the single step nor the clean input counts: the ascent alone."""
+    result = evaluate(radii=[0.70, 0.72, 3.1], criterion="last")
+    assert list(result.robust_accuracy.values()) == [0.75, 0.5, 0.0] and result.criterion == "last"
+    weak = evaluate(adversary=PGD(steps=2, step_size=0.001, max_norm=1.0), radii=[1.0], criterion="last")
+    assert weak.robust_accuracy[1.0] == 0.75  # the single step is no point of this ascent
+    with pytest.raises(ConfigurationError, match="expected a criterion"):
+        evaluate(criterion="worst")

@@ -8,7 +8,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from hf_robust_tickets import AdversarialTrainer, RobustnessCallback
+from hf_robust_tickets import AdversarialTrainer, RobustSelectionCallback
 from hf_robust_tickets.adversaries import PGD
 from tests.testing.tiny import tiny_bert, tiny_data
 
@@ -17,9 +17,9 @@ KEY = "eval_accuracy_under_attack"
 PGD_3 = PGD(steps=3, step_size=0.02, max_norm=0.03, init_magnitude=0.01)
 
 
-def callback(attack: Any = PGD_3, size: int = 12, **options: Any) -> RobustnessCallback:
+def callback(attack: Any = PGD_3, size: int = 12, **options: Any) -> RobustSelectionCallback:
     """Attacks `size` of 24 sentences."""
-    return RobustnessCallback(tiny_data(24, seed=7), attack, num_examples=size, batch_size=16, **options)
+    return RobustSelectionCallback(tiny_data(24, seed=7), attack, num_examples=size, batch_size=16, **options)
 
 
 def arguments(folder: str | Path, **options: Any) -> TrainingArguments:

@@ -11,8 +11,9 @@ from transformers import TrainerCallback, TrainingArguments, ViTImageProcessor
 from hf_robust_tickets import AdversarialTrainer, AdversarialTrainingArguments
 from hf_robust_tickets.adversaries import PixelPGD
 from hf_robust_tickets.errors import CheckpointError, ConfigurationError, DataError
+from hf_robust_tickets.evaluation import evaluate_white_box
 from hf_robust_tickets.reporting.overfitting import summarize_overfitting
-from hf_robust_tickets.training import RobustAccuracyCallback
+from hf_robust_tickets.training import RobustOverfittingCallback
 from tests.testing.pixels import MEAN, STD, tiny_convnet, tiny_images
 
 ATTACK = PixelPGD(steps=3, step_size=0.05, max_norm=0.1, image_mean=MEAN, image_std=STD)
@@ -42,7 +43,7 @@ def trainer(tmp_path, callbacks, adversary=ATTACK, processing_class=None, argume
 
 def watch(**options):
     splits = {"train": tiny_images(16), "validation": tiny_images(8, seed=1), "test": tiny_images(8, seed=2)}
-    return RobustAccuracyCallback(**({"splits": splits} | options))
+    return RobustOverfittingCallback(**({"splits": splits} | options))
 
 
 def test_records_of_every_epoch(tmp_path):
@@ -113,10 +114,10 @@ def test_records_of_something_else_are_not_continued(tmp_path, other, says):
 def test_bad_arguments(tmp_path):
     for options, message in (({"splits": {}}, "at least one split"), ({"every": 0}, "every >= 1")):
         with pytest.raises(ConfigurationError, match=message):
-            RobustAccuracyCallback(**({"splits": {"test": tiny_images(4)}} | options))
+            RobustOverfittingCallback(**({"splits": {"test": tiny_images(4)}} | options))
     unlabelled = tiny_images(4).remove_columns("labels")
     with pytest.raises(DataError, match="expected class labels in a column"):
-        trainer(tmp_path, [RobustAccuracyCallback({"test": unlabelled})]).train()
+        trainer(tmp_path, [RobustOverfittingCallback({"test": unlabelled})]).train()
 
 
 def test_ranks_share_a_split():
@@ -136,3 +137,25 @@ def test_ranks_share_a_split():
     ]
     seen = [[int(i) for batch in share for i in batch["index"]] for share in shares]
     assert seen == [[0, 2, 4, 6], [1, 3, 5]] and sorted(itertools.chain(*seen)) == list(range(7))
+
+
+def test_the_callback_and_white_box_evaluation_measure_the_same(tmp_path):
+    """One loop: with one seed and one batch, two ways to the same figure; "any" is never above it."""
+    images = tiny_images(32, seed=3)
+    found = {}
+    for criterion in ("last", "any"):
+        callback = RobustOverfittingCallback({"test": images}, batch_size=32, criterion=criterion)
+        run = trainer(tmp_path / criterion, [callback], save_strategy="no")
+        run.train()
+        result = evaluate_white_box(
+            run.model, images, adversary=ATTACK, criterion=criterion, seed=0, batch_size=32, progress=False
+        )
+        measured = callback.records[-1].robust["test"]
+        # by "any", white-box evaluation counts the clean input and a single step as visited too
+        assert result.robust_accuracy[ATTACK.max_norm] == (
+            measured if criterion == "last" else pytest.approx(measured, abs=2 / 32)
+        )
+        assert result.robust_accuracy[ATTACK.max_norm] <= measured
+        assert callback.records[-1].criterion == result.criterion == result.to_dict()["criterion"] == criterion
+        found[criterion] = result.robust_accuracy[ATTACK.max_norm]
+    assert found["any"] <= found["last"]

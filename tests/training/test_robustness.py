@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
-from hf_robust_tickets import AdversarialTrainer, RobustnessCallback
+from hf_robust_tickets import AdversarialTrainer, RobustSelectionCallback
 from hf_robust_tickets.errors import ConfigurationError, DataError, UnknownNameError
 from hf_robust_tickets.evaluation import evaluate_white_box
 from tests.testing.paths import ROOT
@@ -65,7 +65,7 @@ def test_steps_without_an_evaluation_are_logged(tmp_path):
     assert [step for step, logs in seen.logs if KEY in logs] == [2, 4]
 
 
-class Scripted(RobustnessCallback):
+class Scripted(RobustSelectionCallback):
     """Finds what it is told to, so that the best step is known."""
 
     figures = (0.2, 0.9, 0.4, 0.3)
@@ -122,7 +122,7 @@ def test_plain_trainers_give_it_to_trackers_after_join(tmp_path):
 
 def test_texts_are_attacked_with_a_recipe(tmp_path):
     data = [{"text": f"w{i} w{i + 1} w9", "label": int(i >= 32)} for i in range(5, 55, 5)]
-    attack = RobustnessCallback(data, tokenizer=tiny_tokenizer(), num_examples=4)
+    attack = RobustSelectionCallback(data, tokenizer=tiny_tokenizer(), num_examples=4)
     trainer = train(tmp_path, [attack], max_steps=1)
     metrics = trainer.evaluate()
     assert 0 <= metrics[KEY] <= metrics["eval_attack_sample_accuracy"] <= 1
@@ -132,7 +132,7 @@ def test_what_cannot_work_is_refused_before_the_first_step(tmp_path):
     with pytest.raises(ConfigurationError, match="every_n_steps=3: leave it out"):
         train(tmp_path, [scripted(every_n_steps=3)], **(BEST | {"eval_steps": 2, "save_steps": 2}))
     with pytest.raises(ConfigurationError, match="expected a tokenizer"):
-        train(tmp_path, [RobustnessCallback([{"text": "a", "label": 0}])])
+        train(tmp_path, [RobustSelectionCallback([{"text": "a", "label": 0}])])
     with pytest.raises(UnknownNameError):
         callback("deepwordbugs")
     with pytest.raises(ConfigurationError, match="leaves an accuracy"):
@@ -142,20 +142,20 @@ def test_what_cannot_work_is_refused_before_the_first_step(tmp_path):
     with pytest.raises(ConfigurationError, match="expected no output_dir"):
         callback(output_dir=tmp_path)
     with pytest.raises(DataError, match="label_column"):
-        RobustnessCallback([{"text": "a"}])
+        RobustSelectionCallback([{"text": "a"}])
 
 
 RANKS = """
 import sys
 sys.path.insert(0, {root!r})
-from hf_robust_tickets import RobustnessCallback
+from hf_robust_tickets import RobustSelectionCallback
 from tests.testing.tiny import tiny_bert, tiny_data, tiny_tokenizer
 from tests.testing.watched_training import KEY, callback, train, words_of
 import torch
 attack = callback()
 if {words}:
     texts = words_of(tiny_data(4, seed=7))
-    attack = RobustnessCallback(texts, "deepwordbug", num_examples=2, tokenizer=tiny_tokenizer())
+    attack = RobustSelectionCallback(texts, "deepwordbug", num_examples=2, tokenizer=tiny_tokenizer())
 if {sharded}:
     from tests.testing.sharded_on_cpu import allow_sharding_on_cpu
     allow_sharding_on_cpu()

@@ -113,6 +113,11 @@ class PixelHook:
         self._checked = False
         self._handle = model.register_forward_pre_hook(self._hook, with_kwargs=True)
 
+    @property
+    def box(self) -> PixelBox:
+        """The pixels that an image may have."""
+        return self._box
+
     @contextmanager
     def armed(self, source: PerturbationSource | None, before: Callable[[Any], Any] | None = None) -> Iterator[None]:
         """While the context lasts, adds `source(pixel_values)`; `source` sees the clean images.

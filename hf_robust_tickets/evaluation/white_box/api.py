@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from ..._files import write_json
 from ..._provenance import describe_data
 from ...adversaries import PGD, Adversary, PerturbationHook, PixelPGD, PixelSpace, get_adversary
+from ...adversaries.attack_loop import check_criterion, is_right, loss_gradient, run_attack
 from ...adversaries.geometry import expand_mask, steepest_direction
 from ...architectures import layer_module
 from ...errors import ConfigurationError
@@ -25,7 +26,7 @@ from ..results import false_robustness as checks
 from ..results import metrics
 from ..victim.model import checked_length, evaluation_mode
 from .images import is_image_processor
-from .perturbed_model import Probe, make_batches, sample_rows
+from .perturbed_model import PerturbedBatch, make_batches, sample_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -51,6 +52,7 @@ class WhiteBoxResult:
         restarts: Starts per example and radius.
         seed: Seed of the sample and of the random starts.
         layer: What was perturbed: 0 the embeddings or pixels, n the output of layer n.
+        criterion: When an example counts as robust: `"any"` or `"last"`, see `evaluate_white_box`.
         warnings: Signs of false robustness.
         sample_ids: Rows of the data set that were used.
         model: What was attacked.
@@ -65,6 +67,7 @@ class WhiteBoxResult:
     restarts: int = 1
     seed: int = 0
     layer: int = 0
+    criterion: str = "any"
     warnings: tuple[str, ...] = ()
     sample_ids: tuple[int, ...] = ()
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -113,13 +116,16 @@ def evaluate_white_box(
     max_length: int | None = None,
     pixel_range: tuple[float, float] | None = None,
     layer: int = 0,
+    criterion: str = "any",
     progress: bool = True,
 ) -> WhiteBoxResult:
     """Measures accuracy inside balls around the word embeddings (texts), the pixels (images), or hidden states.
 
-    An example counts as robust at a radius if it is classified right without perturbation and under every perturbation
-    that any restart visits, the last and the ones on the way (Madry et al., ICLR 2018; worst case over restarts). What
-    breaks an example inside a small ball breaks it inside a larger one too, so accuracy never rises with the radius.
+    By the criterion `"any"` an example counts as robust at a radius if it is classified right without perturbation and
+    under every perturbation that any restart visits, the last and the ones on the way (Madry et al., ICLR 2018; worst
+    case over restarts). What breaks an example inside a small ball breaks it inside a larger one too, so accuracy
+    never rises with the radius. By `"last"`, which most papers report, it counts if it is right at the end of the
+    ascent of every restart; figures are then a little higher.
 
     Args:
         model: A classifier; it is put into evaluation mode and back.
@@ -144,6 +150,7 @@ def evaluate_white_box(
             its own, and its radii are in pixels in [0, 1].
         layer: What is perturbed: 0 the embeddings or pixels, n the output of layer n. Radii are then in units of
             that layer's output.
+        criterion: `"any"` or `"last"`: right at every point that the attack visits, or at the end of each ascent.
         progress: Shows a progress bar.
 
     Returns:
@@ -155,6 +162,7 @@ def evaluate_white_box(
     """
     if adversary is None and is_image_processor(tokenizer):
         adversary = PixelPGD(steps=21)
+    check_criterion(criterion)
     attack, chosen_radii = _attack_and_radii(adversary, radii, restarts)
     if isinstance(attack, PixelSpace):
         attack = attack.with_processor(tokenizer)
@@ -169,8 +177,10 @@ def evaluate_white_box(
             torch.manual_seed(seed)
             box = attack.box if isinstance(attack, PixelSpace) else None
             for inputs, labels in make_batches(rows, batch_size, model, tokenizer):
-                probe = Probe(model, injector, inputs, labels, pixel_range, box)
-                _attack_batch(probe, attack, chosen_radii, restarts, tally)
+                if box is not None and injector is None:
+                    box.check(inputs["pixel_values"])
+                batch = PerturbedBatch(model, injector, inputs, labels, pixel_range, box)
+                _attack_batch(batch, attack, chosen_radii, restarts, criterion, tally)
                 bar.update(len(labels))
     finally:
         if injector is not None:
@@ -187,6 +197,7 @@ def evaluate_white_box(
         restarts=restarts,
         seed=seed,
         layer=layer,
+        criterion=criterion,
         warnings=tuple(warnings),
         sample_ids=tuple(row["row"] for row in rows),
         model=describe_model(model),
@@ -242,6 +253,14 @@ class _Tally:
         self.iterated = dict.fromkeys(radii, 0)
         self.margins: list[float] = []
 
+    def look(self, logits: Tensor, right: Tensor, gradients: Tensor) -> None:
+        """Counts a batch without perturbation: logits, which are right, and gradients, (batch, entries)."""
+        self.total += len(right)
+        self.clean += int(right.sum())
+        self.not_finite += int((right & ~gradients.isfinite().all(dim=1)).sum())
+        self.zero += int((right & (gradients == 0).all(dim=1)).sum())
+        self.margins += checks.margins(logits)
+
     def warnings(self) -> list[str]:
         found = checks.logit_scale_warnings(self.margins)
         found += checks.gradient_warnings(self.zero, self.not_finite, self.clean)
@@ -250,41 +269,33 @@ class _Tally:
         return found
 
 
-def _attack_batch(probe: Probe, adversary: Adversary, radii: Sequence[float], restarts: int, tally: _Tally) -> None:
+def _attack_batch(
+    batch: PerturbedBatch, adversary: Adversary, radii: Sequence[float], restarts: int, criterion: str, tally: _Tally
+) -> None:
     """Attacks one batch at every radius, from the smallest on."""
-    logits, right, gradient = probe.look(torch.zeros_like(probe.x))
-    flat = (gradient * expand_mask(probe.mask, gradient)).flatten(1)
-    finite = flat.isfinite().all(dim=1)
-    tally.total += len(right)
-    tally.clean += int(right.sum())
-    tally.not_finite += int((right & ~finite).sum())
-    tally.zero += int((right & (flat == 0).all(dim=1)).sum())
-    tally.margins += checks.margins(logits)
-    direction = steepest_direction(
-        torch.nan_to_num(gradient) * expand_mask(probe.mask, gradient), adversary.norm, adversary.scope
-    )
+    logits, gradient = loss_gradient(batch, torch.zeros_like(batch.x))
+    right = is_right(logits, batch.labels)
+    gradient = gradient * expand_mask(batch.mask, gradient)
+    tally.look(logits, right, gradient.flatten(1))
+    direction = steepest_direction(torch.nan_to_num(gradient), adversary.norm, adversary.scope)
     robust = iterated = single = right
     for radius in radii:
-        single = single & probe.right(probe.project(radius * direction))
+        single = single & _withstands(batch, batch.project(radius * direction))
+        if criterion == "last":
+            iterated = torch.ones_like(right)
         for restart in range(restarts):
             if not iterated.any():
                 break
-            iterated = iterated & _survivors(probe, _scaled(adversary, radius, random_start=restart > 0))
-        robust = robust & single & iterated
+            scaled = _scaled(adversary, radius, random_start=restart > 0)
+            iterated = iterated & run_attack(batch, scaled, criterion).right
+        # by "last", neither the clean input nor another radius is a point of this ascent
+        robust = iterated if criterion == "last" else robust & single & iterated
         tally.single[radius] += int(single.sum())
         tally.iterated[radius] += int(iterated.sum())
         tally.robust[radius] += int(robust.sum())
 
 
-def _survivors(probe: Probe, adversary: Adversary) -> Tensor:
-    """Which examples are right at every point of one ascent, (batch,)."""
-    delta = probe.project(adversary.init(probe.x, probe.mask))
-    alive = torch.ones(len(probe.labels), dtype=torch.bool, device=probe.labels.device)
-    for k in range(adversary.num_passes):
-        if k == adversary.num_passes - 1:
-            return alive & probe.right(delta)
-        _, right, gradient = probe.look(delta)
-        alive = alive & right
-        # a gradient that is not finite moves nothing; it was counted on the clean input
-        delta = probe.project(adversary.ascend(delta, torch.nan_to_num(gradient, posinf=0.0, neginf=0.0), probe.mask))
-    return alive
+@torch.no_grad()
+def _withstands(batch: PerturbedBatch, delta: Tensor) -> Tensor:
+    """Which examples are classified right under a perturbation, (batch,)."""
+    return is_right(batch.logits(delta), batch.labels)

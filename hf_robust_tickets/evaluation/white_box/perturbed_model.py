@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ...adversaries import PerturbationHook, PixelBox, perturbation_mask
-from ...errors import DataError
+from ...adversaries import PerturbationHook, PixelBox, PixelHook, perturbation_mask
+from ...errors import ConfigurationError, DataError
 from ..sampling import select_examples, stratified_sample
 from ..victim.model import checked_length
 from .images import image_rows, is_image_processor
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
 
 
-class Probe:
-    """One batch of a model as a function of the perturbation.
+class PerturbedBatch:
+    """One batch of a model as a function of the perturbation; an `AttackTarget`.
 
     Args:
         model: The classifier, in evaluation mode.
-        injector: A hook on its input embedding; None to perturb `pixel_values`.
+        injector: A hook on the module whose output is perturbed; None to perturb `pixel_values`.
         inputs: What the model takes.
         labels: True classes, (batch,).
         pixel_range: Smallest and largest value of a pixel; None for no bounds.
         box: Perturbations are in pixels before normalisation, and stay in this box; None for model inputs.
 
     Raises:
-        DataError: If the images do not fit the box.
+        DataError: If the adversary perturbs pixels, and the batch has none.
 
     Attributes:
         x: What is perturbed: embeddings (batch, tokens, dim) or pixels (batch, channels, height, width).
@@ -45,19 +45,26 @@ class Probe:
         injector: PerturbationHook | None,
         inputs: dict[str, Tensor],
         labels: Tensor,
-        pixel_range: tuple[float, float] | None,
+        pixel_range: tuple[float, float] | None = None,
         box: PixelBox | None = None,
     ) -> None:
         self.model, self.injector, self.inputs, self.labels = model, injector, inputs, labels
         self.pixel_range, self.box = pixel_range, box
-        if box is not None:
-            if injector is not None:
-                raise DataError("the adversary perturbs pixels, got texts: pass pixel_values, or another adversary")
-            box.check(inputs["pixel_values"])
+        if box is not None and injector is not None:
+            raise DataError("the adversary perturbs pixels, got texts: pass pixel_values, or another adversary")
         self.x = self._clean_input()
         self.mask = (
             torch.ones(len(self.x), device=self.x.device) if injector is None else perturbation_mask(inputs, self.x)
         )
+
+    @classmethod
+    def of_training(
+        cls, model: PreTrainedModel, injector: PerturbationHook | PixelHook, inputs: dict[str, Tensor], labels: Tensor
+    ) -> PerturbedBatch:
+        """A batch that is perturbed where a trainer's hook perturbs."""
+        if isinstance(injector, PixelHook):
+            return cls(model, None, inputs, labels, box=injector.box)
+        return cls(model, injector, inputs, labels)
 
     def _clean_input(self) -> Tensor:
         if self.injector is None:
@@ -70,6 +77,11 @@ class Probe:
 
         with torch.no_grad(), self.injector.armed(look):
             self.model(**self.inputs)
+        if not seen:
+            raise ConfigurationError(
+                f"expected a pass through the module that is perturbed, got none with the inputs "
+                f"{', '.join(self.inputs)}: give the model input_ids, not inputs_embeds"
+            )
         return seen[0]
 
     def logits(self, delta: Tensor) -> Tensor:
@@ -77,7 +89,7 @@ class Probe:
         if self.injector is not None:
             with self.injector.armed(lambda clean: delta):
                 return self.model(**self.inputs).logits.float()
-        pixels = self.x + delta if self.box is None else self.box.add(self.x, delta)
+        pixels = self.x + delta.to(self.x.dtype) if self.box is None else self.box.add(self.x, delta)
         if self.pixel_range is not None:
             pixels = pixels.clamp(*self.pixel_range)
         return self.model(**{**self.inputs, "pixel_values": pixels}).logits.float()
@@ -85,20 +97,6 @@ class Probe:
     def project(self, delta: Tensor) -> Tensor:
         """The perturbation that leaves an image an image; others are left as they are."""
         return delta if self.box is None else self.box.project(self.x, delta)
-
-    def look(self, delta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, which examples are still right, and the gradient of the summed loss with respect to delta."""
-        delta = delta.detach().requires_grad_()
-        with torch.enable_grad():
-            logits = self.logits(delta)
-            loss = torch.nn.functional.cross_entropy(logits, self.labels, reduction="sum")
-            (gradient,) = torch.autograd.grad(loss, delta)
-        return logits.detach(), logits.argmax(dim=1) == self.labels, gradient
-
-    @torch.no_grad()
-    def right(self, delta: Tensor) -> Tensor:
-        """Which examples are classified right under a perturbation, (batch,)."""
-        return self.logits(delta).argmax(dim=1) == self.labels
 
 
 def sample_rows(

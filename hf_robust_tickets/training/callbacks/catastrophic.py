@@ -10,9 +10,10 @@ from accelerate.utils import extract_model_from_parallel
 from transformers import TrainerControl, TrainerState, TrainingArguments, default_data_collator
 
 from ...adversaries import PGD, Adversary, PerturbationHook, PixelPGD, PixelSpace
+from ...adversaries.attack_loop import check_criterion
 from ...errors import ConfigurationError
 from .base import AttackCallback, StatefulCallback
-from .overfitting import SplitBatches, accuracy_of, attack_on
+from .robust_accuracy import SplitBatches, accuracy_of, attack_on
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +41,11 @@ class CatastrophicOverfittingCallback(StatefulCallback, AttackCallback):
         stop: Stop training, rather than warn.
         batch_size: Examples per pass; None for that of evaluation.
         data_collator: Makes batches; None for that of the training data.
+        criterion: When an example counts as robust: `"last"`, right at the end of the ascent; `"any"`, right at every
+            point that the ascent visits.
 
     Attributes:
-        records: One dict per check: `step`, `epoch`, `pgd` and `single_step` (accuracies), `collapsed`.
+        records: One dict per check: `step`, `epoch`, `pgd` and `single_step` (accuracies), `collapsed`, `criterion`.
 
     Raises:
         ConfigurationError: If an argument cannot work.
@@ -61,7 +64,9 @@ class CatastrophicOverfittingCallback(StatefulCallback, AttackCallback):
         stop: bool = False,
         batch_size: int | None = None,
         data_collator: Any = None,
+        criterion: str = "last",
     ) -> None:
+        check_criterion(criterion)
         if not 0 < drop < 1 or (every_steps is not None and every_steps < 1):
             raise ConfigurationError(f"expected drop in (0, 1) and every_steps >= 1, got {drop} and {every_steps}")
         if len(dataset) == 0:
@@ -75,6 +80,7 @@ class CatastrophicOverfittingCallback(StatefulCallback, AttackCallback):
         self._stop = stop
         self._batch_size = batch_size
         self._collator = data_collator
+        self._criterion = criterion
         self._met: tuple[Adversary | None, Any] = (None, None)
         self.reset()
 
@@ -83,9 +89,10 @@ class CatastrophicOverfittingCallback(StatefulCallback, AttackCallback):
         self.records: list[dict[str, Any]] = []
 
     def circumstances(self) -> dict[str, Any]:
-        """Number of examples, and attack."""
+        """Number of examples, attack and criterion."""
         own = self._adversary
-        return {"examples": len(self._dataset), "adversary": own and own.describe()}
+        examples = {"examples": len(self._dataset), "adversary": own and own.describe()}
+        return examples | {"criterion": self._criterion}
 
     @property
     def collapsed(self) -> bool:
@@ -131,15 +138,15 @@ class CatastrophicOverfittingCallback(StatefulCallback, AttackCallback):
         )
         with attack_on(bare, self._adversary, self._met, kwargs.get("processing_class")) as (adversary, injector):
             many, one = _ascents(adversary)
-            pgd = accuracy_of(bare, batches, many, injector, args.device)
-            single = accuracy_of(bare, batches, one, injector, args.device)
+            pgd = accuracy_of(bare, batches, many, injector, args.device, self._criterion)
+            single = accuracy_of(bare, batches, one, injector, args.device, self._criterion)
         self._note(pgd, single, state, control)
 
     def _note(self, pgd: float, single: float, state: TrainerState, control: TrainerControl) -> None:
         best = max(self.records, key=lambda record: record["pgd"], default=None)
         collapsed = best is not None and best["pgd"] - pgd > self._drop and single >= best["single_step"]
         record = {"step": state.global_step, "epoch": state.epoch, "pgd": pgd, "single_step": single}
-        self.records.append(record | {"collapsed": collapsed})
+        self.records.append(record | {"collapsed": collapsed, "criterion": self._criterion})
         if not collapsed:
             return
         logger.warning(

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from accelerate.utils import extract_model_from_parallel
-from torch import nn
-from torch.utils.data import DataLoader, Subset
 from transformers import TrainerControl, TrainerState, TrainingArguments, default_data_collator
 
-from ...adversaries import Adversary, PerturbationHook, PixelHook, PixelSpace
-from ...errors import ConfigurationError, DataError
+from ...adversaries import Adversary, PerturbationHook
+from ...adversaries.attack_loop import check_criterion
+from ...errors import ConfigurationError
 from ...reporting.overfitting import AccuracyRecord
-from ..sparse.ranks import sum_over_ranks
-from ..sparse.records import robust_accuracy_and_loss
 from .base import AttackCallback, StatefulCallback
+from .robust_accuracy import SplitBatches, accuracy_of, attack_on
 
 logger = logging.getLogger(__name__)
 
 
-class RobustAccuracyCallback(StatefulCallback, AttackCallback):
+class RobustOverfittingCallback(StatefulCallback, AttackCallback):
     """Measures accuracy with and without attack on several splits, at the end of epochs.
 
     Records decide about nothing: weights, random numbers and checkpoints of the training are what they are without
@@ -39,6 +35,8 @@ class RobustAccuracyCallback(StatefulCallback, AttackCallback):
         every: Epochs between two measurements; the last epoch is always measured.
         batch_size: Examples per pass; None for that of evaluation.
         data_collator: Makes batches; None for that of the training data.
+        criterion: When an example counts as robust: `"last"`, right at the end of the ascent, as the papers on robust
+            overfitting measure it; `"any"`, right at every point that the ascent visits.
 
     Attributes:
         records: One `AccuracyRecord` per measurement, oldest first.
@@ -47,7 +45,7 @@ class RobustAccuracyCallback(StatefulCallback, AttackCallback):
         ConfigurationError: If an argument cannot work.
 
     Example:
-        >>> watch = RobustAccuracyCallback({"train": sample, "validation": development, "test": test})
+        >>> watch = RobustOverfittingCallback({"train": sample, "validation": development, "test": test})
         >>> AdversarialTrainer(model, args, adversary=PixelPGD(), callbacks=[watch], ...).train()
         >>> summarize_overfitting(watch.records).robust_generalization_gap
     """
@@ -59,7 +57,9 @@ class RobustAccuracyCallback(StatefulCallback, AttackCallback):
         every: int = 1,
         batch_size: int | None = None,
         data_collator: Any = None,
+        criterion: str = "last",
     ) -> None:
+        check_criterion(criterion)
         if not splits:
             raise ConfigurationError('expected at least one split, got none: pass {"validation": dataset}')
         if every < 1 or (batch_size is not None and batch_size < 1):
@@ -69,6 +69,7 @@ class RobustAccuracyCallback(StatefulCallback, AttackCallback):
         self._every = every
         self._batch_size = batch_size
         self._collator = data_collator
+        self._criterion = criterion
         self._met: tuple[Adversary | None, Any] = (None, None)
         self.reset()
 
@@ -77,10 +78,11 @@ class RobustAccuracyCallback(StatefulCallback, AttackCallback):
         self.records: list[AccuracyRecord] = []
 
     def circumstances(self) -> dict[str, Any]:
-        """Splits, with their sizes, and attack."""
+        """Splits, with their sizes, attack and criterion."""
         own = self._own_adversary
         sizes = {name: len(dataset) for name, dataset in self._splits.items()}
-        return {"splits": sizes, "adversary": own and own.describe(), "every": self._every}
+        measured = {"splits": sizes, "adversary": own and own.describe(), "every": self._every}
+        return measured | {"criterion": self._criterion}
 
     def meet_adversary(self, adversary: Adversary, hook: PerturbationHook, *, attacks: bool) -> None:
         """Told by an `AdversarialTrainer`: the attack it trains with, and the hook that adds its perturbation."""
@@ -119,8 +121,8 @@ class RobustAccuracyCallback(StatefulCallback, AttackCallback):
                     args,
                 )
                 standard[name] = accuracy_of(bare, batches, None, None, args.device)
-                robust[name] = accuracy_of(bare, batches, adversary, injector, args.device)
-        record = AccuracyRecord(state.global_step, float(state.epoch or 0.0), standard, robust)
+                robust[name] = accuracy_of(bare, batches, adversary, injector, args.device, self._criterion)
+        record = AccuracyRecord(state.global_step, float(state.epoch or 0.0), standard, robust, self._criterion)
         self.records.append(record)
         logger.info("%s", record)
 
@@ -132,59 +134,3 @@ class RobustAccuracyCallback(StatefulCallback, AttackCallback):
     @progress.setter
     def progress(self, value: list[dict[str, Any]]) -> None:
         self.records = [AccuracyRecord(**record) for record in value]
-
-
-@contextmanager
-def attack_on(
-    model: nn.Module, own: Adversary | None, met: tuple[Adversary | None, Any], processor: Any
-) -> Iterator[tuple[Adversary, Any]]:
-    """An attack and the hook that adds its perturbation.
-
-    Args:
-        model: The model, not wrapped.
-        own: The attack to use; None for that of the training.
-        met: Attack and hook of the training.
-        processor: The trainer's processing class, for the constants of pixels.
-
-    Raises:
-        ConfigurationError: If there is no attack.
-    """
-    if own is None:
-        if met[0] is None:
-            raise ConfigurationError("expected an adversary, got none and a training without one: pass adversary=")
-        yield met
-        return
-    if isinstance(own, PixelSpace):
-        injector: Any = PixelHook(model, own.with_processor(processor).box)
-    else:
-        injector = PerturbationHook(model.get_input_embeddings())
-    try:
-        yield own, injector
-    finally:
-        injector.remove()
-
-
-class SplitBatches:
-    """This process's share of a split, in batches on the device."""
-
-    def __init__(self, dataset: Any, batch_size: int, collator: Any, args: TrainingArguments) -> None:
-        share = Subset(dataset, range(args.process_index, len(dataset), args.world_size))
-        self._loader = DataLoader(share, batch_size=batch_size, collate_fn=collator)
-        self._device = args.device
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for batch in self._loader:
-            if "labels" not in batch:
-                raise DataError(f"expected class labels in a column `label` or `labels`, got {sorted(batch)}")
-            yield {name: value.to(self._device) for name, value in batch.items() if torch.is_tensor(value)}
-
-
-def accuracy_of(
-    model: nn.Module, batches: Any, adversary: Adversary | None, injector: Any, device: torch.device
-) -> float:
-    """Accuracy of all processes together, in [0, 1]; arguments as for `robust_accuracy_and_loss`."""
-    right, _, seen = robust_accuracy_and_loss(model, batches, adversary, injector)
-    right, seen = sum_over_ranks([right, seen], device)
-    if seen == 0:
-        raise DataError("expected examples in every split, got an empty one")
-    return right / seen

@@ -30,7 +30,7 @@ CLEAN_ACCURACY = "eval_attack_sample_accuracy"
 """Name of the accuracy on the same sample without the attack."""
 
 
-class RobustnessCallback(TrainerCallback):
+class RobustSelectionCallback(TrainerCallback):
     """Attacks a small fixed development sample during training, and puts what is left among the metrics.
 
     The figure `eval_accuracy_under_attack` stands beside `eval_loss` in the metrics, in the log and in every tracker,
@@ -56,10 +56,10 @@ class RobustnessCallback(TrainerCallback):
         seed: Seed of the sample and of the attacks.
         label_column: Column of the labels; `labels` is found too.
         **options: Further arguments of `evaluate_robustness` or `evaluate_white_box`, e.g. `text_columns`,
-            `max_length`, `batch_size`, `restarts`.
+            `max_length`, `batch_size`, `restarts`, `criterion`.
 
     Attributes:
-        history: One dict per attack: `step`, and the two figures.
+        history: One dict per attack: `step`, the two figures, and for an attack by gradients its `criterion`.
 
     Raises:
         ConfigurationError: If an argument cannot work.
@@ -99,7 +99,7 @@ class RobustnessCallback(TrainerCallback):
         self._options = options
         self._sample = _fixed_sample(dataset, num_examples, seed, label_column)
         self._in_training = False
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
 
     def join(self, trainer: Trainer) -> None:
         """Goes before all other callbacks of a trainer, so that trackers and early stopping see the figure."""
@@ -178,6 +178,8 @@ class RobustnessCallback(TrainerCallback):
         if not self._is_known(state):
             clean, robust = self._measure(self._sample, **kwargs)
             self.history.append({"step": state.global_step, CLEAN_ACCURACY: clean, ACCURACY_UNDER_ATTACK: robust})
+            if isinstance(self.attack, Adversary):
+                self.history[-1]["criterion"] = self._options.get("criterion", "any")
             logger.info("step %d: %.3f clean, %.3f under attack", state.global_step, clean, robust)
         return {name: self.history[-1][name] for name in (CLEAN_ACCURACY, ACCURACY_UNDER_ATTACK)}
 

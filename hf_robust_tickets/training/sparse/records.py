@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...adversaries import Adversary, PerturbationHook, Regularizer
-from ...errors import ConfigurationError, DataError
+from ...adversaries import Adversary, PerturbationHook
+from ...adversaries.attack_loop import IGNORED_LABEL, is_right
+from ...errors import ConfigurationError
 from ...sparse import RobustRecord
-from ..steps.perturbation import Perturbation
+from ..callbacks.robust_accuracy import robust_accuracy_and_loss
 from .ranks import sum_over_ranks
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,8 @@ class TrainingAccuracy:
             return
         logits = output["logits"] if isinstance(output, Mapping) else output[kwargs.get("labels") is not None]
         if logits.shape[:-1] == self._labels.shape:
-            self._latest = _count_right(logits, self._labels)
+            counted = self._labels != IGNORED_LABEL
+            self._latest = is_right(logits.detach(), self._labels).sum(), counted.sum()
 
     def state(self) -> list[int]:
         """Counts as JSON."""
@@ -114,6 +116,7 @@ class RobustHistory:
     def evaluate(self, model: nn.Module, batches: Iterable[dict[str, Any]], step: int, device: torch.device) -> None:
         """Adds a record; all ranks call it, each with its share of the development split.
 
+        Accuracy is that at the end of the ascent (criterion `"last"`), on both sides: a training batch ends there too.
         There is none before the first step under attack: accuracies with and without one make no gap.
 
         Raises:
@@ -143,68 +146,3 @@ class RobustHistory:
         """Continues where another history stopped."""
         self.records = [RobustRecord(*record) for record in state["records"]]
         self.accuracy.restart(*state["accuracy"])
-
-
-def _count_right(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    counted = labels != -100
-    return ((logits.detach().argmax(-1) == labels) & counted).sum(), counted.sum()
-
-
-def robust_accuracy_and_loss(
-    model: nn.Module, batches: Iterable[dict[str, Any]], adversary: Adversary | None, injector: PerturbationHook | None
-) -> tuple[float, float, float]:
-    """Attacks a classifier in evaluation mode; the random numbers of the training are left as they are.
-
-    Args:
-        model: The model, not wrapped; it gives `loss` and `logits`.
-        batches: Model inputs with `labels`, on the model's device.
-        adversary: The attack; None for the clean input.
-        injector: The hook that adds its perturbation.
-
-    Returns:
-        Right answers under attack, the sum of the losses, and the number of examples.
-
-    Raises:
-        DataError: If a batch has no class labels.
-    """
-    right = loss = seen = 0.0
-    training = model.training
-    device = next(model.parameters()).device
-    try:
-        model.eval()
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
-            torch.manual_seed(0)
-            for inputs in batches:
-                labels = inputs.get("labels")
-                if labels is None or labels.is_floating_point():
-                    raise DataError(
-                        "the development split has no class labels: expected a column `labels` of integers"
-                    )
-                output = _attacked(model, dict(inputs), adversary, injector)
-                batch_right, batch_seen = _count_right(output.logits, labels)
-                right += float(batch_right)
-                seen += float(batch_seen)
-                loss += float(output.loss.detach()) * float(batch_seen)
-    finally:
-        model.train(training)
-    return right, loss, seen
-
-
-def _attacked(
-    model: nn.Module, inputs: dict[str, Any], adversary: Adversary | None, injector: PerturbationHook | None
-) -> Any:
-    """The output of the last pass of an attack on one batch; no gradient reaches the weights."""
-    if adversary is None:
-        with torch.no_grad():
-            return model(**inputs)
-    if injector is None:
-        raise ConfigurationError("an attack needs the hook that adds its perturbation, got none: pass an injector")
-    perturbation = Perturbation(adversary, inputs, share_dropout=False, memory={})
-    ascents = adversary.steps if isinstance(adversary, Regularizer) else max(1, adversary.num_passes - 1)
-    for _ in range(ascents):
-        with injector.armed(perturbation.add):
-            loss = model(**inputs).loss
-        perturbation.grad = torch.autograd.grad(loss, perturbation.delta)[0]
-        perturbation.ascend()
-    with injector.armed(perturbation.add), torch.no_grad():
-        return model(**inputs)

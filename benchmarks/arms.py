@@ -136,9 +136,11 @@ def _trainer(arm: str, seed: int, protocol: Protocol, model: PreTrainedModel, ou
         if arm == "early-bird+freelb-3":
             finetuning = {
                 "finetune_adversary": "freelb",
-                "finetune_adversary_steps": 3,
-                "finetune_adversary_step_size": protocol.step_size,
-                "finetune_adversary_start_step": protocol.start_step,
+                "finetune_adversary_kwargs": {
+                    "steps": 3,
+                    "step_size": protocol.step_size,
+                    "start_step": protocol.start_step,
+                },
             }
         args = RobustTicketArguments(
             **(common | {"adversary_start_step": protocol.search_start_step}),

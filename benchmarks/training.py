@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from transformers import Trainer
 from benchmarks.steps import BASE, SMALL, bert, ratio, row, stepper
 from hf_robust_tickets import AdversarialTrainer, EarlyBirdCallback, attach_gates, prune_, random_ticket
 from hf_robust_tickets.adversaries import PGD, FreeLB
-from hf_robust_tickets.training import GatedTrainer
+from hf_robust_tickets.training import GateTraining
 
 
 def plain_step(rounds: int) -> list[dict[str, Any]]:
@@ -55,10 +56,20 @@ def gates(rounds: int) -> list[dict[str, Any]]:
     gated, bare = bert(SMALL), bert(SMALL)
     attach_gates(gated)
 
+    class Gated(AdversarialTrainer):
+        """With the penalty on the gates and their parameter group, as in a search."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.runner.terms.append(GateTraining().penalty)
+
+        def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+            return GateTraining().create_optimizer(self.model, partial(super().create_optimizer, *args, **kwargs))
+
     # The default of 0.05 epoch is a ticket in every eleventh step of SST-2's 217: one ticket in 12 steps.
     def search(steps: int) -> list[float]:
         watch = EarlyBirdCallback(interval=0.9, patience=100)
-        return stepper(GatedTrainer, gated, adversary=FreeLB(steps=2), callbacks=[watch])(steps)
+        return stepper(Gated, gated, adversary=FreeLB(steps=2), callbacks=[watch])(steps)
 
     bare_search = stepper(AdversarialTrainer, bare, adversary=FreeLB(steps=2))
     value = ratio(search, bare_search, max(1, rounds // 2), steps=11, centre=statistics.mean)

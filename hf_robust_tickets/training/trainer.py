@@ -77,6 +77,7 @@ class AdversarialTrainer(Trainer):
         self.cost_meter = CostMeter(self.runner)
         self.nan_guard = NanGuard(self)
         self.publisher = Publisher(self, super().create_model_card)
+        self._trial: Any = None
         super().__init__(*args, **kwargs)
         if not loss_uses_num_items_in_batch(self.accelerator.unwrap_model(self.model)):
             self.model_accepts_loss_kwargs = False

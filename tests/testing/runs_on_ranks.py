@@ -21,7 +21,7 @@ from hf_robust_tickets import AdversarialTrainingArguments, attach_gates
 from hf_robust_tickets.adversaries import InfoBERT
 from hf_robust_tickets.adversaries.text.infobert import AnchorCritic
 from hf_robust_tickets.errors import ConfigurationError
-from hf_robust_tickets.training import GatedTrainer
+from hf_robust_tickets.training import AdversarialTrainer, GateTraining
 from tests.testing.methods import METHODS, START_PATCHES
 from tests.testing.sharded_on_cpu import allow_sharding_on_cpu
 from tests.testing.tiny import tiny_bert, tiny_data
@@ -144,7 +144,7 @@ def train(
     if gates:
         attach_gates(model)
     try:
-        trainer = GatedTrainer(
+        trainer = AdversarialTrainer(
             model=model,
             args=args,
             # One step's batch: whatever the order, all ranks together see the same examples.
@@ -152,7 +152,8 @@ def train(
             adversary=ADVERSARIES.get(name),
             callbacks=[watch],
         )
-        trainer.gate_l1 = (0.1, 0.2)
+        if gates:
+            trainer.runner.terms.append(GateTraining(l1_heads=0.1, l1_neurons=0.2).penalty)
         watch.trainer = trainer
         trainer.train(resume_from and f"{folder}/{resume_from}")
     except ConfigurationError as error:

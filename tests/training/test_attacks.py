@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import ALUM, FGM, TRADES, FreeAT, Regularizer
 from hf_robust_tickets.errors import ConfigurationError
+from hf_robust_tickets.training.steps.base import AdversarialStep
 from tests.testing.methods import EVERY, METHODS
 from tests.testing.tiny import tiny_bert, tiny_data
 from tests.testing.training import KeepBatch, arguments, assert_equal_gradients, first_gradient, weights
@@ -56,7 +57,7 @@ def test_caching_the_layers_below_changes_no_gradient(name, tmp_path, same_start
     cached = first_gradient(tmp_path / "a", adversary=METHODS[name], options=options)
     checkpointed = {**options, "gradient_checkpointing": True}
     assert_equal_gradients(cached, first_gradient(tmp_path / "d", adversary=METHODS[name], options=checkpointed))
-    monkeypatch.setattr(AdversarialTrainer, "_may_cache", False)
+    monkeypatch.setattr(AdversarialStep, "caches_layers", False)
     plain = first_gradient(tmp_path / "b", adversary=METHODS[name], options=options)
     assert_equal_gradients(cached, plain)
     clean = first_gradient(tmp_path / "c", adversary=None)
@@ -172,7 +173,7 @@ def test_free_at_replays_batches_and_carries_delta(tmp_path):
         def training_step(self, model, inputs, *args, **kwargs):
             seen.append(inputs["input_ids"].clone())
             loss = super().training_step(model, inputs, *args, **kwargs)
-            deltas.append(self.memories["0"]["delta"].clone())
+            deltas.append(self.adversarial_step.states["0"]["delta"].clone())
             return loss
 
     adversary = FreeAT(steps=3, step_size=0.02, max_norm=0.05)
@@ -189,23 +190,24 @@ def test_free_at_replays_batches_and_carries_delta(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["free-at", "ta-vat"])
-def test_what_is_remembered_never_lies_on_padding(name, tmp_path):
+def test_what_is_remembered_never_lies_on_padding(name, tmp_path, monkeypatch):
     """FreeAT keeps a whole batch, and TA-VAT a vocabulary in which padding may be a word (that ends the sentence)."""
-    found = []
+    found, finish = [], AdversarialStep._finish
 
-    class Watching(AdversarialTrainer):
-        def _close(self, attack):
-            perturbation = attack.perturbation
-            added = perturbation.adversary.added(perturbation.delta.detach())
-            found.append(added[perturbation.mask == 0].abs().sum().item())
-            super()._close(attack)
+    def watched(step, context):
+        perturbation = context.perturbation
+        added = perturbation.adversary.added(perturbation.delta.detach())
+        found.append(added[perturbation.mask == 0].abs().sum().item())
+        finish(step, context)
 
+    monkeypatch.setattr(AdversarialStep, "_finish", watched)
     rows = [
         {"input_ids": [*range(5, 4 + n), *[2] * (9 - n)], "attention_mask": [1] * n + [0] * (8 - n), "labels": n // 8}
         for n in [4, 8] * 8
     ]
     options = arguments(tmp_path, per_device_train_batch_size=4)
-    Watching(tiny_bert(), options, train_dataset=Dataset.from_list(rows), adversary=METHODS[name]).train()
+    dataset = Dataset.from_list(rows)
+    AdversarialTrainer(tiny_bert(), options, train_dataset=dataset, adversary=METHODS[name]).train()
     assert found == [0.0] * 4
 
 

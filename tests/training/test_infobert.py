@@ -12,7 +12,7 @@ from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.adversaries.text.infobert import AnchorCritic, anchored_information, anchored_tokens, bottleneck
 from hf_robust_tickets.errors import ConfigurationError
-from hf_robust_tickets.training.checks.validation import refuse_critic
+from hf_robust_tickets.training.extensions import AnchoredInformation
 from tests.testing import runs_on_ranks
 from tests.testing.paths import ROOT
 from tests.testing.ranks import TORCHRUN, run_ranks
@@ -114,10 +114,10 @@ def test_what_the_critic_cannot_be_used_with_is_refused(tmp_path):
 
 
 def test_deepspeed_is_refused_for_the_critic(tmp_path):
-    args = arguments(tmp_path)
-    args.deepspeed = {"zero_optimization": {"stage": 2}}
+    trainer = AdversarialTrainer(tiny_bert(), arguments(tmp_path), adversary="infobert")
+    trainer.args.deepspeed = {"zero_optimization": {"stage": 2}}
     with pytest.raises(ConfigurationError, match="got deepspeed, whose engine takes every gradient"):
-        refuse_critic(args, tiny_bert())
+        AnchoredInformation.validate(trainer, trainer.adversary, trainer.adversary_options)
 
 
 RANKS = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import transformers
 
-from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import FreeLB, RDrop
+from hf_robust_tickets.training.steps.base import AdversarialStep
 from tests.testing.families import FAMILIES, tiny_config
 from tests.testing.methods import METHODS
 from tests.testing.tiny import tiny_bert
@@ -33,7 +33,7 @@ def gradients(monkeypatch, folder, family, name, **options):
         return first_gradient(folder, model=model, adversary=METHODS[name], options=options)
 
     cached = gradient()
-    monkeypatch.setattr(AdversarialTrainer, "_may_cache", False)
+    monkeypatch.setattr(AdversarialStep, "caches_layers", False)
     return cached, gradient()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 from accelerate import ParallelismConfig
 from torch import nn
@@ -12,7 +10,7 @@ from transformers import ResNetConfig, ResNetForImageClassification
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import PGD, FreeAT
 from hf_robust_tickets.errors import ConfigurationError
-from hf_robust_tickets.training.checks.validation import refuse_surroundings
+from hf_robust_tickets.training.checks.validation import check_adversary
 from tests.testing.jobs import make_trainer
 from tests.testing.methods import METHODS
 from tests.testing.tiny import tiny_bert, tiny_data
@@ -96,10 +94,12 @@ def test_models_that_do_not_name_their_embeddings(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["cp", "sp"])
-def test_parts_of_sentences_on_several_ranks(kind, tmp_path):
-    accelerator = AdversarialTrainer(tiny_bert(), arguments(tmp_path), adversary="pgd").accelerator
-    around = SimpleNamespace(parallelism_config=ParallelismConfig(**{f"{kind}_size": 2}), state=accelerator.state)
+def test_parts_of_sentences_on_several_ranks(kind, tmp_path, monkeypatch):
+    trainer = AdversarialTrainer(tiny_bert(), arguments(tmp_path), adversary="pgd")
+    monkeypatch.setattr(
+        type(trainer.accelerator), "parallelism_config", ParallelismConfig(**{f"{kind}_size": 2}), raising=False
+    )
     with pytest.raises(ConfigurationError, match="context or sequence parallelism do not go together"):
-        refuse_surroundings(arguments(tmp_path), around, METHODS["pgd"])
-    around.parallelism_config = ParallelismConfig(dp_replicate_size=2)
-    refuse_surroundings(arguments(tmp_path), around, METHODS["pgd"])
+        check_adversary(trainer, trainer.adversary, trainer.adversary_options)
+    monkeypatch.setattr(type(trainer.accelerator), "parallelism_config", ParallelismConfig(dp_replicate_size=2))
+    check_adversary(trainer, trainer.adversary, trainer.adversary_options)

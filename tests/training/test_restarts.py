@@ -141,7 +141,7 @@ def test_more_starts_hurt_more(layer, tmp_path):
 
 def test_starts_differ_although_dropout_is_shared():
     adversary = PGD(steps=2, init_magnitude=1.0)
-    perturbation = Perturbation(adversary, {}, share_dropout=True, memory={})
+    perturbation = Perturbation(adversary, {}, share_dropout=True, state={})
     clean, starts, masks = torch.zeros(1, 2, 3), [], []
     for _ in range(3):
         perturbation.begin_pass(clean.device)

@@ -104,8 +104,13 @@ def test_budget_too_short_for_a_ticket(tmp_path):
         ({"head_scope": "model"}, "head_scope must be one of global, layer"),
         ({"ticket_patience": 0}, "ticket_patience must be at least 1"),
         ({"adversary_norm": "l3"}, "norm must be one of l2, linf, l1"),
-        ({"finetune_adversary_steps": 4}, "finetune_adversary_steps needs finetune_adversary"),
-        ({"finetune_adversary": "fgm", "finetune_adversary_steps": 4}, "FGM has exactly 2 passes"),
+        ({"finetune_adversary_kwargs": {"steps": 4}}, "finetune_adversary_kwargs needs finetune_adversary"),
+        (
+            {"finetune_adversary": "yopo", "finetune_adversary_kwargs": {"inner": 4}},
+            "finetune_adversary_kwargs has no option inner: expected steps, .*inner_steps, .*start_step",
+        ),
+        ({"finetune_adversary": "pgd", "finetune_adversary_kwargs": "{steps}"}, "must be a dict, or JSON"),
+        ({"finetune_adversary": "fgm", "finetune_adversary_kwargs": {"steps": 4}}, "FGM has exactly 2 passes"),
     ],
 )
 def test_bad_options(tmp_path, options, message):

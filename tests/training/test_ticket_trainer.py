@@ -9,6 +9,7 @@ import torch
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_robust_tickets import (
+    AdversarialTrainer,
     AdversarialTrainingArguments,
     EarlyBirdCallback,
     RobustTicketTrainer,
@@ -20,7 +21,7 @@ from hf_robust_tickets import (
 from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.errors import TicketError
 from hf_robust_tickets.tickets import is_pruned
-from hf_robust_tickets.training import GatedTrainer
+from hf_robust_tickets.training import GateTraining
 from tests.testing.jobs import make_args, make_trainer
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 from tests.testing.tiny import tiny_bert, tiny_data
@@ -144,7 +145,7 @@ def test_model_init(tmp_path):
 
 
 def test_finetuning_can_be_adversarial_too(tmp_path):
-    trainer = make_trainer(tmp_path, finetune_adversary="pgd", finetune_adversary_steps=3)
+    trainer = make_trainer(tmp_path, finetune_adversary="pgd", finetune_adversary_kwargs={"steps": 3})
     trainer.train()
     assert trainer.cost["finetune"]["passes"] == 3 * 8
 
@@ -225,10 +226,10 @@ def test_penalty_counts_once_per_step(tmp_path, accumulation, extra):
             label_smoothing_factor=0.1 if extra == "label_smoothing" else 0,
         )  # fmt: skip
         adversary = FreeLB(steps=3, init_magnitude=0.0)
-        trainer = GatedTrainer(
+        trainer = AdversarialTrainer(
             model=model, args=args, train_dataset=tiny_data(), callbacks=[keep], adversary=adversary
         )
-        trainer.gate_l1 = (weight, 2 * weight)
+        trainer.runner.terms.append(GateTraining(l1_heads=weight, l1_neurons=2 * weight).penalty)
         trainer.train()
         return {name: g for name, g in keep.gradient.items() if "gate" in name}
 

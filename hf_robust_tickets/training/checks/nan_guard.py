@@ -106,7 +106,7 @@ class NanGuard:
 
     def _lost(self, what: str) -> DivergenceError:
         trainer = self._trainer
-        last = last_complete_checkpoint(trainer._get_output_dir(getattr(trainer, "_trial", None)))
+        last = last_complete_checkpoint(trainer._get_output_dir(trainer._trial))
         adversary = getattr(trainer, "adversary", None)
         remedy = f"lower learning_rate ({trainer.args.learning_rate:g})"
         if adversary is not None:

@@ -41,6 +41,8 @@ class EvaluationResult:
     schema_version: ClassVar[int] = 2
     readable_versions: ClassVar[tuple[int, ...]] = (1, 2)
     """Of version 1, fields that came later have their defaults."""
+    alike: ClassVar[tuple[str, ...]] = ()
+    """Fields that should be equal where two results are compared; else the comparison has a remark."""
     why_no_answers: ClassVar[str] = "it holds counts, and no answer per example"
 
     model: Mapping[str, Any] = field(default_factory=dict)

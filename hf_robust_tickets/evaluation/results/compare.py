@@ -124,6 +124,8 @@ def _by_answers(first: str, a: EvaluationResult, second: str, b: EvaluationResul
         raise DataError(
             f"expected an attack that {first} and {second} share, got {list(a.answers)} and {list(b.answers)}"
         )
+    differing = [name for name in a.alike if getattr(a, name) != getattr(b, name)]
+    remarks = tuple(f"{name}: {getattr(a, name)} and {getattr(b, name)}" for name in differing)
     comparisons = []
     for attack in shared:
         one, other = a.answers[attack], b.answers[attack]
@@ -131,7 +133,7 @@ def _by_answers(first: str, a: EvaluationResult, second: str, b: EvaluationResul
         if not rows:
             raise DataError(f"expected examples that {first} and {second} share, got none: attack both with one seed")
         counts = _counts([(one[row], other[row]) for row in rows])
-        comparisons.append(Comparison(attack, first, second, *counts))
+        comparisons.append(Comparison(attack, first, second, *counts, remarks=remarks))
     return comparisons
 
 

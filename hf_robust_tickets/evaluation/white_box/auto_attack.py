@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
@@ -57,6 +57,8 @@ class AutoAttackResult(EvaluationResult, kind="auto_attack"):
         seconds: Measured time.
         robust: Whether each example held, in the order of the sample.
     """
+
+    alike: ClassVar[tuple[str, ...]] = ("version", "queries", "iterations")
 
     clean_accuracy: float
     robust_accuracy: float

@@ -111,7 +111,9 @@ def test_results_with_an_answer_per_example_are_compared_in_pairs():
         {"a": auto_attack((True, False, True), (1, 2, 3)), "b": auto_attack((True, True), (3, 2))}
     )
     assert (found.both, found.only_first, found.only_second, found.neither) == (1, 0, 1, 0)
-    assert found.recipe == "AutoAttack linf 0.03"
+    assert found.recipe == "AutoAttack linf 0.03" and found.remarks == ()
+    (remarked,) = compare_results({"a": auto_attack(), "b": auto_attack(queries=50)})
+    assert remarked.remarks == ("queries: 5000 and 50",)
 
 
 @pytest.mark.parametrize(

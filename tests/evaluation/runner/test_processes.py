@@ -185,13 +185,13 @@ def test_damage_in_a_file_of_any_process_is_told(tmp_path):
 
 def test_a_rank_that_lacks_a_resource_stops_all():
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    ranks = []
+    groups = []
     for rank in range(2):
-        ranks = object.__new__(RankGroup)
-        ranks.rank, ranks.size = rank, 2
-        ranks._queue = WorkQueue(store if rank == 0 else TCPStore("127.0.0.1", store.port, is_master=False))
-        ranks.append(ranks)
-    leader, other = ranks
+        group = object.__new__(RankGroup)
+        group.rank, group.size = rank, 2
+        group._queue = WorkQueue(store if rank == 0 else TCPStore("127.0.0.1", store.port, is_master=False))
+        groups.append(group)
+    leader, other = groups
     leader.agree({"pwws": {}, "bae": {"masked_language_model": "x"}})
     other.agree({"pwws": {}, "bae": {"masked_language_model": "x"}})
     with pytest.raises(MissingResourceError, match="rank 1"), other.together():

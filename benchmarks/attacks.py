@@ -75,12 +75,12 @@ def _ratio(recipe: str, rounds: int, examples: int, max_length: int) -> float:
     tokenizer = AutoTokenizer.from_pretrained(given["folder"], model_max_length=max_length)
     options = {"recipes": [recipe], "sentence_encoder": given["encoder"], "progress": False}
     # WordNet and the first calls of the models are loading; the other side has a sentence for it too.
-    evaluate_robustness(given["model"], tokenizer, given["data"], num_examples=1, seed=1, **options)
+    evaluate_robustness(given["model"], given["data"], tokenizer, num_examples=1, seed=1, **options)
     warm = [{"index": 0, "text": "It is a fairly good little film .", "label": 1}]
     ours, theirs = 0.0, 0.0
     for seed in range(rounds):
         report = evaluate_robustness(
-            given["model"], tokenizer, given["data"], num_examples=examples, seed=seed, concurrent_examples=examples,
+            given["model"], given["data"], tokenizer, num_examples=examples, seed=seed, concurrent_examples=examples,
             **options,
         )  # fmt: skip
         rows = [{"index": o.index, "text": o.original, "label": o.label} for o in report[recipe].outcomes]
@@ -145,7 +145,7 @@ def _forward_calls() -> tuple[int, int]:
         seen: list[int] = []
         hook = given["model"].register_forward_hook(lambda *_, seen=seen: seen.append(1))
         report = evaluate_robustness(
-            given["model"], tokenizer, given["data"], recipes=["deepwordbug"], num_examples=64, batch_size=1024,
+            given["model"], given["data"], tokenizer, recipes=["deepwordbug"], num_examples=64, batch_size=1024,
             concurrent_examples=width, progress=False,
         )  # fmt: skip
         hook.remove()
@@ -195,7 +195,7 @@ def _speed(given: dict[str, Any], count: int, examples: int) -> tuple[float, Any
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         report = evaluate_robustness(
-            given["model"], tokenizer, given["data"], recipes=["textfooler"], num_examples=examples,
+            given["model"], given["data"], tokenizer, recipes=["textfooler"], num_examples=examples,
             sentence_encoder="minilm", num_processes=count, output_dir=folder, progress=False,
         )  # fmt: skip
         thread.join()

@@ -78,8 +78,8 @@ def _attack_once(result: dict[str, Any], arm: str, seed: int, protocol: Protocol
     for recipe in todo:
         report = evaluate_robustness(
             load(folder),
-            AutoTokenizer.from_pretrained(folder),
             test,
+            AutoTokenizer.from_pretrained(folder),
             recipes=[recipe],
             num_examples=protocol.num_examples,
             seed=0,

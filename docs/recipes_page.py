@@ -13,8 +13,8 @@ The attacks of `evaluate_robustness(recipes=[...])` and `robust-tickets evaluate
 by `python docs/generate.py`; do not edit.
 
 All run on TextAttack 0.3.11. Every constant is pinned in `hf_robust_tickets/evaluation/recipes/`, one file per family,
-each with its source, so that an upgrade of TextAttack changes none. `tests/evaluation/test_recipes.py` builds each
-beside TextAttack's own and compares components, constants, outcomes, texts and numbers of queries.
+each with its source, so that an upgrade of TextAttack changes none. `tests/evaluation/recipes/test_recipes.py` builds
+each beside TextAttack's own and compares components, constants, outcomes, texts and numbers of queries.
 
 """
 

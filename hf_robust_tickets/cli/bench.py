@@ -43,7 +43,8 @@ def run(argv: list[str]) -> None:
     report.save(folder / "bench.json")
     threads = f"{report.threads} thread{'s' * (report.threads > 1)}"
     how = f"{report.device}, {report.dtype}, {threads}, medians of {report.rounds} rounds in turn"
-    (folder / "bench.md").write_text(f"# {report.model}\n\n{how}.\n\n{markdown_table(report.rows())}\n")
+    title = report.model["name_or_path"]
+    (folder / "bench.md").write_text(f"# {title}\n\n{how}.\n\n{markdown_table(report.rows())}\n")
     if importlib.util.find_spec("matplotlib") is None:
         logger.warning("no picture: matplotlib is not installed; run `pip install 'hf_robust_tickets[plots]'`")
     else:

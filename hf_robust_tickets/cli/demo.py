@@ -155,8 +155,8 @@ def _attack(row: Trained, test: Dataset, options: DemoOptions, output: Path) -> 
     print(f"attacking: {row.title}")
     report = evaluate_robustness(
         row.trainer.model.eval(),
-        row.trainer.processing_class,
         test,
+        row.trainer.processing_class,
         recipes=["deepwordbug"],
         num_examples=options.num_examples,
         seed=options.seed,

@@ -71,8 +71,8 @@ def run(argv: list[str]) -> None:
     model = load_classifier(model_options).to(state.device)
     report = evaluate_robustness(
         model,
-        load_tokenizer(model_options),
         load_evaluation(data_options),
+        load_tokenizer(model_options),
         recipes=options.recipes,
         num_examples=sample_size(data_options, options.num_examples),
         seed=options.seed,

@@ -1,4 +1,4 @@
-"""`robust-tickets probe`: views of a model's robustness beside recipes, each a JSON file that `report` shows."""
+"""`robust-tickets probe`: other views of a model's robustness than recipes, each a JSON file that `report` shows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..adversaries import PGD
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, DataError
 from ..evaluation import (
+    EvaluationConfig,
+    EvaluationResult,
     RobustnessReport,
     contrast_groups,
     evaluate_accuracy,
@@ -18,6 +20,7 @@ from ..evaluation import (
     evaluate_noise,
     evaluate_transfer,
     evaluate_white_box,
+    load_result,
 )
 from ..reporting.tables import text_table
 from .data import EvaluationData, load_evaluation, sample_size
@@ -43,6 +46,9 @@ class ProbeOptions:
     layer: int = field(default=0, metadata={"help": "white_box: 0 the embeddings, n the output of layer n."})
     steps: int = field(default=10, metadata={"help": "white_box: steps of PGD, each of a quarter of the radius."})
     restarts: int = field(default=1, metadata={"help": "white_box: starts per example."})
+    criterion: str = field(
+        default="any", metadata={"help": "white_box: right at any point visited, or at the last of each ascent."}
+    )
     flips: int = field(default=3, metadata={"help": "hotflip: most tokens replaced in one text."})
     candidates: int = field(default=32, metadata={"help": "hotflip: texts asked per flip."})
     beam: int = field(default=1, metadata={"help": "hotflip: texts kept per flip."})
@@ -66,6 +72,22 @@ class ProbeOptions:
     output_dir: str = field(default="robustness", metadata={"help": "Folder for the JSON files."})
 
 
+@dataclass(frozen=True)
+class Given:
+    """What every view is made from."""
+
+    model: Any
+    data: Any
+    tokenizer: Any
+    options: ProbeOptions
+    config: EvaluationConfig
+
+    @property
+    def what(self) -> tuple[Any, Any, Any]:
+        """What comes first in every evaluation."""
+        return self.model, self.data, self.tokenizer
+
+
 def run(argv: list[str]) -> None:
     """Writes one file per view, named after it, and prints the figures."""
     # `probe noise --model ...`, as well as `probe --kinds noise --model ...`.
@@ -87,74 +109,74 @@ def run(argv: list[str]) -> None:
     model, tokenizer = load_classifier(model_options), load_tokenizer(model_options)
     needs_data = set(options.kinds) - {"transfer"}
     data = load_evaluation(data_options) if needs_data else None
+    given = Given(model, data, tokenizer, options, _config(data_options, options))
     folder = Path(options.output_dir)
     for kind in options.kinds:
-        for name, result in _VIEWS[kind](model, tokenizer, data, data_options, options).items():
+        for name, result in _VIEWS[kind](given).items():
             result.save(folder / f"{name}.json")
             print(f"{_summary(result)}\n{kind}: {folder / name}.json")
 
 
-def _columns(data: EvaluationData) -> dict[str, Any]:
-    return {"text_columns": data.text_columns, "label_column": data.label_column, "max_length": data.max_length}
+def _config(data: EvaluationData, options: ProbeOptions) -> EvaluationConfig:
+    return EvaluationConfig(
+        num_examples=sample_size(data, options.num_examples),
+        seed=options.seed,
+        text_columns=data.text_columns,
+        label_column=data.label_column,
+        batch_size=options.batch_size,
+        max_length=data.max_length,
+    )
 
 
-def _sample(data: EvaluationData, options: ProbeOptions) -> dict[str, Any]:
-    shared = {
-        "num_examples": sample_size(data, options.num_examples),
-        "seed": options.seed,
-        "batch_size": options.batch_size,
-    }
-    return {**_columns(data), **shared}
+def _accuracy(given: Given) -> dict[str, EvaluationResult]:
+    return {"accuracy": evaluate_accuracy(*given.what, config=given.config)}
 
 
-def _accuracy(model: Any, tokenizer: Any, data: Any, data_options: EvaluationData, options: ProbeOptions) -> dict:
-    return {"accuracy": evaluate_accuracy(model, data, tokenizer, **_sample(data_options, options))}
-
-
-def _white_box(model: Any, tokenizer: Any, data: Any, data_options: EvaluationData, options: ProbeOptions) -> dict:
+def _white_box(given: Given) -> dict[str, EvaluationResult]:
+    options = given.options
     attack = PGD(steps=options.steps + 1, step_size=0.25, max_norm=1.0, norm=options.norm)
-    more = {"radii": options.radii, "layer": options.layer, "restarts": options.restarts}
-    return {"white_box": evaluate_white_box(model, data, tokenizer, attack, **more, **_sample(data_options, options))}
+    more = {name: getattr(options, name) for name in ("radii", "layer", "restarts", "criterion")}
+    return {"white_box": evaluate_white_box(*given.what, adversary=attack, **more, config=given.config)}
 
 
-def _hotflip(model: Any, tokenizer: Any, data: Any, data_options: EvaluationData, options: ProbeOptions) -> dict:
-    more = {name: getattr(options, name) for name in ("flips", "candidates", "beam", "min_cosine")}
-    return {"hotflip": evaluate_hotflip(model, data, tokenizer, **more, **_sample(data_options, options))}
+def _hotflip(given: Given) -> dict[str, EvaluationResult]:
+    more = {name: getattr(given.options, name) for name in ("flips", "candidates", "beam", "min_cosine")}
+    return {"hotflip": evaluate_hotflip(*given.what, **more, config=given.config)}
 
 
-def _noise(model: Any, tokenizer: Any, data: Any, data_options: EvaluationData, options: ProbeOptions) -> dict:
-    sample = _sample(data_options, options)
-    return {"noise": evaluate_noise(model, data, tokenizer, options.noise, options.severities, **sample)}
+def _noise(given: Given) -> dict[str, EvaluationResult]:
+    more = {"kinds": given.options.noise, "severities": given.options.severities}
+    return {"noise": evaluate_noise(*given.what, **more, config=given.config)}
 
 
-def _contrast(model: Any, tokenizer: Any, data: Any, data_options: EvaluationData, options: ProbeOptions) -> dict:
-    groups = options.group_column or contrast_groups(data, options.kind_column, options.original)
-    return {
-        "contrast": evaluate_contrast(
-            model,
-            data,
-            tokenizer,
-            groups,
-            kind_column=options.kind_column,
-            batch_size=options.batch_size,
-            **_columns(data_options),
-        )
-    }
+def _contrast(given: Given) -> dict[str, EvaluationResult]:
+    options = given.options
+    groups = options.group_column or contrast_groups(given.data, options.kind_column, options.original)
+    more = {"groups": groups, "kind_column": options.kind_column}
+    return {"contrast": evaluate_contrast(*given.what, **more, config=given.config)}
 
 
-def _transfer(model: Any, tokenizer: Any, data: Any, data_options: EvaluationData, options: ProbeOptions) -> dict:
+def _transfer(given: Given) -> dict[str, EvaluationResult]:
     """Every recipe of the report; the first one's file is `transfer.json`, the others' are `transfer-RECIPE.json`."""
-    made = RobustnessReport.load(options.transfer_from)
-    own = RobustnessReport.load(options.own_report) if options.own_report else {}
-    limits = {"batch_size": options.batch_size, "max_length": data_options.max_length}
-    found = {}
+    made = _attacked_texts(given.options.transfer_from)
+    own = _attacked_texts(given.options.own_report) if given.options.own_report else {}
+    found: dict[str, EvaluationResult] = {}
     for recipe, result in made.items():
-        mine = own.get(recipe)
         # a recipe from a file has its path for a name
-        found["transfer-" + re.sub(r"[^\w.-]+", "_", recipe) if found else "transfer"] = evaluate_transfer(
-            result, model, tokenizer, **limits, own=mine
-        )
+        name = "transfer-" + re.sub(r"[^\w.-]+", "_", recipe) if found else "transfer"
+        found[name] = evaluate_transfer(given.model, result, given.tokenizer, own=own.get(recipe), config=given.config)
     return found
+
+
+def _attacked_texts(path: str) -> RobustnessReport:
+    """A report with the texts that an attack made, from any file that `evaluate` or `probe` wrote."""
+    result = load_result(path)
+    if not isinstance(result, RobustnessReport):
+        raise DataError(
+            f"expected attacked texts in {path} (`evaluate`, or `probe hotflip`), got a result of the kind "
+            f"{result.kind}, which holds none"
+        )
+    return result
 
 
 _VIEWS = {
@@ -173,5 +195,6 @@ def _summary(result: Any) -> str:
     rows = result.to_table() if hasattr(result, "to_table") else getattr(result, "curve", None)
     if rows is None:
         values = result.to_dict()
-        rows = [{name: value for name, value in values.items() if isinstance(value, int | float)}]
+        figures = {name: value for name, value in values.items() if isinstance(value, int | float)}
+        rows = [{name: value for name, value in figures.items() if name not in ("schema_version", "seed")}]
     return "\n".join([text_table(rows), *(f"warning: {warning}" for warning in result.warnings)])

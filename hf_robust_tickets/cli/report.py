@@ -1,24 +1,22 @@
-"""`robust-tickets report`: reports of `evaluate` as a web page, and how the models in them differ."""
+"""`robust-tickets report`: results of evaluations as a web page, and how the models in them differ."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, DataError
-from ..evaluation import RobustnessReport, compare_reports
+from ..evaluation import EvaluationResult, RobustnessReport, compare_results, load_result
 from ..evaluation.white_box.hotflip import NAME as HOTFLIP
 from ..reporting.attack_page import write_attack_page
 from ..reporting.tables import text_table
-from ..reporting.views import SCHEMAS
 from .options import parse
 
-_VIEWS = tuple(schema.rpartition("/")[2] for schema in SCHEMAS)
-"""Names that `probe` gives its files."""
+FILES = ("robustness", HOTFLIP, "accuracy", "white_box", "auto_attack", "noise", "contrast", "transfer", "bench")
+"""What results are called in the folder of a model."""
 
 
 @dataclass
@@ -26,7 +24,9 @@ class ReportOptions:
     """Which reports, and where the page goes."""
 
     reports: list[str] = field(
-        metadata={"help": "Files of `evaluate` or `probe` (robustness.json, white_box.json, ...), or their folders."}
+        metadata={
+            "help": "Results of `evaluate`, `probe` or `bench` (robustness.json, white_box.json, ...), or folders."
+        }
     )
     names: list[str] | None = field(default=None, metadata={"help": "Names of the models; default: the folders'."})
     output_file: str | None = field(
@@ -40,39 +40,60 @@ def run(argv: list[str]) -> None:
     # `report A.json B.json`, as well as `report --reports A.json B.json`.
     bare = argv and not argv[0].startswith("-") and not argv[0].endswith((".yaml", ".yml"))
     (options,) = parse("report", (ReportOptions,), ["--reports", *argv] if bare else argv)
-    reports, views = read_files(options)
+    found = read_files(options)
+    reports = reports_of(found)
+    views = [(name, result.to_dict()) for name, result in found if not isinstance(result, RobustnessReport)]
     first = Path(options.reports[0])
     output_file = options.output_file or (first if first.is_dir() else first.parent) / "robustness.html"
     for name, report in reports.items():
         print(f"{name}\n{report.summary()}\n")
-    if rows := comparison_rows(reports):
+    if rows := comparison_rows(found):
         print(text_table(rows))
     values = {name: report.to_dict() for name, report in reports.items()}
     print(f"page: {write_attack_page(output_file, values, rows, options.max_examples, views)}")
 
 
-def comparison_rows(reports: Mapping[str, RobustnessReport]) -> list[dict[str, Any]]:
-    """How the models differ, each and the next: reports of recipes among themselves, and those of `probe hotflip`.
+def reports_of(found: Sequence[tuple[str, EvaluationResult]]) -> dict[str, RobustnessReport]:
+    """Name -> report of attacked texts; a second one of a name is named after its attack too."""
+    reports: dict[str, RobustnessReport] = {}
+    for name, result in found:
+        if isinstance(result, RobustnessReport):
+            reports[f"{name}, {_attack(result)}" if name in reports else name] = result
+    return reports
 
-    Two that cannot be compared are a row with the reason.
+
+def comparison_rows(found: Sequence[tuple[str, EvaluationResult]]) -> list[dict[str, Any]]:
+    """How the models differ, each and the next, among results of one kind that hold an answer per example.
+
+    Reports of recipes are compared among themselves, and those of `probe hotflip`. Two that cannot be compared are a
+    row with the reason.
     """
-    flips = {name: report for name, report in reports.items() if tuple(report) == (HOTFLIP,)}
-    recipes = {name: report for name, report in reports.items() if name not in flips}
+    reports = reports_of(found)
+    groups: list[Mapping[str, EvaluationResult]] = [
+        {name: report for name, report in reports.items() if _attack(report) != HOTFLIP},
+        {name: report for name, report in reports.items() if _attack(report) == HOTFLIP},
+        {name: result for name, result in found if result.answers and not isinstance(result, RobustnessReport)},
+    ]
     rows: list[dict[str, Any]] = []
-    for group in (recipes, flips):
+    for group in groups:
         for (first, a), (second, b) in pairwise(group.items()):
             try:
-                rows += [found.to_row() for found in compare_reports({first: a, second: b})]
+                rows += [comparison.to_row() for comparison in compare_results({first: a, second: b})]
             except DataError as error:
                 rows.append({"attack": None, "models": f"{first} → {second}", "remark": f"no comparison: {error}"})
     return rows
 
 
-def read_files(options: ReportOptions) -> tuple[dict[str, RobustnessReport], list[tuple[str, dict[str, Any]]]]:
-    """Name -> report, and (name, JSON) of other views, in the order given. A second report of a folder is named after
-    its file too; a file that is given twice, by itself and by its folder, is read once.
+def _attack(report: RobustnessReport) -> str:
+    return HOTFLIP if tuple(report) == (HOTFLIP,) else "robustness"
+
+
+def read_files(options: ReportOptions) -> list[tuple[str, EvaluationResult]]:
+    """(name of the model, result) in the order given; a file that is given twice, by itself and by its folder, is read
+    once.
 
     Raises:
+        CheckpointError: If a file holds no result of an evaluation, or a damaged one.
         DataError: If a file is missing.
         ConfigurationError: If there are not as many names as paths, or two are equal.
     """
@@ -83,31 +104,14 @@ def read_files(options: ReportOptions) -> tuple[dict[str, RobustnessReport], lis
     names = options.names or _names([files[0] for files in found])
     if len(names) != len(found) or len(set(names)) != len(names):
         raise ConfigurationError(f"expected {len(found)} different names, got {names}: give one per report in --names")
-    reports: dict[str, RobustnessReport] = {}
-    views: list[tuple[str, dict[str, Any]]] = []
-    for name, file in ((name, file) for name, files in zip(names, found) for file in files):
-        view = _view(file)
-        if view is None:
-            reports[f"{name}, {file.stem}" if name in reports else name] = RobustnessReport.load(file)
-        else:
-            views.append((name, view))
-    return reports, views
-
-
-def _view(file: Path) -> dict[str, Any] | None:
-    """What a file of `probe` holds; None for a report, whose own reader says what may be wrong with it."""
-    try:
-        values = json.loads(file.read_text(encoding="utf-8", errors="surrogatepass"))
-    except json.JSONDecodeError:
-        return None
-    return values if isinstance(values, dict) and values.get("schema") in SCHEMAS else None
+    return [(name, load_result(file)) for name, files in zip(names, found) for file in files]
 
 
 def _files(path: Path) -> list[Path]:
-    """A file itself; of a folder its report and the files of `probe`."""
+    """A file itself; of a folder the results of its model."""
     if not path.is_dir():
         return [path]
-    found = [path / f"{name}.json" for name in ("robustness", HOTFLIP, *_VIEWS)]
+    found = [path / f"{name}.json" for name in FILES]
     found += sorted(path.glob("transfer-*.json"))
     return [file for file in found if file.is_file()] or found[:1]
 
@@ -125,8 +129,7 @@ def _once(found: Iterable[list[Path]]) -> list[list[Path]]:
 
 def _names(files: list[Path]) -> list[str]:
     """The folders' names; the whole paths where these are equal."""
-    in_folder = ("robustness", *_VIEWS)
-    short = [_folder_name(file) if file.stem in in_folder else file.stem for file in files]
+    short = [_folder_name(file) if file.stem in FILES and file.stem != HOTFLIP else file.stem for file in files]
     return short if len(set(short)) == len(short) else [str(file) for file in files]
 
 

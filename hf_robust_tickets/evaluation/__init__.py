@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .api import evaluate_robustness
+from .api import attack_text, evaluate_robustness
+from .config import EvaluationConfig
 from .datasets.accuracy import AccuracyResult, evaluate_accuracy
 from .datasets.contrast_sets import ContrastResult, contrast_groups, evaluate_contrast
 from .datasets.noise import NoiseResult, add_noise, evaluate_noise
@@ -10,9 +11,12 @@ from .datasets.transfer import TransferResult, evaluate_transfer
 from .efficiency.speed import SpeedReport, measure_speed
 from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, register_recipe
 from .resources import fetch_resource, install_resource
+from .results.base import EvaluationResult, load_result
 from .results.calibration import Calibration
-from .results.compare import Comparison, compare_reports
-from .results.report import ExampleOutcome, RecipeResult, RobustnessReport
+from .results.compare import Comparison, compare_reports, compare_results
+from .results.example import ExampleOutcome
+from .results.recipe import RecipeResult
+from .results.report import RobustnessReport
 from .white_box.api import WhiteBoxResult, evaluate_white_box
 from .white_box.auto_attack import AutoAttackResult, evaluate_auto_attack
 from .white_box.hotflip import evaluate_hotflip
@@ -23,6 +27,8 @@ __all__ = [
     "Calibration",
     "Comparison",
     "ContrastResult",
+    "EvaluationConfig",
+    "EvaluationResult",
     "ExampleOutcome",
     "NoiseResult",
     "RecipeContext",
@@ -32,8 +38,10 @@ __all__ = [
     "TransferResult",
     "WhiteBoxResult",
     "add_noise",
+    "attack_text",
     "check_resources",
     "compare_reports",
+    "compare_results",
     "contrast_groups",
     "evaluate_accuracy",
     "evaluate_auto_attack",
@@ -47,6 +55,7 @@ __all__ = [
     "get_recipe",
     "install_resource",
     "list_recipes",
+    "load_result",
     "measure_speed",
     "register_recipe",
 ]

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from .._provenance import describe_data
 from ..errors import ConfigurationError
-from .fingerprints import describe_model, sample_fingerprint, tokenizer_fingerprint, versions
+from .config import EvaluationConfig, EvaluationSettings
+from .fingerprints import describe_model
 from .recipes import Recipe, get_recipe
-from .results.false_robustness import logit_scale_warnings, mode_warnings
+from .results.base import log_warnings
+from .results.example import ExampleOutcome, Text
+from .results.false_robustness import mode_warnings
 from .results.report import RobustnessReport
-from .runner.attacker import SIDE_BY_SIDE, Job
-from .runner.preparation import Prepared, prepare
+from .runner.evaluation_run import EvaluationRun, fixed_circumstances, make_report, make_run, open_outcomes
+from .runner.preparation import PreparedRecipe, prepare
 from .runner.processes import run_processes
-from .runner.progress import Progress, representative_order
-from .runner.ranks import Crew
-from .runner.store import REPORT, Outcomes, OutcomeStore
-from .sampling import Example, select_examples
-from .victim.long_texts import long_text_warnings
+from .runner.ranks import RankGroup
+from .runner.store import REPORT
+from .sampling import select_examples
 from .victim.model import Victim, evaluation_mode
 
 if TYPE_CHECKING:
@@ -30,34 +31,27 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-logger = logging.getLogger(__name__)
-
 
 def evaluate_robustness(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
     dataset: Dataset | Sequence[Mapping[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
     recipes: Sequence[str] = ("textfooler",),
-    num_examples: int | None = 1000,
-    seed: int = 0,
-    text_columns: str | Sequence[str] | None = None,
-    label_column: str = "label",
     sentence_encoder: str | os.PathLike[str] | SentenceTransformer = "use",
     masked_language_model: str | os.PathLike[str] | tuple[Any, Any] | None = None,
+    word_vectors: str | os.PathLike[str] | None = None,
     modify_columns: str | Sequence[str] | None = None,
-    batch_size: int = 64,
-    max_length: int | None = None,
-    bf16: bool = False,
+    query_budget: int | None = None,
+    until_width: float | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     resume: bool = True,
-    progress: bool = True,
     torch_compile: bool = False,
     concurrent_examples: int | None = None,
     num_processes: int = 1,
     distributed: bool = False,
-    until_width: float | None = None,
-    query_budget: int | None = None,
-    word_vectors: str | os.PathLike[str] | None = None,
+    config: EvaluationConfig | None = None,
+    **settings: Unpack[EvaluationSettings],
 ) -> RobustnessReport:
     """Attacks a text classifier and reports how much of its accuracy is left.
 
@@ -66,24 +60,16 @@ def evaluate_robustness(
 
     Args:
         model: A sequence classifier, dense or pruned. It stays on its device; it is put into evaluation mode and back.
-        tokenizer: Its tokenizer.
         dataset: One split: a `datasets.Dataset` or a list of dicts.
+        tokenizer: The model's tokenizer.
         recipes: Names of recipes, or Python paths of one's own (`my_module:build`, `path/to/file.py:build`). One whose
             resources are missing is reported in `failures`, the others run.
-        num_examples: Size of the sample; None for the whole split.
-        seed: Seed of the sample and, with recipe and row, of each attack.
-        text_columns: The text column, or two for tasks on pairs; None to guess.
-        label_column: The column of class numbers or names.
         sentence_encoder: "use" (the papers'), "minilm", the name or folder of a sentence-transformers model, or one.
         masked_language_model: For recipes that use one: a name, a folder, or `(model, tokenizer)`; None for the
             papers' (`docs/recipes.md`).
         modify_columns: Of a pair of texts, the columns that may change; None for the papers' rule.
-        batch_size: Most texts per forward call.
-        max_length: Truncation in tokens; None for the tokenizer's limit.
-        bf16: Runs the model under bfloat16 autocast.
         output_dir: Folder for outcomes as they come and for the report; None to keep everything in memory.
         resume: Continues the evaluation in `output_dir`; False starts over.
-        progress: Shows a progress bar, with the figures so far and the time that is left.
         torch_compile: Compiles the model first: worth it for long evaluations on an accelerator.
         concurrent_examples: Examples that are attacked side by side, whose texts share forward calls. It changes no
             outcome, text or query count, but last digits of `margin`. None for 1 on a CPU, where it saves 5-20 % of
@@ -97,6 +83,8 @@ def evaluate_robustness(
         query_budget: Gives an example up after so many queries, and counts it as failed; the report says so.
         word_vectors: For recipes that use counter-fitted vectors: a folder with `paragram.npy`, `wordlist.pickle` and
             `nn.npy`, laid out as TextAttack's; None for those in its cache. The report holds their checksum.
+        config: Settings that evaluations share.
+        **settings: The same as keywords, see `EvaluationConfig`; 1000 examples by default.
 
     Returns:
         The report; saved as `robustness.json` in `output_dir` if that is given.
@@ -109,114 +97,124 @@ def evaluate_robustness(
         CheckpointError: If `output_dir` holds another evaluation.
         RobustTicketsError: If one of several processes died; the outcomes until then are kept.
     """
+    config = EvaluationConfig.merged(evaluate_robustness, config, settings, num_examples=1000)
     chosen = _chosen(recipes)
     _check(chosen, concurrent_examples, num_processes, distributed, until_width, query_budget)
     if model.config.num_labels < 2:
         raise ConfigurationError(f"expected a classifier with two or more classes, got {model.config.num_labels}")
-    sample = {"num_examples": num_examples, "label_column": label_column}
-    examples = select_examples(dataset, model.config, seed=seed, text_columns=text_columns, **sample)
+    examples = select_examples(dataset, model.config, config)
     columns = list(examples[0].texts)
-    crew = Crew() if distributed else None
-    how = {"batch_size": batch_size, "max_length": max_length, "bf16": bf16, "torch_compile": torch_compile}
+    how = {**config.victim_options, "torch_compile": torch_compile}
     victim = Victim(model, tokenizer, **how)
-    settings = {"text_columns": columns, "recipes": [recipe.name for recipe in chosen], **sample}
-    settings |= {"max_length": victim.max_length, "bf16": bf16}
-    # absent where they are off: a folder of before they existed can be continued
+    # left out when off: folders that were begun before these options existed can be continued
     optional = {"torch_compile": torch_compile, "until_width": until_width, "query_budget": query_budget}
-    settings |= {name: value for name, value in optional.items() if value}
+    used = {
+        "text_columns": columns,
+        "recipes": [recipe.name for recipe in chosen],
+        "num_examples": config.num_examples,
+        "label_column": config.label_column,
+        "max_length": victim.max_length,
+        "bf16": config.bf16,
+        **{name: value for name, value in optional.items() if value},
+    }
     parts = {"sentence_encoder": sentence_encoder, "masked_language_model": masked_language_model}
     parts |= {"word_vectors": word_vectors, "columns": columns, "modify_columns": modify_columns}
     parts["query_budget"] = query_budget
-    together = contextlib.nullcontext if crew is None else crew.together
+    ranks = RankGroup() if distributed else None
+    together = contextlib.nullcontext if ranks is None else ranks.together
     with together():
         prepared, failures = prepare(chosen, victim, **parts)
     description = describe_model(model)
     folder = None if output_dir is None else Path(output_dir)
-    leads = crew is None or crew.leads
+    leads = ranks is None or ranks.leads
     with together():
-        if crew is not None:
-            crew.agree({recipe.recipe.name: recipe.resources for recipe in prepared})
-        fixed = _fixed(settings, description, tokenizer, examples, seed)
-        outcomes = _outcomes(folder if leads else None, fixed, prepared, len(examples), resume)
-        job = _job(prepared, examples, seed, concurrent_examples, outcomes, until_width, show=progress and leads)
-        with evaluation_mode(model), contextlib.closing(job.progress), contextlib.closing(outcomes):
-            _run(job, crew, num_processes, {"victim": how, "parts": parts}, prepared, folder)
+        if ranks is not None:
+            ranks.agree({recipe.recipe.name: recipe.resources for recipe in prepared})
+        fixed = fixed_circumstances(used, description, tokenizer, examples, config.seed)
+        outcomes = open_outcomes(folder if leads else None, fixed, prepared, len(examples), resume)
+        show = config.progress and leads
+        run = make_run(prepared, examples, config.seed, concurrent_examples, outcomes, until_width, show)
+        with evaluation_mode(model), contextlib.closing(run.progress), contextlib.closing(outcomes):
+            _carry_out(run, ranks, num_processes, {"victim": how, "parts": parts}, prepared, folder)
         if not leads:
-            return RobustnessReport.from_dict(crew.share(None))
-        settings["data"] = describe_data(dataset)
+            return RobustnessReport.from_dict(ranks.share(None))
+        used["data"] = describe_data(dataset)
         # evaluation_mode has put the model back into the mode that it was handed over in
-        report = _report(job, prepared, failures, examples, settings, description, mode_warnings(model))
+        report = make_report(run, prepared, failures, examples, used, description, mode_warnings(model))
         if folder is not None:
             report.save(folder / REPORT)
-        if crew is not None:
-            crew.share(report.to_dict())
-    for warning in report.warnings:
-        logger.warning("%s", warning)
+        if ranks is not None:
+            ranks.share(report.to_dict())
+    log_warnings(report.warnings)
     return report
 
 
-def _fixed(
-    settings: Mapping[str, Any],
-    description: Mapping[str, Any],
+def attack_text(
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    examples: Sequence[Example],
-    seed: int,
-) -> dict[str, Any]:
-    """What a folder that is continued must have been begun with.
+    text: Text | tuple[str, str],
+    label: int | str,
+    recipe: str = "textfooler",
+    **options: Any,
+) -> ExampleOutcome:
+    """Attacks one text, for the person who wants to see what becomes of it.
 
-    A recipe may be added; what else may change is only how fast it goes, and when it is enough.
+    Args:
+        model: A sequence classifier; it is put into evaluation mode and back.
+        tokenizer: Its tokenizer.
+        text: The text; a pair as a tuple, or as `{column: text}` where the recipe's rule asks what may change
+            (`{"premise": ..., "hypothesis": ...}`).
+        label: The true class, by its number or by the model's name for it.
+        recipe: Name of a recipe, or a Python path of one's own.
+        **options: Further arguments of `evaluate_robustness`, e.g. `sentence_encoder`, `query_budget`, `seed`.
+
+    Returns:
+        What became of the text; `print` shows it before and after, with the changes marked.
+
+    Raises:
+        ConfigurationError: If an option is unknown, or one that speaks of many examples.
+        DataError: If text or label do not fit the model.
+        MissingResourceError: If the recipe lacks a resource.
+
+    Example:
+        >>> print(attack_text(model, tokenizer, "a wonderful film", "positive", recipe="deepwordbug"))
+        succeeded after 7 queries: positive → negative
+        before: a [[wonderful]] film
+        after:  a [[wondeful]] film
     """
-    fixed = {name: value for name, value in settings.items() if name not in {"recipes", "num_examples", "until_width"}}
-    fixed |= {"model": description["sha256"], "tokenizer": tokenizer_fingerprint(tokenizer), "seed": seed}
-    return {**fixed, "sample": sample_fingerprint(examples)}
+    if isinstance(text, tuple):
+        if len(text) != 2:
+            raise ConfigurationError(f"expected a text or a pair of texts, got {len(text)}")
+        text = {"sentence1": text[0], "sentence2": text[1]}
+    texts = {"text": text} if isinstance(text, str) else dict(text)
+    settings = {"num_examples": None, "text_columns": list(texts), "label_column": "label", "progress": False}
+    if taken := [name for name in ("recipes", "output_dir", *settings) if name in options]:
+        raise ConfigurationError(f"expected options that concern one text, got {', '.join(taken)}")
+    report = evaluate_robustness(
+        model, [{**texts, "label": label}], tokenizer, recipes=[recipe], **settings, **options
+    )
+    names = {int(number): str(name) for number, name in model.config.id2label.items()}
+    return replace(report[recipe].outcomes[0], class_names=names)
 
 
-def _outcomes(
-    folder: Path | None, fixed: Mapping[str, Any], prepared: Sequence[Prepared], examples: int, resume: bool
-) -> Outcomes:
-    if folder is None:
-        return Outcomes()
-    descriptions = {recipe.recipe.name: recipe.fingerprint for recipe in prepared}
-    return OutcomeStore(folder, fixed, descriptions, resume, {"sample": f"{examples} examples"})
-
-
-def _job(
-    prepared: Sequence[Prepared],
-    examples: Sequence[Example],
-    seed: int,
-    concurrent: int | None,
-    outcomes: Outcomes,
-    until_width: float | None,
-    show: bool,
-) -> Job:
-    attackers = [recipe.attacker for recipe in prepared]
-    order = representative_order(examples, seed)
-    names = [recipe.recipe.name for recipe in prepared]
-    reducing = {recipe.recipe.name for recipe in prepared if recipe.recipe.goal == "reduce"}
-    if concurrent is None:
-        device = next(attackers[0].victim.model.parameters()).device
-        concurrent = 1 if device.type == "cpu" else SIDE_BY_SIDE
-    return Job(attackers, order, seed, concurrent, outcomes, Progress(order, names, until_width, show, reducing))
-
-
-def _run(
-    job: Job,
-    crew: Crew | None,
+def _carry_out(
+    run: EvaluationRun,
+    ranks: RankGroup | None,
     num_processes: int,
     arguments: dict[str, Any],
-    prepared: Sequence[Prepared],
+    prepared: Sequence[PreparedRecipe],
     folder: Path | None,
 ) -> None:
-    if crew is not None:
-        crew.run(job, folder)
+    if ranks is not None:
+        ranks.attack(run, folder)
     elif num_processes > 1:
-        victim = job.attackers[0].victim
+        victim = run.attackers[0].victim
         # a recipe that was found by a Python path is found again by it
         recipes = [one.recipe.name if one.recipe.source else one.recipe for one in prepared]
         materials = {"model": victim.model, "tokenizer": victim.tokenizer, "recipes": recipes, **arguments}
-        run_processes(job, num_processes, materials, folder)
+        run_processes(run, num_processes, materials, folder)
     else:
-        job.run()
+        run.attack()
 
 
 def _check(
@@ -244,58 +242,6 @@ def _check(
             f"expected a recipe with an accuracy under attack for until_width, got {[r.name for r in chosen]}: "
             "add one, or leave until_width out"
         )
-
-
-def _report(
-    job: Job,
-    prepared: Sequence[Prepared],
-    failures: Mapping[str, str],
-    examples: Sequence[Example],
-    settings: dict[str, Any],
-    description: Mapping[str, Any],
-    warnings: list[str],
-) -> RobustnessReport:
-    """The figures over the examples that were attacked, in the order of the data set."""
-    enough = job.progress.enough
-    attacked = {example.index for example in job.order[:enough]}
-    used = [example for example in examples if example.index in attacked]
-    results = {recipe.recipe.name: recipe.result(job.outcomes, used) for recipe in prepared}
-    first = next(iter(results.values()))
-    victim = job.attackers[0].victim
-    warnings = [*warnings, *logit_scale_warnings([outcome.margin for outcome in first.outcomes])]
-    warnings += long_text_warnings([example.texts for example in used], victim.tokenizer, victim.max_length)
-    if enough is not None and enough < len(examples):
-        warnings.append(
-            f"stopped after {enough} of {len(examples)} examples: the widest interval is {job.progress.width:.4f} "
-            f"wide, and {settings['until_width']} was asked for"
-        )
-    if budget := settings.get("query_budget"):
-        given_up = {
-            name: sum(outcome.outcome == "failed" and outcome.queries >= budget for outcome in result.outcomes)
-            for name, result in results.items()
-        }
-        warnings.append(
-            f"attacks were given up after {budget} queries, as asked for, and count as failed: "
-            + ", ".join(f"{name} on {number} of {len(used)} examples" for name, number in given_up.items())
-        )
-    for before in job.outcomes.versions[:-1]:
-        now = job.outcomes.versions[-1]
-        changed = [name for name in now.keys() | before.keys() if now.get(name) != before.get(name)]
-        warnings.append(
-            "some outcomes were found with other versions: "
-            + ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in sorted(changed))
-        )
-    return RobustnessReport(
-        results=results,
-        clean_accuracy=first.clean_accuracy,
-        sample_ids=tuple(example.index for example in used),
-        seed=job.seed,
-        failures=failures,
-        settings=settings,
-        model=description,
-        versions=versions(),
-        warnings=tuple(warnings),
-    )
 
 
 def _chosen(recipes: Sequence[str]) -> list[Recipe]:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .._provenance import model_fingerprint
+from .._provenance import describe_data, model_fingerprint
 from .._version import __version__
+from .config import EvaluationConfig
 from .sampling import Example
 
 if TYPE_CHECKING:
@@ -46,6 +47,21 @@ def describe_model(model: PreTrainedModel) -> dict[str, Any]:
         "sha256": model_fingerprint(model),
         "robust_ticket": getattr(config, "robust_ticket", None),
     }
+
+
+def describe_texts(
+    dataset: Any, examples: Sequence[Example], config: EvaluationConfig, max_length: int
+) -> dict[str, Any]:
+    """How texts were read, for the settings of a result.
+
+    Args:
+        dataset: Where they are from.
+        examples: Those that were used.
+        config: The settings of the evaluation.
+        max_length: Truncation in tokens, as it was applied.
+    """
+    found = {"text_columns": list(examples[0].texts), "label_column": config.label_column, "max_length": max_length}
+    return {**found, **({"bf16": True} if config.bf16 else {}), "data": describe_data(dataset)}
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

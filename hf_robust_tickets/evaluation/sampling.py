@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError, DataError
+from ..errors import DataError
+from .config import EvaluationConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,42 +42,37 @@ class Example:
 
 def select_examples(
     dataset: Dataset | Sequence[Mapping[str, Any]],
-    config: PretrainedConfig,
-    *,
-    num_examples: int | None,
-    seed: int,
-    text_columns: str | Sequence[str] | None,
-    label_column: str,
+    model_config: PretrainedConfig,
+    config: EvaluationConfig,
 ) -> list[Example]:
     """Draws the sample that an evaluation uses: seeded, stratified, in the order of the data set.
 
     Args:
         dataset: A `datasets.Dataset`, or a list of dicts.
-        config: The model's configuration: number and names of its classes.
-        num_examples: Size of the sample; None, or more than there are: everything.
-        seed: Seed of the sample.
-        text_columns: One column, or two for a pair; None to guess.
-        label_column: Column of the labels: class numbers, or names that the model knows.
+        model_config: The model's configuration: number and names of its classes.
+        config: The settings of the evaluation; `num_examples` may be larger than there are examples.
 
     Returns:
         The sample.
 
     Raises:
         DataError: If columns, texts or labels are not what the model needs.
-        ConfigurationError: If `num_examples` is not positive.
     """
-    if num_examples is not None and num_examples < 1:
-        raise ConfigurationError(f"expected num_examples >= 1 or None, got {num_examples}")
+    if hasattr(dataset, "all_special_ids"):
+        raise DataError(
+            f"expected a data set as the second argument, got {type(dataset).__name__}: the order is model, dataset, "
+            "tokenizer"
+        )
     if isinstance(dataset, Mapping):
         raise DataError(f"expected one split, got a mapping of splits {sorted(dataset)}: pass dataset['validation']")
     if len(dataset) == 0:
         raise DataError("expected at least one example, got an empty data set")
     columns = list(dataset.column_names) if hasattr(dataset, "column_names") else list(dataset[0])
-    if label_column not in columns:
-        raise DataError(f"expected a label column {label_column!r}, got columns {columns}: pass label_column=")
-    chosen = text_columns_of(dataset, text_columns, label_column)
-    labels = _labels(dataset, config, label_column)
-    indices = stratified_sample(labels, num_examples, seed)
+    if config.label_column not in columns:
+        raise DataError(f"expected a label column {config.label_column!r}, got columns {columns}: pass label_column=")
+    chosen = text_columns_of(dataset, config.text_columns, config.label_column)
+    labels = _labels(dataset, model_config, config.label_column)
+    indices = stratified_sample(labels, config.num_examples, config.seed)
     return [Example(i, _texts(dataset[i], chosen, i), labels[i]) for i in indices]
 
 

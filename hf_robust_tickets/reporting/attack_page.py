@@ -100,13 +100,16 @@ def write_attack_page(
     first = next(iter([*reports.values(), *(view for _, view in views)]))
     versions = ", ".join(f"{package} {version}" for package, version in first.get("versions", {}).items())
     names = dict.fromkeys([*reports, *(name for name, _ in views)])
+    examples = f": {first['num_examples']} examples" if "num_examples" in first else ""
     by = f", attacked by {', '.join(first['recipes'])}" if reports else ""
     return write_summary(
         path,
         title="Robustness under attack",
-        lead=f"{', '.join(names)}: {first['num_examples']} examples{by}.",
+        lead=f"{', '.join(names)}{examples}{by}.",
         sections=sections,
-        footer=" · ".join(part for part in (f"seed {first['seed']}" if "seed" in first else "", versions) if part),
+        footer=" · ".join(
+            part for part in ("" if first.get("seed") is None else f"seed {first['seed']}", versions) if part
+        ),
     )
 
 

@@ -9,11 +9,7 @@ from .curves import noise_curves, risk_coverage_curves, white_box_curves
 from .formatting import format_percent
 from .html import Facts, Note, Section, Table
 
-ACCURACY, WHITE_BOX, NOISE, CONTRAST, TRANSFER = (
-    f"hf_robust_tickets/{name}" for name in ("accuracy", "white_box", "noise", "contrast", "transfer")
-)
-SCHEMAS = (ACCURACY, WHITE_BOX, NOISE, CONTRAST, TRANSFER)
-"""Kinds of files that the page shows beside reports of attacks."""
+WHITE_BOX = "hf_robust_tickets/white_box"
 
 
 def view_sections(views: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Section]:
@@ -27,10 +23,10 @@ def view_sections(views: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Sectio
     if balls:
         found.append(Section("Inside balls around the input", [white_box_curves(balls), Table(_ball_rows(balls))]))
         found[-1].blocks.extend(_notes(balls))
-    makers = {ACCURACY: _accuracy, NOISE: _noise, CONTRAST: _contrast, TRANSFER: _transfer}
     for name, view in views:
-        if view["schema"] in makers:
-            section = makers[view["schema"]](name, view)
+        kind = view["schema"].rpartition("/")[2]
+        if kind in _SECTIONS:
+            section = _SECTIONS[kind](name, view)
             section.blocks.extend(_notes([(name, view)]))
             found.append(section)
     return found
@@ -66,6 +62,7 @@ def _ball_rows(views: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str,
             "model": name,
             "norm": view["adversary"]["norm"],
             "layer": view["layer"],
+            "criterion": view.get("criterion", "any"),
             "radius": f"{point['radius']:g}",
             "accuracy": format_percent(point["accuracy"]),
             "95 % interval": _interval(point["low"], point["high"]),
@@ -119,6 +116,43 @@ def _transfer(name: str, view: Mapping[str, Any]) -> Section:
         "95 % interval": _interval(*view["confidence_interval"]),
     }
     return Section(f"{name}: texts made on another model ({view['recipe']})", [Facts(facts)])
+
+
+def _auto_attack(name: str, view: Mapping[str, Any]) -> Section:
+    facts = {
+        "robust accuracy": format_percent(view["robust_accuracy"]),
+        "95 % interval": _interval(*view["confidence_interval"]),
+        "clean accuracy": format_percent(view["clean_accuracy"]),
+        "images": view["num_examples"],
+    }
+    after = [{"after": attack, "accuracy": format_percent(left)} for attack, left in view["accuracy_after"].items()]
+    title = f"{name}: AutoAttack, {view['norm']} ball of {view['radius']:.4g}"
+    return Section(title, [Facts(facts), Table(after, caption="Each attack sees what the ones before it left.")])
+
+
+def _speed(name: str, view: Mapping[str, Any]) -> Section:
+    rows = [
+        {
+            "batch": timing["batch"],
+            "length": timing["length"] or None,
+            "pruned": f"{1e3 * timing['seconds']:.2f} ms",
+            "dense": f"{1e3 * timing['dense_seconds']:.2f} ms",
+            "ratio": f"{timing['seconds'] / timing['dense_seconds']:.2f}",
+        }
+        for timing in view["timings"]
+    ]
+    how = f"{view['device']}, {view['dtype']}, medians of {view['rounds']} rounds in turn."
+    return Section(f"{name}: speed", [Table(rows, caption=how)])
+
+
+_SECTIONS = {
+    "accuracy": _accuracy,
+    "auto_attack": _auto_attack,
+    "contrast": _contrast,
+    "noise": _noise,
+    "speed": _speed,
+    "transfer": _transfer,
+}
 
 
 def _notes(views: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Note]:

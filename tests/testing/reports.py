@@ -60,4 +60,4 @@ def report_of(outcomes: str, recipe: str = "pwws", first_row: int = 0, text: str
     )
     result = RecipeResult(recipe, examples)
     ids = tuple(example.index for example in examples)
-    return RobustnessReport({recipe: result}, result.clean_accuracy, ids, seed=0)
+    return RobustnessReport({recipe: result}, result.clean_accuracy, sample_ids=ids, seed=0)

@@ -16,7 +16,7 @@ from ..._compat import require
 from ...errors import ConfigurationError, MissingResourceError
 from ..resources import INSTALL, RESOURCES, USE_URL, handed_over_model, hub_snapshot, is_offline
 from ..resources.encoder import saved_models, tfhub_cache
-from ..victim.request_batching import Memory
+from ..victim.request_batching import AnswerCache
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -40,15 +40,15 @@ class TextEncoder:
         self.name = name
         self.published = published
         self._encode = encode
-        self._memory = Memory()
+        self._cache = AnswerCache()
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Vectors of texts, (texts, dim); those already seen since `forget` are not computed again."""
-        return torch.stack(self._memory.ask(self._encode, texts))
+        return torch.stack(self._cache.ask(self._encode, texts))
 
     def forget(self) -> None:
         """Empties the cache."""
-        self._memory.forget()
+        self._cache.forget()
 
 
 def load_sentence_encoder(

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...errors import ConfigurationError, MissingResourceError
 from ..resources import handed_over_model, hub_snapshot, is_offline
 from ..victim.model import length_limit, padded_batches
-from ..victim.request_batching import Memory, ask
+from ..victim.request_batching import AnswerCache, ask
 
 MODEL_TYPES = ("bert", "bart", "electra", "gpt", "gpt2", "longformer", "roberta", "xlnet")
 """Kinds of models whose marks of sub-words TextAttack knows (`check_if_subword`)."""
@@ -29,7 +29,7 @@ TEXTS_PER_CALL = 16
 
 @dataclass(eq=False)
 class MaskedLM:
-    """A masked language model, loaded. Attacks that run side by side (`merging`) ask it in one call.
+    """A masked language model, loaded. Attacks that run side by side (`request_batching`) ask it in one call.
 
     Attributes:
         name: How reports call it.
@@ -42,7 +42,7 @@ class MaskedLM:
     model: Any
     tokenizer: Any
     published: bool = False
-    _memory: Memory = field(default_factory=Memory, init=False, repr=False)
+    _cache: AnswerCache = field(default_factory=AnswerCache, init=False, repr=False)
 
     @functools.cached_property
     def most_tokens(self) -> int:
@@ -65,11 +65,11 @@ class MaskedLM:
             Token ids, (tokens, count), likeliest first; of a text that was asked about before, they are remembered
             until `forget`.
         """
-        return self._memory.ask(self._likeliest, [(text, count)])[0]
+        return self._cache.ask(self._likeliest, [(text, count)])[0]
 
     def forget(self) -> None:
-        """Empties the memory."""
-        self._memory.forget()
+        """Empties the cache."""
+        self._cache.forget()
 
     def _at_masks(self, texts: list[str]) -> list[tuple[int, Tensor] | None]:
         found: list[tuple[int, Tensor] | None] = [None] * len(texts)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..._compat import import_textattack
+from .constraints import universal_tags
 from .masked_lm import MaskedLM
-from .textattack import universal_tags
 
 import_textattack()
 

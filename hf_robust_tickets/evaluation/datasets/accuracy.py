@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Unpack
 
-from ..._files import write_json
-from ..._provenance import describe_data
-from ..fingerprints import describe_model, versions
-from ..results import false_robustness as checks
+from ..config import EvaluationConfig, EvaluationSettings
+from ..fingerprints import describe_model, describe_texts, versions
+from ..results import false_robustness
+from ..results.base import EvaluationResult, log_warnings
 from ..results.calibration import Calibration
 from ..results.example import tokenizer_input
 from ..results.metrics import wilson_interval
@@ -23,26 +20,16 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-logger = logging.getLogger(__name__)
-
-SCHEMA = "hf_robust_tickets/accuracy"
-
 
 @dataclass(frozen=True)
-class AccuracyResult:
+class AccuracyResult(EvaluationResult, kind="accuracy"):
     """Accuracy and calibration on a data set.
 
     Attributes:
         calibration: Accuracy, calibration and risk-coverage.
-        model: What was evaluated.
-        settings: The arguments that bear on the figures, and the data set.
-        warnings: What a reader has to know.
     """
 
     calibration: Calibration
-    model: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -59,22 +46,29 @@ class AccuracyResult:
         """Wilson's 95 % interval of the accuracy."""
         return wilson_interval(round(self.accuracy * self.num_examples), self.num_examples)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "schema": SCHEMA,
-            "schema_version": 1,
-            **self.calibration.to_dict(),
-            "confidence_interval": list(self.confidence_interval),
-            "model": dict(self.model),
-            "settings": dict(self.settings),
-            "versions": versions(),
-            "warnings": list(self.warnings),
-        }
+    def derived(self) -> dict[str, Any]:
+        """The interval."""
+        return {"confidence_interval": list(self.confidence_interval)}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the result as JSON, atomically."""
-        write_json(Path(path), self.to_dict())
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, the figures of the calibration among them."""
+        values = super().to_dict()
+        return {**values.pop("calibration"), **values}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], origin: str = "") -> AccuracyResult:
+        """The inverse of `to_dict`."""
+        names = [each.name for each in fields(Calibration)]
+        if isinstance(values, dict) and set(names) <= set(values):
+            values = {**values, "calibration": {name: values[name] for name in names}}
+        return super().from_dict(values, origin)
+
+    def _encoded(self, name: str, value: Any) -> Any:
+        return value.to_dict() if name == "calibration" else super()._encoded(name, value)
+
+    @classmethod
+    def _decoded(cls, name: str, value: Any) -> Any:
+        return Calibration.from_dict(value) if name == "calibration" else super()._decoded(name, value)
 
 
 def evaluate_accuracy(
@@ -82,42 +76,36 @@ def evaluate_accuracy(
     dataset: Dataset | Sequence[Mapping[str, Any]],
     tokenizer: PreTrainedTokenizerBase,
     *,
-    num_examples: int | None = None,
-    seed: int = 0,
-    text_columns: str | Sequence[str] | None = None,
-    label_column: str = "label",
-    batch_size: int = 64,
-    max_length: int | None = None,
+    config: EvaluationConfig | None = None,
+    **settings: Unpack[EvaluationSettings],
 ) -> AccuracyResult:
-    """Measures accuracy and calibration without an attack; arguments as in `evaluate_noise`.
+    """Measures accuracy and calibration without an attack.
+
+    Args:
+        model: A sequence classifier; it is put into evaluation mode and back.
+        dataset: One split of texts and labels.
+        tokenizer: Its tokenizer.
+        config: Settings that evaluations share.
+        **settings: The same as keywords, see `EvaluationConfig`.
 
     Raises:
+        ConfigurationError: If a setting cannot work.
         DataError: If data set and model do not fit.
     """
-    examples = select_examples(
-        dataset,
-        model.config,
-        num_examples=num_examples,
-        seed=seed,
-        text_columns=text_columns,
-        label_column=label_column,
-    )
-    victim = Victim(model, tokenizer, batch_size=batch_size, max_length=max_length)
-    warnings = checks.mode_warnings(model)
+    config = EvaluationConfig.merged(evaluate_accuracy, config, settings)
+    examples = select_examples(dataset, model.config, config)
+    victim = Victim(model, tokenizer, **config.victim_options)
+    warnings = false_robustness.mode_warnings(model)
     with evaluation_mode(model):
         logits = victim([tokenizer_input(example.texts) for example in examples])
-    warnings += checks.logit_scale_warnings(checks.margins(logits))
-    for warning in warnings:
-        logger.warning("%s", warning)
+    warnings += false_robustness.logit_scale_warnings(false_robustness.margins(logits))
+    log_warnings(warnings)
     return AccuracyResult(
         calibration=Calibration.of(logits.double().softmax(dim=1).tolist(), [example.label for example in examples]),
         model=describe_model(model),
-        settings={
-            "text_columns": list(examples[0].texts),
-            "label_column": label_column,
-            "max_length": victim.max_length,
-            "seed": seed,
-            "data": describe_data(dataset),
-        },
+        settings=describe_texts(dataset, examples, config, victim.max_length),
+        seed=config.seed,
+        sample_ids=tuple(example.index for example in examples),
         warnings=tuple(warnings),
+        versions=versions(),
     )

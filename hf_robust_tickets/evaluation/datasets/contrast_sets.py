@@ -6,19 +6,16 @@ al., "Learning the Difference that Makes a Difference with Counterfactually-Augm
 
 from __future__ import annotations
 
-import logging
-import os
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Unpack
 
-from ..._files import write_json
-from ..._provenance import describe_data
 from ...errors import DataError
-from ..fingerprints import describe_model, versions
-from ..results import false_robustness as checks
+from ..config import EvaluationConfig, EvaluationSettings
+from ..fingerprints import describe_model, describe_texts, versions
+from ..results import false_robustness
+from ..results.base import EvaluationResult, log_warnings
 from ..results.example import tokenizer_input
 from ..results.metrics import wilson_interval
 from ..sampling import select_examples
@@ -28,13 +25,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-logger = logging.getLogger(__name__)
-
-SCHEMA = "hf_robust_tickets/contrast"
-
 
 @dataclass(frozen=True)
-class ContrastResult:
+class ContrastResult(EvaluationResult, kind="contrast"):
     """Accuracy on groups of texts that differ in little.
 
     Attributes:
@@ -44,9 +37,6 @@ class ContrastResult:
         consistent: How many of them are right in every row.
         kinds: Kind of row -> (right, rows), where the data says kinds.
         left_out: Rows that belong to no group.
-        model: What was evaluated.
-        settings: The arguments that bear on the figures.
-        warnings: What a reader has to know.
     """
 
     num_examples: int
@@ -55,9 +45,6 @@ class ContrastResult:
     consistent: int
     kinds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     left_out: int = 0
-    model: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -74,30 +61,23 @@ class ContrastResult:
         """Wilson's 95 % interval of the consistency."""
         return wilson_interval(self.consistent, self.num_groups)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+    def derived(self) -> dict[str, Any]:
+        """Accuracy, consistency and its interval."""
+        figures = {"accuracy": self.accuracy, "consistency": self.consistency}
+        return {**figures, "confidence_interval": list(self.confidence_interval)}
+
+    def _encoded(self, name: str, value: Any) -> Any:
+        if name != "kinds":
+            return super()._encoded(name, value)
         return {
-            "schema": SCHEMA,
-            "schema_version": 1,
-            "accuracy": self.accuracy,
-            "consistency": self.consistency,
-            "confidence_interval": list(self.confidence_interval),
-            **{
-                name: getattr(self, name) for name in ("num_examples", "right", "num_groups", "consistent", "left_out")
-            },
-            "kinds": {
-                kind: {"right": right, "rows": rows, "accuracy": right / rows}
-                for kind, (right, rows) in self.kinds.items()
-            },
-            "model": dict(self.model),
-            "settings": dict(self.settings),
-            "versions": versions(),
-            "warnings": list(self.warnings),
+            kind: {"right": right, "rows": rows, "accuracy": right / rows} for kind, (right, rows) in value.items()
         }
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the result as JSON, atomically."""
-        write_json(Path(path), self.to_dict())
+    @classmethod
+    def _decoded(cls, name: str, value: Any) -> Any:
+        if name != "kinds":
+            return super()._decoded(name, value)
+        return {kind: (found["right"], found["rows"]) for kind, found in value.items()}
 
 
 def contrast_groups(
@@ -138,13 +118,11 @@ def evaluate_contrast(
     model: PreTrainedModel,
     dataset: Dataset | Sequence[Mapping[str, Any]],
     tokenizer: PreTrainedTokenizerBase,
-    groups: str | Sequence[Hashable | None],
     *,
+    groups: str | Sequence[Hashable | None],
     kind_column: str | None = None,
-    text_columns: str | Sequence[str] | None = None,
-    label_column: str = "label",
-    batch_size: int = 64,
-    max_length: int | None = None,
+    config: EvaluationConfig | None = None,
+    **settings: Unpack[EvaluationSettings],
 ) -> ContrastResult:
     """Measures on how many contrast sets a model is right throughout.
 
@@ -155,32 +133,24 @@ def evaluate_contrast(
         groups: Column with the name of each row's group, or one entry per row (see `contrast_groups`); None for a row
             that belongs to none. Rows without a group, and groups of one row, are left out.
         kind_column: Column that says what a row is (original, or which change), for accuracy by kind.
-        text_columns: The text column or pair; None to guess, which needs a data set without further columns of text.
-        label_column: Column of the labels.
-        batch_size: Most texts per forward call.
-        max_length: Truncation in tokens; None for the tokenizer's limit.
+        config: Settings that evaluations share.
+        **settings: The same as keywords, see `EvaluationConfig`.
+            All rows are evaluated, for a part would break the sets. Text columns are guessed only where the data set
+            has no further columns of text.
 
     Raises:
         DataError: If data set, groups and model do not fit.
     """
-    of_row = _group_of_each_row(dataset, groups)
-    if len(of_row) != len(dataset):
-        raise DataError(f"expected one group per row ({len(dataset)}), got {len(of_row)}")
-    sizes = Counter(group for group in of_row if group is not None)
-    rows = [i for i, group in enumerate(of_row) if group is not None and sizes[group] > 1]
-    if not rows:
-        raise DataError("expected groups of two rows or more, got none")
-    examples = select_examples(
-        dataset, model.config, num_examples=None, seed=0, text_columns=text_columns, label_column=label_column
-    )
-    examples = [examples[i] for i in rows]
-    victim = Victim(model, tokenizer, batch_size=batch_size, max_length=max_length)
-    warnings = checks.mode_warnings(model)
+    config = EvaluationConfig.merged(evaluate_contrast, config, settings, unused=("num_examples", "seed"))
+    of_row, rows = _grouped_rows(dataset, groups)
+    everything = select_examples(dataset, model.config, replace(config, num_examples=None))
+    examples = [everything[i] for i in rows]
+    victim = Victim(model, tokenizer, **config.victim_options)
+    warnings = false_robustness.mode_warnings(model)
     with evaluation_mode(model):
         logits = victim([tokenizer_input(example.texts) for example in examples])
-    warnings += checks.logit_scale_warnings(checks.margins(logits))
-    for warning in warnings:
-        logger.warning("%s", warning)
+    warnings += false_robustness.logit_scale_warnings(false_robustness.margins(logits))
+    log_warnings(warnings)
     right = [int(row.argmax()) == example.label for row, example in zip(logits, examples)]
     by_group: dict[Hashable, list[bool]] = defaultdict(list)
     by_kind: dict[str, list[bool]] = defaultdict(list)
@@ -196,14 +166,23 @@ def evaluate_contrast(
         kinds={kind: (sum(found), len(found)) for kind, found in by_kind.items()},
         left_out=len(of_row) - len(rows),
         model=describe_model(model),
-        settings={
-            "text_columns": list(examples[0].texts),
-            "label_column": label_column,
-            "max_length": victim.max_length,
-            "data": describe_data(dataset),
-        },
+        settings=describe_texts(dataset, examples, config, victim.max_length),
+        sample_ids=tuple(rows),
         warnings=tuple(warnings),
+        versions=versions(),
     )
+
+
+def _grouped_rows(dataset: Any, groups: str | Sequence[Hashable | None]) -> tuple[list[Hashable | None], list[int]]:
+    """The group of each row, and the rows that are in a group of two or more."""
+    of_row = _group_of_each_row(dataset, groups)
+    if len(of_row) != len(dataset):
+        raise DataError(f"expected one group per row ({len(dataset)}), got {len(of_row)}")
+    sizes = Counter(group for group in of_row if group is not None)
+    rows = [i for i, group in enumerate(of_row) if group is not None and sizes[group] > 1]
+    if not rows:
+        raise DataError("expected groups of two rows or more, got none")
+    return of_row, rows
 
 
 def _group_of_each_row(dataset: Any, groups: str | Sequence[Hashable | None]) -> list[Hashable | None]:

@@ -1,20 +1,17 @@
-"""Natural noise: what hurried fingers, keyboards, scanners and forms do to a text. No attack, no model in the loop."""
+"""Natural noise: typing errors, wrong keys, casing, white space and errors of text recognition. No attack."""
 
 from __future__ import annotations
 
-import logging
-import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from ..._files import write_json
-from ..._provenance import describe_data
 from ...errors import ConfigurationError
-from ..fingerprints import derive_seed, describe_model, versions
-from ..results import false_robustness as checks
+from ..config import EvaluationConfig, EvaluationSettings
+from ..fingerprints import derive_seed, describe_model, describe_texts, versions
+from ..results import false_robustness
+from ..results.base import EvaluationResult, log_warnings
 from ..results.compare import Comparison
 from ..results.example import plain, tokenizer_input
 from ..results.metrics import wilson_interval
@@ -25,10 +22,6 @@ from .noise_text import KINDS, SEVERITIES, add_noise, check_noise
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-logger = logging.getLogger(__name__)
-
-SCHEMA = "hf_robust_tickets/noise"
 
 
 @dataclass(frozen=True)
@@ -76,28 +69,32 @@ class NoiseCell:
             "broken": [{"index": index, "text": text} for index, text in self.broken.items()],
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NoiseCell:
+        """The inverse of `to_dict`."""
+        kind, severity = values["kind"], values["severity"]
+        counts = values["right_with_both_clean_noisy_neither"]
+        broken = {entry["index"]: entry["text"] for entry in values["broken"]}
+        return cls(kind, severity, _paired(kind, severity, counts), values["changed"], broken)
+
+
+def _paired(kind: str, severity: int, counts: Sequence[int]) -> Comparison:
+    return Comparison(f"{kind}-{severity}", "clean", "noisy", *counts)
+
 
 @dataclass(frozen=True)
-class NoiseResult:
+class NoiseResult(EvaluationResult, kind="noise"):
     """Accuracy under natural noise.
 
     Attributes:
         clean_accuracy: Accuracy on the sample as it is, in [0, 1].
         cells: One entry per kind and severity.
         num_examples: Size of the sample.
-        seed: Seed of the sample and of the noise.
-        model: What was evaluated.
-        settings: The arguments that bear on the figures.
-        warnings: What a reader has to know.
     """
 
     clean_accuracy: float
     cells: tuple[NoiseCell, ...]
     num_examples: int
-    seed: int = 0
-    model: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
 
     def accuracy(self, kind: str, severity: int) -> float:
         """Accuracy on noisy texts of one kind and severity, in [0, 1]."""
@@ -120,41 +117,28 @@ class NoiseResult:
             rows.append(row)
         return rows
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        low, high = wilson_interval(round(self.clean_accuracy * self.num_examples), self.num_examples)
-        return {
-            "schema": SCHEMA,
-            "schema_version": 1,
-            "clean_accuracy": self.clean_accuracy,
-            "clean_confidence_interval": [low, high],
-            "num_examples": self.num_examples,
-            "seed": self.seed,
-            "cells": [cell.to_dict() for cell in self.cells],
-            "model": dict(self.model),
-            "settings": dict(self.settings),
-            "versions": versions(),
-            "warnings": list(self.warnings),
-        }
+    def derived(self) -> dict[str, Any]:
+        """The interval of the clean accuracy."""
+        clean = wilson_interval(round(self.clean_accuracy * self.num_examples), self.num_examples)
+        return {"clean_confidence_interval": list(clean)}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the result as JSON, atomically."""
-        write_json(Path(path), self.to_dict())
+    def _encoded(self, name: str, value: Any) -> Any:
+        return [cell.to_dict() for cell in value] if name == "cells" else super()._encoded(name, value)
+
+    @classmethod
+    def _decoded(cls, name: str, value: Any) -> Any:
+        return tuple(map(NoiseCell.from_dict, value)) if name == "cells" else super()._decoded(name, value)
 
 
 def evaluate_noise(
     model: PreTrainedModel,
     dataset: Dataset | Sequence[Mapping[str, Any]],
     tokenizer: PreTrainedTokenizerBase,
+    *,
     kinds: Sequence[str] = tuple(KINDS),
     severities: Sequence[int] = (1, 3, 5),
-    *,
-    num_examples: int | None = None,
-    seed: int = 0,
-    text_columns: str | Sequence[str] | None = None,
-    label_column: str = "label",
-    batch_size: int = 64,
-    max_length: int | None = None,
+    config: EvaluationConfig | None = None,
+    **settings: Unpack[EvaluationSettings],
 ) -> NoiseResult:
     """Measures accuracy on texts with natural noise, paired with the same texts without.
 
@@ -167,12 +151,8 @@ def evaluate_noise(
         tokenizer: Its tokenizer.
         kinds: Any of typos, keyboard, casing, whitespace and ocr.
         severities: Any of 1 to 5: 5, 10, 20, 40 and 80 % of the words, one edit each.
-        num_examples: Size of a seeded, stratified sample; None for all.
-        seed: Seed of the sample and of the noise.
-        text_columns: The text column or pair; None to guess.
-        label_column: Column of the labels.
-        batch_size: Most texts per forward call.
-        max_length: Truncation in tokens; None for the tokenizer's limit.
+        config: Settings that evaluations share.
+        **settings: The same as keywords, see `EvaluationConfig`.
 
     Returns:
         Accuracy per kind and severity, with intervals and paired tests.
@@ -181,42 +161,32 @@ def evaluate_noise(
         ConfigurationError: If a kind or severity is unknown.
         DataError: If data set and model do not fit.
     """
+    config = EvaluationConfig.merged(evaluate_noise, config, settings)
     check_noise(kinds, severities)
-    examples = select_examples(
-        dataset,
-        model.config,
-        num_examples=num_examples,
-        seed=seed,
-        text_columns=text_columns,
-        label_column=label_column,
-    )
-    victim = Victim(model, tokenizer, batch_size=batch_size, max_length=max_length)
-    warnings = checks.mode_warnings(model)
+    examples = select_examples(dataset, model.config, config)
+    victim = Victim(model, tokenizer, **config.victim_options)
+    warnings = false_robustness.mode_warnings(model)
     cells = []
     with evaluation_mode(model):
         logits = victim([tokenizer_input(example.texts) for example in examples])
         clean = [int(row.argmax()) == e.label for row, e in zip(logits, examples)]
         for kind in dict.fromkeys(kinds):
             for severity in dict.fromkeys(severities):
-                cells.append(_cell(victim, examples, clean, kind, severity, seed))
+                cells.append(_cell(victim, examples, clean, kind, severity, config.seed))
                 victim.forget()
-    warnings += checks.logit_scale_warnings(checks.margins(logits))
-    for warning in warnings:
-        logger.warning("%s", warning)
+    warnings += false_robustness.logit_scale_warnings(false_robustness.margins(logits))
+    log_warnings(warnings)
+    words_changed = {str(severity): SEVERITIES[severity] for severity in severities}
     return NoiseResult(
         clean_accuracy=sum(clean) / len(clean),
         cells=tuple(cells),
         num_examples=len(examples),
-        seed=seed,
         model=describe_model(model),
-        settings={
-            "text_columns": list(examples[0].texts),
-            "label_column": label_column,
-            "max_length": victim.max_length,
-            "words_changed": {str(severity): SEVERITIES[severity] for severity in severities},
-            "data": describe_data(dataset),
-        },
+        settings=describe_texts(dataset, examples, config, victim.max_length) | {"words_changed": words_changed},
+        seed=config.seed,
+        sample_ids=tuple(example.index for example in examples),
         warnings=tuple(warnings),
+        versions=versions(),
     )
 
 
@@ -235,4 +205,4 @@ def _cell(
         example.index: plain(text) for example, text, pair in zip(examples, noisy, pairs) if pair == (True, False)
     }
     changed = sum(text != example.texts for text, example in zip(noisy, examples))
-    return NoiseCell(kind, severity, Comparison(f"{kind}-{severity}", "clean", "noisy", *counts), changed, broken)
+    return NoiseCell(kind, severity, _paired(kind, severity, counts), changed, broken)

@@ -28,7 +28,7 @@ def _typo(word: str, rng: random.Random) -> str:
 
 
 def _keyboard(word: str, rng: random.Random) -> str:
-    """One key beside the one that was meant."""
+    """A neighbouring key instead of the right one."""
     places = [i for i, letter in enumerate(word) if letter.lower() in KEYBOARD]
     if not places:
         return word

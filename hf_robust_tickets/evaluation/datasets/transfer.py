@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from ..._files import write_json
 from ...errors import DataError
+from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import describe_model, versions
-from ..results import false_robustness as checks
+from ..results import false_robustness
+from ..results.base import EvaluationResult, log_warnings
+from ..results.example import ExampleOutcome, Text
 from ..results.metrics import wilson_interval
-from ..results.report import RecipeResult, Text
+from ..results.recipe import RecipeResult
 from ..sampling import match_classes
 from ..victim.model import TextInput, Victim, evaluation_mode
 
@@ -23,14 +22,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-logger = logging.getLogger(__name__)
-
-SCHEMA = "hf_robust_tickets/transfer"
-
-
 @dataclass(frozen=True)
-class TransferResult:
-    """How a model fares on examples that fooled another.
+class TransferResult(EvaluationResult, kind="transfer"):
+    """How a model classifies examples that fooled another.
 
     A model that withstands attacks on itself but falls for examples made on a plain one is not robust: its own
     attacks were misled.
@@ -41,10 +35,7 @@ class TransferResult:
         originally_right: How many of their originals the replaying model classifies right.
         still_right: How many of those it classifies right after the attack too.
         fooled: Rows that it classified right before and wrong after.
-        warnings: Signs of false robustness, of the attack on itself too where that was handed over.
-        model: What they were replayed on.
-        source: What they were made on.
-        settings: The arguments that bear on the figures.
+        source: The model that they were made on; `model` is the one that they were replayed on.
     """
 
     recipe: str
@@ -52,10 +43,7 @@ class TransferResult:
     originally_right: int
     still_right: int
     fooled: tuple[int, ...] = ()
-    warnings: tuple[str, ...] = ()
-    model: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> float:
@@ -67,25 +55,24 @@ class TransferResult:
         """Wilson's 95 % interval of the accuracy."""
         return wilson_interval(self.still_right, self.originally_right)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+    def derived(self) -> dict[str, Any]:
+        """Accuracy and its interval."""
         accuracy = None if math.isnan(self.accuracy) else self.accuracy
-        figures = {"accuracy": accuracy, "confidence_interval": list(self.confidence_interval)}
-        lists = {"fooled": list(self.fooled), "warnings": list(self.warnings)}
-        return {"schema": SCHEMA, "schema_version": 1, **vars(self), **figures, **lists, "versions": versions()}
+        return {"accuracy": accuracy, "confidence_interval": list(self.confidence_interval)}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the result as JSON, atomically."""
-        write_json(Path(path), self.to_dict())
+    @classmethod
+    def _decoded(cls, name: str, value: Any) -> Any:
+        return tuple(value) if name == "fooled" else super()._decoded(name, value)
 
 
 def evaluate_transfer(
-    result: RecipeResult,
     model: PreTrainedModel,
+    dataset: RecipeResult,
     tokenizer: PreTrainedTokenizerBase,
-    batch_size: int = 64,
-    max_length: int | None = None,
+    *,
     own: RecipeResult | None = None,
+    config: EvaluationConfig | None = None,
+    **settings: Unpack[EvaluationSettings],
 ) -> TransferResult:
     """Replays a recipe's successful attacks on another model with the same classes.
 
@@ -93,13 +80,13 @@ def evaluate_transfer(
     or none are shared, class numbers are taken as they are.
 
     Args:
-        result: Outcomes on the model that was attacked, e.g. `report["textfooler"]`.
         model: The model to replay them on; it is put into evaluation mode and back.
-        tokenizer: Its tokenizer.
-        batch_size: Most texts per forward call.
-        max_length: Truncation in tokens; None for the tokenizer's limit.
+        dataset: The texts to replay: outcomes on the model that was attacked, e.g. `report["textfooler"]`.
+        tokenizer: The model's tokenizer.
         own: What the same recipe did to this model when it was attacked itself, on the same data: replayed texts that
             do more damage are a sign of false robustness, and give a warning.
+        config: Settings that evaluations share.
+        **settings: The same as keywords, see `EvaluationConfig`.
 
     Returns:
         How many of the examples fool this model too.
@@ -107,9 +94,12 @@ def evaluate_transfer(
     Raises:
         DataError: If the model has fewer classes than the labels need, or only some of the other's names.
     """
-    fooled = [outcome for outcome in result.outcomes if outcome.outcome == "succeeded"]
-    labels = _labels([outcome.label for outcome in fooled], result, model)
-    victim = Victim(model, tokenizer, batch_size=batch_size, max_length=max_length)
+    unused = ("num_examples", "seed", "text_columns", "label_column")
+    config = EvaluationConfig.merged(evaluate_transfer, config, settings, unused=unused)
+    fooled = [outcome for outcome in dataset.outcomes if outcome.outcome == "succeeded"]
+    labels = _labels([outcome.label for outcome in fooled], dataset, model)
+    victim = Victim(model, tokenizer, **config.victim_options)
+    warnings = false_robustness.mode_warnings(model)
     with evaluation_mode(model):
         clean = victim([_input(outcome.original) for outcome in fooled])
         after = victim([_input(outcome.perturbed) for outcome in fooled]).argmax(dim=1).tolist()
@@ -117,26 +107,33 @@ def evaluate_transfer(
     still = [was and label == now for was, label, now in zip(right, labels, after)]
     attacked = [outcome.index for was, outcome in zip(right, fooled) if was]
     broken = tuple(outcome.index for was, now, outcome in zip(right, still, fooled) if was and not now)
-    warnings = checks.mode_warnings(model) + checks.logit_scale_warnings(checks.margins(clean))
+    warnings += false_robustness.logit_scale_warnings(false_robustness.margins(clean))
     if own is not None:
-        kinds = {outcome.index: outcome.outcome for outcome in own.outcomes if outcome.outcome != "skipped"}
-        rows = [index for index in attacked if index in kinds]
-        damage = sum(kinds[index] == "succeeded" for index in rows)
-        replayed = len(set(broken) & set(rows))
-        warnings += checks.transfer_warnings(result.recipe, len(rows), replayed, damage)
-    for warning in warnings:
-        logger.warning("%s", warning)
+        warnings += _compared_with_own(dataset.recipe, attacked, broken, own.outcomes)
+    log_warnings(warnings)
     return TransferResult(
-        result.recipe,
+        dataset.recipe,
         len(fooled),
         sum(right),
         sum(still),
         broken,
-        tuple(warnings),
+        source=dict(dataset.model),
         model=describe_model(model),
-        source=dict(result.model),
-        settings={"max_length": victim.max_length},
+        settings={"max_length": victim.max_length, **({"bf16": True} if config.bf16 else {})},
+        sample_ids=tuple(outcome.index for outcome in fooled),
+        warnings=tuple(warnings),
+        versions=versions(),
     )
+
+
+def _compared_with_own(
+    recipe: str, attacked: Sequence[int], broken: Sequence[int], own: Sequence[ExampleOutcome]
+) -> list[str]:
+    """A warning where replayed texts do more damage than the model's own attack, on the rows where both were tried."""
+    kinds = {outcome.index: outcome.outcome for outcome in own if outcome.outcome != "skipped"}
+    rows = [index for index in attacked if index in kinds]
+    damage = sum(kinds[index] == "succeeded" for index in rows)
+    return false_robustness.transfer_warnings(recipe, len(rows), len(set(broken) & set(rows)), damage)
 
 
 def _labels(labels: list[int], result: RecipeResult, model: PreTrainedModel) -> list[int]:

@@ -10,19 +10,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, PreTrainedModel
 
-from ..._files import write_json
 from ..._memory import peak_memory_bytes, reset_peak_memory
 from ...errors import ConfigurationError
 from ...tickets import export_dense, load_pruned
+from ..fingerprints import describe_model, versions
+from ..results.base import EvaluationResult
 
 # A round of a fast model repeats it until this much time has passed: one call is too short to be timed.
 _ROUND_SECONDS = 0.05
@@ -30,11 +31,10 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
-class SpeedReport:
-    """What was measured; every pair is (pruned, dense).
+class SpeedReport(EvaluationResult, kind="speed"):
+    """What was measured; every pair is (pruned, dense), and `model` is the pruned one.
 
     Args:
-        model: Folder or repository of the pruned model.
         device: Type of the device, e.g. `"cpu"`.
         dtype: Of the weights.
         threads: Of torch.
@@ -46,7 +46,8 @@ class SpeedReport:
         parameters: Their number.
     """
 
-    model: str
+    why_no_answers: ClassVar[str] = "it holds measured times, and no answers"
+
     device: str
     dtype: str
     threads: int
@@ -70,9 +71,10 @@ class SpeedReport:
         rows.append(_row("parameters", self.parameters, "{:.2f} M", 1e6))
         return rows
 
-    def save(self, path: str | Path) -> None:
-        """Writes the report as JSON."""
-        write_json(Path(path), asdict(self))
+    @classmethod
+    def _decoded(cls, name: str, value: Any) -> Any:
+        pairs = ("memory_bytes", "file_bytes", "parameters")
+        return tuple(value) if name in pairs else super()._decoded(name, value)
 
 
 def measure_speed(
@@ -108,6 +110,7 @@ def measure_speed(
     if dtype not in _DTYPES:
         raise ConfigurationError(f"expected a dtype among {', '.join(_DTYPES)}, got {dtype!r}")
     pruned = load_pruned(path_or_repo, **kwargs)
+    description = describe_model(pruned) | {"name_or_path": str(path_or_repo)}
     _refuse_too_long(pruned, max(lengths))
     lengths = [0] if _sees_images(pruned) else lengths
     dense = export_dense(pruned)
@@ -120,7 +123,9 @@ def measure_speed(
     models = [_prepare(model, dtype) for model in (pruned, dense)]
     timings = [_compare(models, batch, length, rounds) for length in lengths for batch in batch_sizes]
     return SpeedReport(
-        model=str(path_or_repo),
+        model=description,
+        versions=versions(),
+        settings={"batch_sizes": list(batch_sizes), "lengths": list(lengths)},
         device=models[0].device.type,
         dtype=dtype,
         threads=torch.get_num_threads(),

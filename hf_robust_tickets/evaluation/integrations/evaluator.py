@@ -1,4 +1,4 @@
-"""Robustness the way of `evaluate.evaluator`: a model or pipeline, data, a metric, and one dict of figures."""
+"""Robustness as an `evaluate.evaluator`: a model or pipeline, data, a metric, and one dict of figures."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ class RobustnessEvaluator(TextClassificationEvaluator):
         columns = [name for name in (input_column, second_input_column) if name is not None]
         report = evaluate_robustness(
             pipe.model,
-            pipe.tokenizer,
             self.load_data(data, subset, split),
+            pipe.tokenizer,
             recipes=recipes,
             text_columns=columns or None,
             label_column=label_column,

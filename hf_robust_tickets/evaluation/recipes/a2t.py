@@ -44,7 +44,8 @@ def _attack(context: RecipeContext, transformation: object, more: list) -> Attac
     )
     from textattack.search_methods import GreedyWordSwapWIR
 
-    from ..components.textattack import Goal, SameTag, Similarity
+    from ..components.constraints import SameTag, Similarity
+    from ..components.goals import Goal
 
     constraints = [
         RepeatModification(),

@@ -19,7 +19,7 @@ def _bad_characters(context: RecipeContext, kind: str) -> Attack:
     from textattack import Attack
 
     from ..components.characters import Evolution
-    from ..components.textattack import Goal
+    from ..components.goals import Goal
 
     # a population of 32, 10 generations, one change (recipe; the paper's budgets go from 1 to 5 changes)
     search = Evolution(popsize=32, maxiter=10, verbose=False, max_perturbs=1)

@@ -16,7 +16,7 @@ def _checklist(context: RecipeContext) -> Attack:
     from textattack.constraints.pre_transformation import RepeatModification
     from textattack.search_methods import GreedySearch
 
-    from ..components.textattack import Goal
+    from ..components.goals import Goal
 
     # three replacements of each name, number and place, where the tagger is surer than 0.7 (recipe)
     transformation = transformations.CompositeTransformation(

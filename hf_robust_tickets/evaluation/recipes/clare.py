@@ -18,8 +18,9 @@ def _clare(context: RecipeContext) -> Attack:
     from textattack.search_methods import GreedySearch
     from textattack.transformations import CompositeTransformation
 
+    from ..components.constraints import Similarity
+    from ..components.goals import Goal
     from ..components.substitutions import MaskedInsertion, MaskedMerge, MaskedSwap
-    from ..components.textattack import Goal, Similarity
 
     lm = context.masked_lm
     transformation = CompositeTransformation(

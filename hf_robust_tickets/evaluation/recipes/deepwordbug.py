@@ -18,7 +18,7 @@ def _deepwordbug(context: RecipeContext) -> Attack:
     from textattack.constraints.pre_transformation import RepeatModification, StopwordModification
     from textattack.search_methods import GreedyWordSwapWIR
 
-    from ..components.textattack import Goal
+    from ..components.goals import Goal
 
     transformation = transformations.CompositeTransformation(
         [

@@ -20,7 +20,7 @@ def _iga(context: RecipeContext) -> Attack:
     from textattack.search_methods import ImprovedGeneticAlgorithm
     from textattack.transformations import WordSwapEmbedding
 
-    from ..components.textattack import Goal
+    from ..components.goals import Goal
 
     constraints = [
         StopwordModification(stopwords=stopwords.NLTK_ENGLISH),
@@ -52,7 +52,7 @@ def _genetic(context: RecipeContext) -> Attack:
     from textattack.search_methods import AlzantotGeneticAlgorithm
     from textattack.transformations import WordSwapEmbedding
 
-    from ..components.textattack import Goal
+    from ..components.goals import Goal
 
     constraints = [
         RepeatModification(),
@@ -82,7 +82,7 @@ def _faster_genetic(context: RecipeContext) -> Attack:
     from textattack.search_methods import AlzantotGeneticAlgorithm
     from textattack.transformations import WordSwapEmbedding
 
-    from ..components.textattack import Goal
+    from ..components.goals import Goal
 
     constraints = [
         RepeatModification(),

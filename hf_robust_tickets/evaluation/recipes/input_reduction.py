@@ -18,7 +18,7 @@ def _input_reduction(context: RecipeContext) -> Attack:
     from textattack.search_methods import GreedyWordSwapWIR
     from textattack.transformations import WordDeletion
 
-    from ..components.textattack import ReductionGoal
+    from ..components.goals import ReductionGoal
 
     constraints = [RepeatModification(), StopwordModification(stopwords=stopwords.NLTK_ENGLISH)]
     # importance by deletion (paper, section 2.2)

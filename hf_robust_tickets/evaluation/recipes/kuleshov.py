@@ -21,7 +21,7 @@ def _kuleshov(context: RecipeContext) -> Attack:
     from textattack.search_methods import GreedySearch
     from textattack.transformations import WordSwapEmbedding
 
-    from ..components.textattack import Goal
+    from ..components.goals import Goal
     from ..resources import handed_over_model
 
     constraints = [

@@ -18,8 +18,9 @@ def _bert_attack(context: RecipeContext) -> Attack:
     from textattack.constraints.pre_transformation import RepeatModification, StopwordModification
     from textattack.search_methods import GreedyWordSwapWIR
 
+    from ..components.constraints import Similarity
+    from ..components.goals import Goal
     from ..components.substitutions import ShownSwap
-    from ..components.textattack import Goal, Similarity
 
     constraints = [
         RepeatModification(),
@@ -40,8 +41,8 @@ def _bae(context: RecipeContext) -> Attack:
     from textattack import Attack
     from textattack.search_methods import GreedyWordSwapWIR
 
+    from ..components.goals import Goal
     from ..components.substitutions import MaskedSwap
-    from ..components.textattack import Goal
 
     # the 50 likeliest words, without a bound on their probability (paper, section 3)
     transformation = MaskedSwap(context.masked_lm, method="bae", max_candidates=50, min_confidence=0.0)
@@ -57,7 +58,7 @@ def _fudan_bertattack(context: RecipeContext) -> Attack:
     from textattack.search_methods import GreedyWordSwapWIR
     from textattack.transformations import WordSwapEmbedding
 
-    from ..components.textattack import Goal
+    from ..components.goals import Goal
 
     # 50 nearest neighbours in place of the masked language model, and a much lower threshold: what those papers ran
     transformation = WordSwapEmbedding(max_candidates=50, embedding=context.vectors)
@@ -68,7 +69,7 @@ def _fudan_bertattack(context: RecipeContext) -> Attack:
 def _bae_constraints(context: RecipeContext, threshold: float) -> list:
     from textattack.constraints.pre_transformation import RepeatModification, StopwordModification
 
-    from ..components.textattack import SameTag, Similarity
+    from ..components.constraints import SameTag, Similarity
 
     return [
         RepeatModification(),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from textattack import Attack
 
 
-class Parts:
+class PartsLoader:
     """Loads encoders, vectors and masked language models when the first recipe asks for them.
 
     Args:
@@ -42,7 +42,7 @@ class Parts:
 
     @functools.cached_property
     def _vectors(self) -> Any:
-        from ..components.textattack import load_word_vectors
+        from ..components.word_vectors import load_word_vectors
 
         return load_word_vectors(self._word_vectors)
 
@@ -106,7 +106,7 @@ def describe_parts(built: Built) -> dict[str, Any]:
 
 
 def stand_ins(built: Built) -> tuple[str, ...]:
-    """Why a recipe's figures cannot be set beside published ones; empty if they can."""
+    """Why a recipe's figures cannot be compared with published ones; empty if they can."""
     reasons = []
     recipe = built.recipe
     if recipe.source:

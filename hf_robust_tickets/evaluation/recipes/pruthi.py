@@ -18,7 +18,7 @@ def _pruthi(context: RecipeContext) -> Attack:
     from textattack.constraints.pre_transformation import MinWordLength, RepeatModification, StopwordModification
     from textattack.search_methods import GreedySearch
 
-    from ..components.textattack import Goal
+    from ..components.goals import Goal
 
     # first and last letters stay, every other place is tried (paper, section 3)
     inner = {"random_one": False, "skip_first_char": True, "skip_last_char": True}

@@ -17,7 +17,8 @@ def _pwws(context: RecipeContext) -> Attack:
     from textattack.constraints.pre_transformation import RepeatModification, StopwordModification
     from textattack.search_methods import GreedyWordSwapWIR
 
-    from ..components.textattack import Goal, WordNetSwap
+    from ..components.goals import Goal
+    from ..components.swaps import WordNetSwap
 
     constraints = [RepeatModification(), StopwordModification(stopwords=stopwords.NLTK_ENGLISH)]
     return Attack(Goal(context.victim), constraints, WordNetSwap(), GreedyWordSwapWIR("weighted-saliency"))

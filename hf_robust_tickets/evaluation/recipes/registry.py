@@ -22,8 +22,8 @@ PAIR_RULE: Mapping[Columns, Columns] = {
     # Jin et al. 2020 (section 4), Zang et al. 2020 (section 4) and Yoo & Qi 2021 change the hypothesis alone.
     ("premise", "hypothesis"): ("hypothesis",),
 }
-"""Columns of a pair, in any order -> those that an attack may change. Pairs that stand not here may be changed on both
-sides: the papers say nothing of paraphrases, and RTE and MRPC name their columns alike."""
+"""Columns of a pair, in any order -> those that an attack may change. Other pairs may be changed on
+both sides: the papers say nothing about paraphrases, and RTE and MRPC name their columns alike."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class RecipeContext:
     @property
     def model_wrapper(self) -> Any:
         """The attacked model as TextAttack's own recipes take it: `SomeRecipe.build(context.model_wrapper)`."""
-        from ..components.textattack import ModelWrapper
+        from ..components.goals import ModelWrapper
 
         return ModelWrapper(self.victim)
 
@@ -107,7 +107,8 @@ def register_recipe(
 
     Args:
         name: A new name, without a colon.
-        build: From a `RecipeContext` to a `textattack.Attack`; `components.Goal(context.victim)` is the usual goal.
+        build: From a `RecipeContext` to a `textattack.Attack`; `components.goals.Goal(context.victim)` is the usual
+            goal.
         citation: Where it comes from.
         resources: Names of `resources.RESOURCES` that it needs.
         needs_encoder: Whether it uses a sentence encoder.

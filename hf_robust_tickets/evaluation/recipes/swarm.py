@@ -22,7 +22,8 @@ def _pso(context: RecipeContext) -> Attack:
     from textattack.search_methods import ParticleSwarmOptimization
 
     from ..._compat import textattack_cache
-    from ..components.textattack import Goal, HowNetSwap
+    from ..components.goals import Goal
+    from ..components.swaps import HowNetSwap
     from ..resources import HOWNET_FILE
 
     constraints = [
@@ -43,7 +44,8 @@ def _leap(context: RecipeContext) -> Attack:
     from textattack.constraints.pre_transformation import MaxModificationRate, StopwordModification
     from textattack.search_methods import ParticleSwarmOptimizationLEAP
 
-    from ..components.textattack import Goal, WordNetSwap
+    from ..components.goals import Goal
+    from ..components.swaps import WordNetSwap
 
     constraints = [
         # at most 16 % of the words: the recipe's value, which is the one for AG News

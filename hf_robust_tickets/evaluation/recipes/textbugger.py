@@ -17,7 +17,9 @@ def _textbugger(context: RecipeContext) -> Attack:
     from textattack.constraints.pre_transformation import RepeatModification, StopwordModification
     from textattack.search_methods import GreedyWordSwapWIR
 
-    from ..components.textattack import Goal, HomoglyphSwap, Similarity
+    from ..components.constraints import Similarity
+    from ..components.goals import Goal
+    from ..components.swaps import HomoglyphSwap
 
     inner = {"random_one": True, "skip_first_char": True, "skip_last_char": True}
     transformation = transformations.CompositeTransformation(

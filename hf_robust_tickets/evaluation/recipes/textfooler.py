@@ -23,7 +23,8 @@ def _textfooler(context: RecipeContext) -> Attack:
     from textattack.search_methods import GreedyWordSwapWIR
     from textattack.transformations import WordSwapEmbedding
 
-    from ..components.textattack import Goal, SameTag, Similarity
+    from ..components.constraints import SameTag, Similarity
+    from ..components.goals import Goal
 
     constraints = [
         RepeatModification(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -171,3 +171,8 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {**vars(self), "risk_coverage": [list(point) for point in self.risk_coverage]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
+        """The inverse of `to_dict`."""
+        return cls(**{**values, "risk_coverage": tuple((k, risk) for k, risk in values["risk_coverage"])})

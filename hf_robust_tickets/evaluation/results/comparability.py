@@ -1,4 +1,4 @@
-"""In what an evaluation departs from those of the papers, beside the parts that stand in for theirs."""
+"""How an evaluation differs from those of the papers, apart from replaced components."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def departures(
     changed: Sequence[str],
     by_rule: Sequence[str],
 ) -> tuple[str, ...]:
-    """Why figures cannot be set beside published ones, for how the model was asked; empty if they can.
+    """Why figures cannot be compared with published ones, because of how the model was run; empty if they can.
 
     Args:
         victim: The attacked model.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from typing import Any
 
 from ...errors import DataError
+from .base import EvaluationResult
+from .example import ExampleOutcome
 from .metrics import Z_95
-from .report import ExampleOutcome, RecipeResult, RobustnessReport
+from .recipe import RecipeResult
+from .report import RobustnessReport
 
 CLEAN = "clean"
 """Stands for accuracy without an attack where a recipe is named."""
@@ -28,7 +31,7 @@ class Comparison:
         only_first: Examples that only the first does.
         only_second: Examples that only the second does.
         neither: Examples that neither does.
-        remarks: In what the attacks differ, beside the model: then a difference is not the models' alone.
+        remarks: In what the attacks differ apart from the model: then a difference is not due to the models alone.
     """
 
     recipe: str
@@ -90,6 +93,53 @@ class Comparison:
         }
 
 
+def compare_results(results: Mapping[str, EvaluationResult]) -> list[Comparison]:
+    """Compares each result with the next; all of one kind that holds an answer per example.
+
+    Args:
+        results: Name of the model -> its result.
+
+    Raises:
+        DataError: If two neighbours are of different kinds or of one that holds no answers, or share no example.
+    """
+    comparisons: list[Comparison] = []
+    for (first, a), (second, b) in pairwise(results.items()):
+        if type(a) is not type(b):
+            raise DataError(f"expected two results of one kind, got {a.kind} of {first} and {b.kind} of {second}")
+        if isinstance(a, RobustnessReport) and isinstance(b, RobustnessReport):
+            comparisons += compare_reports({first: a, second: b})
+        elif not a.answers:
+            raise DataError(f"results of the kind {a.kind} cannot be compared in pairs: {a.why_no_answers}")
+        else:
+            comparisons += _by_answers(first, a, second, b)
+    return comparisons
+
+
+def _by_answers(first: str, a: EvaluationResult, second: str, b: EvaluationResult) -> list[Comparison]:
+    data = a.settings.get("data"), b.settings.get("data")
+    if data[0] != data[1]:
+        raise DataError(f"expected results on the same data, got {data[0]} of {first} and {data[1]} of {second}")
+    shared = [attack for attack in a.answers if attack in b.answers]
+    if not shared:
+        raise DataError(
+            f"expected an attack that {first} and {second} share, got {list(a.answers)} and {list(b.answers)}"
+        )
+    comparisons = []
+    for attack in shared:
+        one, other = a.answers[attack], b.answers[attack]
+        rows = [row for row in one if row in other]
+        if not rows:
+            raise DataError(f"expected examples that {first} and {second} share, got none: attack both with one seed")
+        counts = _counts([(one[row], other[row]) for row in rows])
+        comparisons.append(Comparison(attack, first, second, *counts))
+    return comparisons
+
+
+def _counts(right: Sequence[tuple[bool, bool]]) -> list[int]:
+    """Both right, only the first, only the second, neither."""
+    return [right.count(kind) for kind in ((True, True), (True, False), (False, True), (False, False))]
+
+
 def compare_reports(reports: Mapping[str, RobustnessReport]) -> list[Comparison]:
     """Compares each report with the next, in clean accuracy and under every recipe that both hold.
 
@@ -108,8 +158,7 @@ def compare_reports(reports: Mapping[str, RobustnessReport]) -> list[Comparison]
         for recipe in [CLEAN, *recipes]:
             source = recipes[0] if recipe == CLEAN else recipe
             pairs = _pairs(a[source], b[source], first, second)
-            right = [tuple(_is_right(outcome, recipe) for outcome in pair) for pair in pairs]
-            counts = [right.count(kind) for kind in ((True, True), (True, False), (False, True), (False, False))]
+            counts = _counts([(_is_right(one, recipe), _is_right(other, recipe)) for one, other in pairs])
             comparisons.append(Comparison(recipe, first, second, *counts, remarks=_remarks(a, b, recipe)))
     return comparisons
 
@@ -142,7 +191,7 @@ def _remarks(a: RobustnessReport, b: RobustnessReport, recipe: str) -> tuple[str
     one, other = a[recipe], b[recipe]
     for name in sorted(one.resources.keys() | other.resources.keys()):
         values = one.resources.get(name), other.resources.get(name)
-        unknown = None in values and name.endswith("sha256")  # reports of before it was kept
+        unknown = None in values and name.endswith("sha256")  # reports from before it was kept
         if values[0] != values[1] and not unknown:
             found.append(f"{name}: {values[0]} and {values[1]}")
     if one.description != other.description:

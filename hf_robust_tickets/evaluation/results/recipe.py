@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from . import metrics
@@ -22,11 +22,11 @@ class RecipeResult:
         outcomes: One per example of the sample, in its order.
         seconds: Time spent in this recipe's attacks.
         resources: What the recipe used: sentence encoder, word vectors.
-        not_comparable: Why the figures cannot be set beside published ones; empty when they can.
+        not_comparable: Why the figures cannot be compared with published ones; empty when they can.
         description: The attack's components and constants, as TextAttack prints them.
         model: What was attacked, as the report says it; class numbers are this model's.
-        sha256: Of what the recipe was built from: components, constants, resources. Empty in reports of before it was
-            kept.
+        sha256: Of what the recipe was built from: components, constants, resources. Empty in reports from before it
+            was kept.
         goal: "misclassify", or "reduce" for an attack that shortens texts under the same prediction: its outcomes hold
             no success, and its figure is `mean_words_left`.
     """
@@ -106,7 +106,7 @@ class RecipeResult:
 
     @property
     def comparable(self) -> str:
-        """Whether the figures can be set beside published ones: "yes", or "no, because ..."."""
+        """Whether the figures can be compared with published ones: "yes", or "no, because ..."."""
         return "no, because " + "; ".join(self.not_comparable) if self.not_comparable else "yes"
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class RecipeResult:
             "resources": dict(self.resources),
             "description": self.description,
             "sha256": self.sha256,
-            "outcomes": [asdict(outcome) for outcome in self.outcomes],
+            "outcomes": [outcome.to_dict() for outcome in self.outcomes],
         }
 
     @classmethod

@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from ..._files import write_json
-from ...errors import CheckpointError, UnknownNameError
+from ...errors import UnknownNameError
 from . import metrics
-from .example import ExampleOutcome as ExampleOutcome
-from .example import Text as Text
+from .base import EvaluationResult
 from .recipe import RecipeResult, number
-
-SCHEMA = "hf_robust_tickets/robustness"
-SCHEMA_VERSION = 2
-"""2: outcomes hold probabilities."""
-
-READABLE_VERSIONS = (1, 2)
 
 
 @dataclass(frozen=True)
-class RobustnessReport(Mapping[str, RecipeResult]):
+class RobustnessReport(EvaluationResult, Mapping[str, RecipeResult], kind="robustness"):
     """The result of `evaluate_robustness`: a mapping from recipe to `RecipeResult`, and the circumstances.
 
     Attributes:
         results: The recipes that ran.
         clean_accuracy: Accuracy on the sample without an attack, in [0, 1].
-        sample_ids: Rows of the data set that were used.
-        seed: Seed of the sample and of the attacks.
         failures: Recipe -> reason, for the recipes that could not run.
-        settings: The arguments that bear on the figures.
-        model: What was attacked: name, class, number of parameters, sha256 of its weights, its ticket if any.
-        versions: Versions of the packages involved.
-        warnings: What a reader of the figures has to know.
     """
 
     results: Mapping[str, RecipeResult]
     clean_accuracy: float
-    sample_ids: tuple[int, ...]
-    seed: int
     failures: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    model: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Each result knows whose classes its numbers are."""
@@ -116,69 +93,43 @@ class RobustnessReport(Mapping[str, RecipeResult]):
         lines += [f"{name}: did not run: {reason}" for name, reason in self.failures.items()]
         return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])
 
-    def to_dict(self) -> dict[str, Any]:
-        """The whole report as JSON values."""
+    def derived(self) -> dict[str, Any]:
+        """Size of the sample, and the interval of the clean accuracy."""
         return {
-            "schema": SCHEMA,
-            "schema_version": SCHEMA_VERSION,
-            "clean_accuracy": number(self.clean_accuracy),
             "clean_confidence_interval": list(self.clean_confidence_interval),
             "num_examples": len(self.sample_ids),
-            "seed": self.seed,
-            "settings": dict(self.settings),
-            "model": dict(self.model),
-            "versions": dict(self.versions),
-            "warnings": list(self.warnings),
-            "failures": dict(self.failures),
-            "sample_ids": list(self.sample_ids),
-            "recipes": {name: result.to_dict() for name, result in self.results.items()},
         }
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the report as JSON, atomically: a reader sees the old file or the new one.
+    @property
+    def answers(self) -> dict[str, dict[int, bool]]:
+        """Recipe -> row -> whether the model withstood it; recipes without an accuracy under attack are left out."""
+        return {
+            name: {outcome.index: outcome.outcome == "failed" for outcome in result.outcomes}
+            for name, result in self.results.items()
+            if result.goal == "misclassify"
+        }
 
-        Args:
-            path: The file; its folder is made if need be.
-        """
-        write_json(Path(path), self.to_dict())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> RobustnessReport:
-        """Reads what `save` wrote; a `CheckpointError` if it is something else, or of another schema version."""
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogatepass"))
-        except json.JSONDecodeError as error:
-            raise CheckpointError(f"expected a robustness report in {path}, got no valid JSON ({error})") from error
-        return cls.from_dict(values, origin=f" in {path}")
+    def to_dict(self) -> dict[str, Any]:
+        """The whole report as JSON values, the recipes last."""
+        values = super().to_dict()
+        return {**{name: value for name, value in values.items() if name != "recipes"}, "recipes": values["recipes"]}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], origin: str = "") -> RobustnessReport:
-        """The inverse of `to_dict`; `origin` is for the error, which is that of `load`."""
-        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-            raise CheckpointError(f"expected a robustness report (schema {SCHEMA!r}){origin}, got another JSON file")
-        if values.get("schema_version") not in READABLE_VERSIONS:
-            raise CheckpointError(
-                f"expected a schema version of {READABLE_VERSIONS}{origin}, got {values.get('schema_version')}: "
-                "evaluate again, or read it with the version of hf_robust_tickets that wrote it"
-            )
-        try:
-            return cls._from_dict(values)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise CheckpointError(
-                f"expected a whole robustness report{origin}, got one with a missing or unknown field ({error!r}): "
-                "evaluate again, or read it with the version of hf_robust_tickets that wrote it"
-            ) from error
+    def _key(cls, name: str) -> str:
+        return "recipes" if name == "results" else name
+
+    def _encoded(self, name: str, value: Any) -> Any:
+        if name == "results":
+            return {recipe: result.to_dict() for recipe, result in value.items()}
+        return number(value) if name == "clean_accuracy" else super()._encoded(name, value)
 
     @classmethod
-    def _from_dict(cls, values: Mapping[str, Any]) -> RobustnessReport:
-        accuracy = values["clean_accuracy"]
-        return cls(
-            results={name: RecipeResult.from_dict(name, result) for name, result in values["recipes"].items()},
-            clean_accuracy=math.nan if accuracy is None else accuracy,
-            sample_ids=tuple(values["sample_ids"]),
-            **{name: values[name] for name in ("seed", "failures", "settings", "model", "versions")},
-            warnings=tuple(values["warnings"]),
-        )
+    def _decoded(cls, name: str, value: Any) -> Any:
+        if name == "results":
+            return {recipe: RecipeResult.from_dict(recipe, result) for recipe, result in value.items()}
+        if name == "clean_accuracy":
+            return math.nan if value is None else value
+        return super()._decoded(name, value)
 
 
 class UnknownRecipeResult(UnknownNameError, KeyError):

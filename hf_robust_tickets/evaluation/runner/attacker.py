@@ -14,12 +14,10 @@ from ..recipes import Recipe
 from ..results.example import ExampleOutcome, plain, tokenizer_input
 from ..results.false_robustness import margins
 from ..sampling import Example
-from ..victim import request_batching as merging
+from ..victim import request_batching
 from ..victim.long_texts import beginnings
 from ..victim.model import Victim
-from .progress import Progress
-from .query_budget import Answers, can_change
-from .store import Outcomes
+from .query_budget import QueryBudget, can_change
 
 if TYPE_CHECKING:
     from textattack import Attack
@@ -30,7 +28,7 @@ SIDE_BY_SIDE = 32
 
 
 @dataclass(frozen=True)
-class Work:
+class Task:
     """One example, and the recipes that it is still to be attacked with."""
 
     example: Example
@@ -38,7 +36,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Done:
+class TaskResult:
     """What was found: recipe -> outcome, and recipe -> seconds."""
 
     index: int
@@ -46,7 +44,7 @@ class Done:
     seconds: dict[str, float]
 
 
-class Forgetful(Protocol):
+class TextCache(Protocol):
     """A cache of texts, one per example that is attacked at the same time."""
 
     def forget(self) -> None:
@@ -60,7 +58,7 @@ class Attacker:
         recipe: The recipe.
         build: Makes its attack, as often as is asked.
         victim: The attacked model.
-        memories: What remembers texts until it is told that the example is over.
+        caches: Caches of texts, emptied when an example is over.
         query_budget: Queries after which an example is given up; None for no limit.
     """
 
@@ -69,12 +67,12 @@ class Attacker:
         recipe: Recipe,
         build: Callable[[], Attack],
         victim: Victim,
-        memories: Sequence[Forgetful] = (),
+        caches: Sequence[TextCache] = (),
         query_budget: int | None = None,
     ) -> None:
         self.recipe = recipe
         self.victim = victim
-        self.memories = (victim, *memories)
+        self.caches = (victim, *caches)
         self._build = build
         self.query_budget = query_budget
         self._local = threading.local()
@@ -83,10 +81,10 @@ class Attacker:
     def attack(self) -> Attack:
         """The attack of this thread."""
         if not hasattr(self._local, "attack"):
-            # whichever thread or process builds it, it is the same, and its numbers are nobody else's
+            # it is the same in every thread and process, and uses no random numbers of the caller
             with seeded(0, self.recipe.name, -1):
                 attack = self._build()
-            self._local.answers = Answers(attack, self.query_budget)
+            self._local.budget = QueryBudget(attack, self.query_budget)
             self._local.attack = attack
         return self._local.attack
 
@@ -125,15 +123,15 @@ class Attacker:
         """What became of it, the text that it ended with, and the number of queries."""
         from textattack.attack_results import SkippedAttackResult, SuccessfulAttackResult
 
-        attack, answers = self.attack, self._local.answers
-        answers.begin()
+        attack, budget = self.attack, self._local.budget
+        budget.begin()
         if not can_change(attack, text):
             return "failed" if prediction == example.label else "skipped", text, 1
         try:
             with seeded(seed, self.recipe.name, example.index):
                 result = attack.attack(text, example.label)
         except (IndexError, ValueError):
-            if not answers.withheld:
+            if not budget.withheld:
                 raise
             return "failed", text, attack.goal_function.num_queries
         outcome = "failed"
@@ -149,7 +147,9 @@ def _prediction(logits: Tensor) -> int:
     return int(logits.softmax(0).numpy().argmax())
 
 
-def attack_all(attackers: Sequence[Attacker], works: Iterable[Work], seed: int, concurrent: int) -> Iterator[Done]:
+def attack_all(
+    attackers: Sequence[Attacker], tasks: Iterable[Task], seed: int, concurrent: int
+) -> Iterator[TaskResult]:
     """Attacks examples and yields what was found as it is found, not always in order.
 
     An example is attacked with all its recipes before it is forgotten: the clean text and the texts that recipes share
@@ -157,77 +157,30 @@ def attack_all(attackers: Sequence[Attacker], works: Iterable[Work], seed: int, 
 
     Args:
         attackers: All recipes.
-        works: What to do; the next one is taken when there is room for it.
+        tasks: What to do; the next one is taken when there is room for it.
         seed: The evaluation's seed.
         concurrent: Examples side by side.
     """
-    tasks = (functools.partial(_attack_one, attackers, work, seed) for work in works)
+    calls = (functools.partial(_attack_one, attackers, task, seed) for task in tasks)
     if concurrent == 1:
-        yield from (task() for task in tasks)
+        yield from (call() for call in calls)
     else:
-        yield from merging.run_together(tasks, concurrent)
+        yield from request_batching.run_together(calls, concurrent)
 
 
-def _attack_one(attackers: Sequence[Attacker], work: Work, seed: int) -> Done:
-    done = Done(work.example.index, {}, {})
+def _attack_one(attackers: Sequence[Attacker], task: Task, seed: int) -> TaskResult:
+    result = TaskResult(task.example.index, {}, {})
     for attacker in attackers:
         name = attacker.recipe.name
-        if name not in work.recipes:
+        if name not in task.recipes:
             continue
-        start = merging.seconds()
+        start = request_batching.seconds()
         try:
-            done.found[name] = attacker.run(work.example, seed)
+            result.found[name] = attacker.run(task.example, seed)
         except Exception as error:
-            error.add_note(f"while attacking row {work.example.index} with {name}")
+            error.add_note(f"while attacking row {task.example.index} with {name}")
             raise
-        done.seconds[name] = merging.seconds() - start
-    for memory in {id(memory): memory for attacker in attackers for memory in attacker.memories}.values():
-        memory.forget()
-    return done
-
-
-@dataclass
-class Job:
-    """An evaluation that is ready to run.
-
-    Attributes:
-        attackers: The recipes, built.
-        order: The examples in the order in which they are begun.
-        seed: The evaluation's seed.
-        concurrent: Examples that one process attacks side by side.
-        outcomes: What was found, and where it is kept.
-        progress: Follows the outcomes and knows when it is enough.
-    """
-
-    attackers: list[Attacker]
-    order: list[Example]
-    seed: int
-    concurrent: int
-    outcomes: Outcomes
-    progress: Progress
-
-    def works(self) -> list[Work]:
-        """What is left to do; what was found earlier is taken note of."""
-        names = [attacker.recipe.name for attacker in self.attackers]
-        works = []
-        for example in self.order:
-            known = {
-                name: found[example.index] for name, found in self.outcomes.found.items() if example.index in found
-            }
-            self.progress.add(example.index, known, fresh=False)
-            if missing := tuple(name for name in names if name not in known):
-                works.append(Work(example, missing))
-        return works
-
-    def run(self) -> None:
-        """Attacks in this process."""
-
-        def until_enough() -> Iterator[Work]:
-            for work in self.works():
-                if self.progress.enough is not None:
-                    return
-                yield work
-
-        for done in attack_all(self.attackers, until_enough(), self.seed, self.concurrent):
-            self.outcomes.append(done.found, done.seconds)
-            self.progress.add(done.index, done.found)
+        result.seconds[name] = request_batching.seconds() - start
+    for cache in {id(cache): cache for attacker in attackers for cache in attacker.caches}.values():
+        cache.forget()
+    return result

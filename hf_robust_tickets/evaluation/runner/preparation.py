@@ -15,11 +15,11 @@ from ...errors import MissingDependencyError, MissingResourceError
 from ..components.encoders import TextEncoder
 from ..components.masked_lm import MaskedLM
 from ..recipes import Recipe, RecipeContext, columns_to_change, limit_columns
-from ..recipes.parts import Parts, describe_parts, stand_ins
+from ..recipes.parts import PartsLoader, describe_parts, stand_ins
 from ..resources import ensure_resources
 from ..results.comparability import departures
 from ..results.example import ExampleOutcome
-from ..results.report import RecipeResult
+from ..results.recipe import RecipeResult
 from ..sampling import Example
 from ..victim.model import Victim
 from .attacker import Attacker
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRecipe:
     """A recipe, built, and what it was built with."""
 
     recipe: Recipe
@@ -49,7 +49,7 @@ class Prepared:
         return describe_parts(self)
 
     def not_comparable(self, outcomes: Sequence[ExampleOutcome]) -> tuple[str, ...]:
-        """Why its figures cannot be set beside published ones; empty when they can."""
+        """Why its figures cannot be compared with published ones; empty when they can."""
         attacker = self.attacker
         return stand_ins(self) + departures(
             attacker.victim, outcomes, attacker.query_budget, self.changed, self.by_rule
@@ -85,7 +85,7 @@ def prepare(
     modify_columns: str | Sequence[str] | None = None,
     query_budget: int | None = None,
     word_vectors: str | os.PathLike[str] | None = None,
-) -> tuple[list[Prepared], dict[str, str]]:
+) -> tuple[list[PreparedRecipe], dict[str, str]]:
     """Builds the recipes whose resources are there, and says why the others are not.
 
     Args:
@@ -105,8 +105,8 @@ def prepare(
         MissingResourceError: If nothing can run.
     """
     import_textattack()
-    parts = Parts(victim, sentence_encoder, masked_language_model, word_vectors)
-    prepared: list[Prepared] = []
+    parts = PartsLoader(victim, sentence_encoder, masked_language_model, word_vectors)
+    prepared: list[PreparedRecipe] = []
     errors: dict[str, MissingResourceError | MissingDependencyError] = {}
     allowed = {recipe.name: columns_to_change(recipe, columns, modify_columns) for recipe in recipes}
 
@@ -119,16 +119,16 @@ def prepare(
         try:
             ensure_resources(parts.looked_for(recipe))
             context = parts.context(recipe)
-            memories = [part for part in (context.encoder, context.masked_lm) if part is not None]
-            attacker = Attacker(recipe, functools.partial(build, recipe, context), victim, memories, query_budget)
-            attacker.attack  # noqa: B018  (built here, where a missing resource is told from an error)
+            caches = [part for part in (context.encoder, context.masked_lm) if part is not None]
+            attacker = Attacker(recipe, functools.partial(build, recipe, context), victim, caches, query_budget)
+            attacker.attack  # noqa: B018  (built here, so that a missing resource is not taken for an error of the attack)
         except (MissingResourceError, MissingDependencyError) as error:
             logger.warning("recipe %s cannot run: %s", recipe.name, error)
             errors[recipe.name] = error
             continue
         made_of = (context.encoder, context.vectors, context.masked_lm)
         by_rule = columns_to_change(recipe, columns, None)
-        prepared.append(Prepared(recipe, attacker, *made_of, allowed[recipe.name], by_rule))
+        prepared.append(PreparedRecipe(recipe, attacker, *made_of, allowed[recipe.name], by_rule))
     if not prepared:
         first = next(iter(errors.values()))
         if len(set(map(str, errors.values()))) == 1:

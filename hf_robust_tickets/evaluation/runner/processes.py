@@ -19,19 +19,20 @@ from torch.distributed import TCPStore
 from ...errors import ConfigurationError, MissingResourceError, RobustTicketsError
 from ..recipes import get_recipe
 from ..victim.model import Victim, evaluation_mode
-from .attacker import Job, attack_all
+from .attacker import attack_all
+from .evaluation_run import EvaluationRun
 from .preparation import prepare
 from .store import append_line, to_line
-from .work_queue import POLL, Board
+from .work_queue import POLL, WorkQueue
 
 
-def run_processes(job: Job, count: int, materials: Mapping[str, Any], folder: Path | None) -> None:
+def run_processes(run: EvaluationRun, count: int, materials: Mapping[str, Any], folder: Path | None) -> None:
     """Attacks in several processes of this machine; this one only watches over them.
 
     Args:
-        job: The evaluation.
+        run: The evaluation.
         count: How many processes.
-        materials: What a process needs beside: `model`, `tokenizer`, `recipes` (names, or recipes), and the further
+        materials: What else a process needs: `model`, `tokenizer`, `recipes` (names, or recipes), and the further
             arguments of `Victim` (`victim`) and of `prepare` (`parts`).
         folder: Where the outcomes are kept; None to keep them in memory.
 
@@ -40,15 +41,15 @@ def run_processes(job: Job, count: int, materials: Mapping[str, Any], folder: Pa
         RobustTicketsError: If a process died; what was found until then is kept.
     """
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    board = Board(store)
-    board.publish(job.works())
-    if board.complete or job.progress.enough is not None:
+    queue = WorkQueue(store)
+    queue.publish(run.open_tasks())
+    if queue.complete or run.progress.enough is not None:
         return
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // count)
     with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
-        path = Path(temporary, "job.pt")
-        order = {"order": job.order, "seed": job.seed, "concurrent": job.concurrent}
+        path = Path(temporary, "evaluation.pt")
+        order = {"order": run.order, "seed": run.seed, "concurrent": run.concurrent}
         try:
             torch.save({**materials, **order, "folder": folder, "threads": threads}, path)
         except Exception as error:
@@ -62,7 +63,7 @@ def run_processes(job: Job, count: int, materials: Mapping[str, Any], folder: Pa
             process.start()
             stack.callback(_end, process)
             processes.append(process)
-        _watch(job, board, processes)
+        _watch(run, queue, processes)
 
 
 def _end(process: Any) -> None:
@@ -70,13 +71,13 @@ def _end(process: Any) -> None:
     process.join()
 
 
-def _watch(job: Job, board: Board, processes: list[Any]) -> None:
+def _watch(run: EvaluationRun, queue: WorkQueue, processes: list[Any]) -> None:
     while True:
         ended = [process for process in processes if process.exitcode is not None]
-        for done in board.news():
-            job.outcomes.remember(done.found, done.seconds)
-            job.progress.add(done.index, done.found)
-        board.check()
+        for result in queue.news():
+            run.outcomes.remember(result.found, result.seconds)
+            run.progress.add(result.index, result.found)
+        queue.check()
         for rank, process in enumerate(processes):
             if process in ended and process.exitcode != 0:
                 raise RobustTicketsError(
@@ -86,15 +87,15 @@ def _watch(job: Job, board: Board, processes: list[Any]) -> None:
                 )
         if len(ended) == len(processes):
             return
-        if job.progress.enough is not None:
-            board.finish()
+        if run.progress.enough is not None:
+            queue.finish()
         wait([process.sentinel for process in processes if process not in ended], timeout=POLL)
 
 
 def _work(path: str, rank: int, port: int) -> None:
     """What a process of `run_processes` does."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    board = Board(TCPStore("127.0.0.1", port, is_master=False))
+    queue = WorkQueue(TCPStore("127.0.0.1", port, is_master=False))
     try:
         given = torch.load(path, map_location=functools.partial(_place, rank), weights_only=False, mmap=True)
         torch.set_num_threads(given["threads"])
@@ -105,14 +106,14 @@ def _work(path: str, rank: int, port: int) -> None:
         if failures:
             raise MissingResourceError("; ".join(f"{name}: {why}" for name, why in failures.items()))
         attackers = [recipe.attacker for recipe in prepared]
-        works = board.works({example.index: example for example in given["order"]})
+        tasks = queue.tasks({example.index: example for example in given["order"]})
         with evaluation_mode(model):
-            for done in attack_all(attackers, works, given["seed"], given["concurrent"]):
+            for result in attack_all(attackers, tasks, given["seed"], given["concurrent"]):
                 if given["folder"] is not None:
-                    append_line(given["folder"], to_line(done.found, done.seconds), rank)
-                board.put(done)
+                    append_line(given["folder"], to_line(result.found, result.seconds), rank)
+                queue.put(result)
     except Exception as error:
-        board.fail(f"process {rank}", error)
+        queue.fail(f"process {rank}", error)
         raise SystemExit(1) from None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from tqdm.auto import tqdm
 
 from ..results import metrics
-from ..results.report import ExampleOutcome
+from ..results.example import ExampleOutcome
 from ..sampling import Example
 
 
@@ -100,7 +100,7 @@ class Progress:
                     self._so_far[recipe] = self._so_far[recipe].plus(outcome)
         if len(known) == len(self._recipes) and not complete:
             self._advance()
-            # the time that is left is told from the examples that this run attacks
+            # the remaining time is estimated from the examples that this run attacks
             if not self._bar.disable:
                 self._bar.initial += not fresh
             said = ", ".join(f"{name} {tally}" for name, tally in self._so_far.items())

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from textattack import Attack
 
 
-class Answers:
-    """A goal's answers to a search, of which there may be fewer than questions once the budget is spent.
+class QueryBudget:
+    """Stands between a search and its goal, and gives no more answers once the budget is spent.
 
     Args:
         attack: The attack; its search asks through this object from now on.

@@ -14,9 +14,10 @@ import torch
 from torch.distributed import TCPStore
 
 from ...errors import ConfigurationError, MissingResourceError
-from .attacker import Job, attack_all
+from .attacker import attack_all
+from .evaluation_run import EvaluationRun
 from .store import append_line, to_line
-from .work_queue import POLL, Board
+from .work_queue import POLL, WorkQueue
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -41,7 +42,7 @@ def process_state() -> PartialState:
     return state
 
 
-class Crew:
+class RankGroup:
     """The ranks that a launcher has started (`torchrun`, `accelerate launch`); rank 0 leads.
 
     Attributes:
@@ -54,12 +55,12 @@ class Crew:
 
         state = process_state()
         self.rank, self.size = state.process_index, state.num_processes
-        self._board: Board | None = None
+        self._queue: WorkQueue | None = None
         if self.size > 1:
             host = os.environ.get("MASTER_ADDR", "127.0.0.1")
             store = TCPStore(host, 0, is_master=True, wait_for_workers=False) if self.rank == 0 else None
             [port] = broadcast_object_list([store.port if store is not None else 0])
-            self._board = Board(store or TCPStore(host, port, is_master=False))
+            self._queue = WorkQueue(store or TCPStore(host, port, is_master=False))
 
     @property
     def leads(self) -> bool:
@@ -72,8 +73,8 @@ class Crew:
         try:
             yield
         except Exception as error:
-            if self._board is not None:
-                self._board.fail(f"rank {self.rank}", error)
+            if self._queue is not None:
+                self._queue.fail(f"rank {self.rank}", error)
             raise
 
     def agree(self, resources: Mapping[str, Any]) -> None:
@@ -85,60 +86,60 @@ class Crew:
         Raises:
             MissingResourceError: If this rank has built something else than the leader.
         """
-        if self._board is None:
+        if self._queue is None:
             return
         mine = json.loads(json.dumps(dict(resources)))
         if self.leads:
-            self._board.store.set("resources", json.dumps(mine))
-        elif (wanted := json.loads(self._board.wait_for("resources"))) != mine:
+            self._queue.store.set("resources", json.dumps(mine))
+        elif (wanted := json.loads(self._queue.wait_for("resources"))) != mine:
             raise MissingResourceError(
                 f"expected the recipes and resources of rank 0 ({wanted}), got others on rank {self.rank} ({mine}): "
                 "put the same resources on every host"
             )
 
-    def run(self, job: Job, folder: Path | None) -> None:
+    def attack(self, run: EvaluationRun, folder: Path | None) -> None:
         """Attacks this rank's share; on the leader, waits for the others' outcomes."""
-        if self._board is None:
-            job.run()
+        if self._queue is None:
+            run.attack()
             return
-        board = self._board
+        queue = self._queue
         if self.leads:
-            works = job.works()
-            board.publish(works)
-            if job.progress.enough is not None:
-                board.finish()
-        mine = board.works({example.index: example for example in job.order})
-        for done in attack_all(job.attackers, mine, job.seed, job.concurrent):
+            tasks = run.open_tasks()
+            queue.publish(tasks)
+            if run.progress.enough is not None:
+                queue.finish()
+        mine = queue.tasks({example.index: example for example in run.order})
+        for result in attack_all(run.attackers, mine, run.seed, run.concurrent):
             if folder is not None:
-                append_line(folder, to_line(done.found, done.seconds), self.rank)
-            board.put(done)
+                append_line(folder, to_line(result.found, result.seconds), self.rank)
+            queue.put(result)
             if self.leads:
-                self._catch_up(job)
-        while self.leads and not board.complete and job.progress.enough is None:
-            self._catch_up(job)
+                self._catch_up(run)
+        while self.leads and not queue.complete and run.progress.enough is None:
+            self._catch_up(run)
             time.sleep(POLL)
 
     def share(self, report: dict[str, Any] | None) -> dict[str, Any]:
         """The leader's report, on every rank."""
-        if self._board is None:
+        if self._queue is None:
             return report or {}
-        store = self._board.store
+        store = self._queue.store
         if report is not None:
             store.set("report", json.dumps(report))
-            # the board hangs on the leader: it stays until all have read
+            # the queue lives in the leader: it stays until all have read
             while store.add("read", 0) < self.size - 1:
-                self._board.check()
+                self._queue.check()
                 time.sleep(POLL)
             return report
-        values = json.loads(self._board.wait_for("report"))
+        values = json.loads(self._queue.wait_for("report"))
         store.add("read", 1)
         return values
 
-    def _catch_up(self, job: Job) -> None:
-        board = self._board
-        board.check()
-        for done in board.news():
-            job.outcomes.remember(done.found, done.seconds)
-            job.progress.add(done.index, done.found)
-        if job.progress.enough is not None:
-            board.finish()
+    def _catch_up(self, run: EvaluationRun) -> None:
+        queue = self._queue
+        queue.check()
+        for result in queue.news():
+            run.outcomes.remember(result.found, result.seconds)
+            run.progress.add(result.index, result.found)
+        if run.progress.enough is not None:
+            queue.finish()

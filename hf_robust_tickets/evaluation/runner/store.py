@@ -6,7 +6,6 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from filelock import FileLock, Timeout
 from ..._files import write_json
 from ...errors import CheckpointError
 from ..fingerprints import versions
-from ..results.report import ExampleOutcome
+from ..results.example import ExampleOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ STORE_VERSION = 1
 def to_line(found: Mapping[str, ExampleOutcome], seconds: Mapping[str, float]) -> str:
     """The outcomes of one example under all recipes that were run on it, as one line of JSON."""
     return json.dumps(
-        {"outcomes": {name: asdict(outcome) for name, outcome in found.items()}, "seconds": dict(seconds)}
+        {"outcomes": {name: outcome.to_dict() for name, outcome in found.items()}, "seconds": dict(seconds)}
     )
 
 

@@ -16,14 +16,14 @@ from torch.distributed import TCPStore
 from ... import errors
 from ...errors import RobustTicketsError
 from ..sampling import Example
-from .attacker import Done, Work
+from .attacker import Task, TaskResult
 from .store import from_line, to_line
 
 POLL = 0.1
-"""Seconds between two looks at the board."""
+"""Seconds between two looks at the queue."""
 
 
-class Board:
+class WorkQueue:
     """Where work is taken from and outcomes are put.
 
     Args:
@@ -35,22 +35,22 @@ class Board:
         self._open: list[int] = []
         self._closed = 0
 
-    def publish(self, works: list[Work]) -> None:
+    def publish(self, tasks: list[Task]) -> None:
         """Says what is to be done; by one process, once."""
-        self._open = [work.example.index for work in works]
-        self.store.set("works", json.dumps([[work.example.index, work.recipes] for work in works]))
+        self._open = [task.example.index for task in tasks]
+        self.store.set("tasks", json.dumps([[task.example.index, task.recipes] for task in tasks]))
 
-    def works(self, examples: Mapping[int, Example]) -> Iterator[Work]:
+    def tasks(self, examples: Mapping[int, Example]) -> Iterator[Task]:
         """What this process is to do: one after the other, until nothing is left or it is enough."""
-        works = [Work(examples[index], tuple(recipes)) for index, recipes in json.loads(self.wait_for("works"))]
-        while not self.store.check(["enough"]) and (number := self.store.add("taken", 1) - 1) < len(works):
-            yield works[number]
+        tasks = [Task(examples[index], tuple(recipes)) for index, recipes in json.loads(self.wait_for("tasks"))]
+        while not self.store.check(["enough"]) and (number := self.store.add("taken", 1) - 1) < len(tasks):
+            yield tasks[number]
 
-    def put(self, done: Done) -> None:
+    def put(self, result: TaskResult) -> None:
         """Says what this process found."""
-        self.store.set(f"done/{done.index}", to_line(done.found, done.seconds))
+        self.store.set(f"done/{result.index}", to_line(result.found, result.seconds))
 
-    def news(self) -> Iterator[Done]:
+    def news(self) -> Iterator[TaskResult]:
         """What was found since the last look, by any process; for the one that published."""
         # an example is never begun before one that is further up
         begun = min(self.store.add("taken", 0), len(self._open) + self._closed)
@@ -58,10 +58,10 @@ class Board:
             if self.store.check([f"done/{index}"]):
                 self._open.remove(index)
                 self._closed += 1
-                yield Done(index, *from_line(self.store.get(f"done/{index}")))
+                yield TaskResult(index, *from_line(self.store.get(f"done/{index}")))
 
     def finish(self) -> None:
-        """Nobody is to take another example."""
+        """No process takes another example from now on."""
         self.store.set("enough", b"1")
 
     @property

@@ -17,7 +17,7 @@ MARGIN = 1.25
 
 
 def beginnings(texts: Mapping[str, str], tokenizer: Any, max_length: int) -> tuple[dict[str, str], dict[str, str]]:
-    """Splits texts of more than `LONG_TEXT` words where the model has long ceased to read.
+    """Splits texts of more than `LONG_TEXT` words well beyond what the model reads.
 
     Args:
         texts: Column -> text.
@@ -42,7 +42,7 @@ def long_text_warnings(examples: Iterable[Mapping[str, str]], tokenizer: Any, ma
     return [
         f"{count} texts of more than {LONG_TEXT} words were attacked in their beginnings of "
         f"{int(MARGIN * max_length)} tokens, of which the model reads {max_length}: "
-        "TextAttack tries the other words too, in vain"
+        "TextAttack tries the other words too, without effect"
     ]
 
 

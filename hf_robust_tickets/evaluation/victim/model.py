@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..._sharding import is_sharded
 from ...errors import ConfigurationError, DataError
-from .request_batching import Memory
+from .request_batching import AnswerCache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,8 +32,8 @@ POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})
 """What models call the embeddings of positions."""
 
 CPU_CALL_TOKENS, CALL_TOKENS = 64, 4096
-"""What a forward call costs beside its tokens, in tokens. On two cores MiniLM takes 0.13 ms per token and 10-18 ms per
-call; elsewhere an estimate: an accelerator is not full below some thousand tokens."""
+"""Cost of a forward call in addition to its tokens, in tokens. On two cores MiniLM takes 0.13 ms per token and 10-18
+ms per call; elsewhere an estimate: an accelerator is not full below some thousand tokens."""
 
 
 @dataclass
@@ -58,8 +58,9 @@ class Victim:
     of a call are sorted by length, cut into batches of similar length, padded to the longest of each batch, and
     answered from a cache where they were asked before. Logits differ from the other wrapper's by rounding.
 
-    The texts of examples that are attacked side by side (`merging`) go through the model together. A text's logits
-    depend on its company in the last bits: what is padded, and how an accelerator or BLAS cuts a matrix into blocks.
+    The texts of examples that are attacked side by side (`request_batching`) go through the model together. The last
+    bits of a text's logits depend on the other texts of its batch: on padding, and on how an accelerator or BLAS cuts
+    a matrix into blocks.
 
     Args:
         model: A sequence classifier; it stays on its device, in its mode (see `evaluation_mode`).
@@ -95,7 +96,7 @@ class Victim:
         self._vocabulary = _embeddings_of(model)
         self._sharded = any(map(is_sharded, model.parameters()))
         self._call = torch.compile(model, dynamic=True) if torch_compile else model
-        self._memory = Memory()
+        self._cache = AnswerCache()
 
     def __call__(self, texts: Sequence[TextInput]) -> Tensor:
         """Logits of texts.
@@ -112,13 +113,13 @@ class Victim:
         if not texts:
             return torch.empty(0, self.model.config.num_labels)
         self.statistics.texts += len(texts)
-        return torch.stack(self._memory.ask(self._forward, texts))
+        return torch.stack(self._cache.ask(self._forward, texts))
 
     def forget(self) -> None:
         """Empties the cache. Done after each example, it bounds memory and makes an example's logits independent of
         which examples came before: a resumed evaluation gives the same bits.
         """
-        self._memory.forget()
+        self._cache.forget()
 
     def _forward(self, texts: list[TextInput]) -> Tensor:
         # FSDP2 gathers into memory that the next training step uses again, which inference mode forbids.
@@ -188,7 +189,7 @@ def cut_batches(lengths: Sequence[int], batch_size: int, call_tokens: int) -> li
     Args:
         lengths: Tokens of each text.
         batch_size: Most texts per batch.
-        call_tokens: Cost of a forward call beside its tokens, in tokens.
+        call_tokens: Cost of a forward call in addition to its tokens, in tokens.
 
     Returns:
         Positions in `lengths`, shortest first; batches in which positions of one length are in order.
@@ -251,7 +252,8 @@ def checked_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, m
 def positions_of(model: nn.Module) -> int | None:
     """How many tokens a table of positions holds; None for a model without one that is known.
 
-    RoBERTa and its kin count positions from the one after the padding's (of 514 they use 512), BART's from `offset`.
+    RoBERTa and its relatives count positions from the one after the padding's (of 514 they use 512), BART from
+    `offset`.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in POSITION_TABLES:

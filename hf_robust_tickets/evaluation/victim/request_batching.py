@@ -21,7 +21,7 @@ Answer = Callable[[list[Any]], Sequence[Any]]
 
 
 class _Cancelled(BaseException):
-    """Unwinds a function that nobody waits for any longer; not an `Exception`, so that it is not caught on the way."""
+    """Ends a function whose result is not needed any more; not an `Exception`, which the function might catch."""
 
 
 class _Local(threading.local):
@@ -32,7 +32,7 @@ _local = _Local()
 
 
 def ask(answer: Answer, questions: Sequence[Any]) -> Sequence[Any]:
-    """Answers questions, together with those of the functions beside this one if it runs under `run_together`.
+    """Answers questions, together with those of the other functions if this one runs under `run_together`.
 
     Args:
         answer: Answers a list of questions; those that pass an equal `answer` are put to it in one call. Questions
@@ -40,7 +40,7 @@ def ask(answer: Answer, questions: Sequence[Any]) -> Sequence[Any]:
         questions: Hashable.
 
     Returns:
-        One answer per question; without a question nothing is asked, and nobody waits.
+        One answer per question; without a question nothing is asked, and no function waits.
     """
     if not questions:
         return []
@@ -49,8 +49,8 @@ def ask(answer: Answer, questions: Sequence[Any]) -> Sequence[Any]:
     return _local.fibre.ask(answer, list(questions))
 
 
-class Memory(threading.local):
-    """What one `answer` was asked before; each function that runs beside others has a memory of its own."""
+class AnswerCache(threading.local):
+    """What one `answer` was asked before; each function under `run_together` has its own cache."""
 
     def __init__(self) -> None:
         self._known: dict[Any, Any] = {}
@@ -67,7 +67,7 @@ class Memory(threading.local):
 
 
 def seconds() -> float:
-    """A clock that stands still while others run: time of this function, with its share of the answers."""
+    """A clock that stops while others run: the time of this function, with its share of the answers."""
     return time.perf_counter() if _local.fibre is None else _local.fibre.seconds()
 
 

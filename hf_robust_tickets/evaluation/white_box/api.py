@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..._files import write_json
 from ..._provenance import describe_data
 from ...adversaries import PGD, Adversary, PerturbationHook, PixelPGD, PixelSpace, get_adversary
 from ...adversaries.attack_loop import check_criterion, is_right, loss_gradient, run_attack
 from ...adversaries.geometry import expand_mask, steepest_direction
 from ...architectures import layer_module
 from ...errors import ConfigurationError
+from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import describe_model, versions
-from ..results import false_robustness as checks
-from ..results import metrics
+from ..results import false_robustness, metrics
+from ..results.base import EvaluationResult, log_warnings
 from ..victim.model import checked_length, evaluation_mode
 from .images import is_image_processor
 from .perturbed_model import PerturbedBatch, make_batches, sample_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_RADII = (0.1, 0.3, 1.0)
 
-SCHEMA = "hf_robust_tickets/white_box"
+_BY_RADIUS = ("robust_accuracy", "single_step_accuracy")
 
 
 @dataclass(frozen=True)
-class WhiteBoxResult:
+class WhiteBoxResult(EvaluationResult, kind="white_box"):
     """Accuracy inside balls around the input.
 
     Attributes:
@@ -50,13 +45,8 @@ class WhiteBoxResult:
         num_examples: Size of the sample.
         adversary: The attack's name and hyper-parameters, before they were scaled to each radius.
         restarts: Starts per example and radius.
-        seed: Seed of the sample and of the random starts.
         layer: What was perturbed: 0 the embeddings or pixels, n the output of layer n.
         criterion: When an example counts as robust: `"any"` or `"last"`, see `evaluate_white_box`.
-        warnings: Signs of false robustness.
-        sample_ids: Rows of the data set that were used.
-        model: What was attacked.
-        settings: The other arguments that bear on the figures, and the data set.
     """
 
     clean_accuracy: float
@@ -65,13 +55,8 @@ class WhiteBoxResult:
     num_examples: int
     adversary: Mapping[str, Any] = field(default_factory=dict)
     restarts: int = 1
-    seed: int = 0
     layer: int = 0
     criterion: str = "any"
-    warnings: tuple[str, ...] = ()
-    sample_ids: tuple[int, ...] = ()
-    model: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def confidence_interval(self) -> dict[float, tuple[float, float]]:
@@ -87,37 +72,35 @@ class WhiteBoxResult:
         points += [(r, self.robust_accuracy[r], interval) for r, interval in self.confidence_interval.items()]
         return [{"radius": r, "accuracy": value, "low": low, "high": high} for r, value, (low, high) in points]
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        values = {"schema": SCHEMA, "schema_version": 1, **dataclasses.asdict(self), "curve": self.curve}
-        for name in ("robust_accuracy", "single_step_accuracy"):
-            values[name] = [{"radius": radius, "accuracy": value} for radius, value in getattr(self, name).items()]
-        lists = {"warnings": list(self.warnings), "sample_ids": list(self.sample_ids)}
-        return values | lists | {"versions": versions()}
+    def derived(self) -> dict[str, Any]:
+        """The robustness curve."""
+        return {"curve": self.curve}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the result as JSON, atomically."""
-        write_json(Path(path), self.to_dict())
+    def _encoded(self, name: str, value: Any) -> Any:
+        if name not in _BY_RADIUS:
+            return super()._encoded(name, value)
+        return [{"radius": radius, "accuracy": accuracy} for radius, accuracy in value.items()]
+
+    @classmethod
+    def _decoded(cls, name: str, value: Any) -> Any:
+        if name not in _BY_RADIUS:
+            return super()._decoded(name, value)
+        return {point["radius"]: point["accuracy"] for point in value}
 
 
 def evaluate_white_box(
     model: PreTrainedModel,
     dataset: Dataset | Sequence[Mapping[str, Any]],
     tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
     adversary: Adversary | str | None = None,
     restarts: int = 1,
     radii: Sequence[float] | None = None,
-    *,
-    num_examples: int | None = None,
-    seed: int = 0,
-    text_columns: str | Sequence[str] | None = None,
-    label_column: str = "label",
-    batch_size: int = 32,
-    max_length: int | None = None,
     pixel_range: tuple[float, float] | None = None,
     layer: int = 0,
     criterion: str = "any",
-    progress: bool = True,
+    config: EvaluationConfig | None = None,
+    **settings: Unpack[EvaluationSettings],
 ) -> WhiteBoxResult:
     """Measures accuracy inside balls around the word embeddings (texts), the pixels (images), or hidden states.
 
@@ -140,18 +123,14 @@ def evaluate_white_box(
             adversary itself starts at zero.
         radii: Radii of the balls, in units of the embedding or pixel tensor; None: the adversary's own, or
             0.1, 0.3 and 1.0.
-        num_examples: Size of a seeded, stratified sample; None for all.
-        seed: Seed of the sample and of the random starts.
-        text_columns: The text column or pair; None to guess.
-        label_column: Column of the labels; `labels` is found too.
-        batch_size: Examples per forward and backward pass.
-        max_length: Truncation in tokens; None for the tokenizer's limit.
         pixel_range: Smallest and largest value of a pixel after normalisation; None for no bounds. `PixelPGD` knows
             its own, and its radii are in pixels in [0, 1].
         layer: What is perturbed: 0 the embeddings or pixels, n the output of layer n. Radii are then in units of
             that layer's output.
         criterion: `"any"` or `"last"`: right at every point that the attack visits, or at the end of each ascent.
-        progress: Shows a progress bar.
+        config: Settings that evaluations share.
+        **settings: The same as keywords, see `EvaluationConfig`. Batches hold 32 examples by
+            default.
 
     Returns:
         Accuracy per radius, and warnings where it may be false.
@@ -162,32 +141,38 @@ def evaluate_white_box(
     """
     if adversary is None and is_image_processor(tokenizer):
         adversary = PixelPGD(steps=21)
+    config = EvaluationConfig.merged(evaluate_white_box, config, settings, batch_size=32)
     check_criterion(criterion)
+    if adversary is None and is_image_processor(tokenizer):
+        adversary = PixelPGD(steps=21)
     attack, chosen_radii = _attack_and_radii(adversary, radii, restarts)
     if isinstance(attack, PixelSpace):
         attack = attack.with_processor(tokenizer)
-    rows = sample_rows(model, dataset, tokenizer, num_examples, seed, text_columns, label_column, max_length)
-    warnings = checks.mode_warnings(model)
+    rows = sample_rows(model, dataset, tokenizer, config)
+    warnings = false_robustness.mode_warnings(model)
     tally = _Tally(chosen_radii)
     # a convolutional network has no input embedding
     hidden = layer > 0 or "pixel_values" not in rows[0]
     injector = PerturbationHook(layer_module(model, layer)) if hidden else None
     try:
-        with evaluation_mode(model), torch.random.fork_rng(), tqdm(total=len(rows), disable=not progress) as bar:
-            torch.manual_seed(seed)
+        with (
+            evaluation_mode(model),
+            torch.random.fork_rng(),
+            tqdm(total=len(rows), disable=not config.progress) as bar,
+        ):
+            torch.manual_seed(config.seed)
             box = attack.box if isinstance(attack, PixelSpace) else None
-            for inputs, labels in make_batches(rows, batch_size, model, tokenizer):
+            for inputs, labels in make_batches(rows, config.batch_size, model, tokenizer):
                 if box is not None and injector is None:
                     box.check(inputs["pixel_values"])
-                batch = PerturbedBatch(model, injector, inputs, labels, pixel_range, box)
+                batch = PerturbedBatch(model, injector, inputs, labels, pixel_range, box, config.bf16)
                 _attack_batch(batch, attack, chosen_radii, restarts, criterion, tally)
                 bar.update(len(labels))
     finally:
         if injector is not None:
             injector.remove()
     warnings += tally.warnings()
-    for warning in warnings:
-        logger.warning("%s", warning)
+    log_warnings(warnings)
     return WhiteBoxResult(
         clean_accuracy=tally.clean / tally.total,
         robust_accuracy={radius: count / tally.total for radius, count in tally.robust.items()},
@@ -195,20 +180,21 @@ def evaluate_white_box(
         num_examples=tally.total,
         adversary=attack.describe(),
         restarts=restarts,
-        seed=seed,
         layer=layer,
         criterion=criterion,
-        warnings=tuple(warnings),
-        sample_ids=tuple(row["row"] for row in rows),
         model=describe_model(model),
-        settings=_settings(model, dataset, tokenizer, max_length) | {"pixel_range": pixel_range},
+        settings=_settings(model, dataset, tokenizer, config) | {"pixel_range": pixel_range},
+        seed=config.seed,
+        sample_ids=tuple(row["row"] for row in rows),
+        warnings=tuple(warnings),
+        versions=versions(),
     )
 
 
-def _settings(model: Any, dataset: Any, tokenizer: Any, max_length: int | None) -> dict[str, Any]:
+def _settings(model: Any, dataset: Any, tokenizer: Any, config: EvaluationConfig) -> dict[str, Any]:
     reads_texts = tokenizer is not None and not is_image_processor(tokenizer)
-    length = {"max_length": checked_length(model, tokenizer, max_length)} if reads_texts else {}
-    return length | {"data": describe_data(dataset)}
+    length = {"max_length": checked_length(model, tokenizer, config.max_length)} if reads_texts else {}
+    return {**length, **({"bf16": True} if config.bf16 else {}), "data": describe_data(dataset)}
 
 
 def _attack_and_radii(
@@ -259,13 +245,15 @@ class _Tally:
         self.clean += int(right.sum())
         self.not_finite += int((right & ~gradients.isfinite().all(dim=1)).sum())
         self.zero += int((right & (gradients == 0).all(dim=1)).sum())
-        self.margins += checks.margins(logits)
+        self.margins += false_robustness.margins(logits)
 
     def warnings(self) -> list[str]:
-        found = checks.logit_scale_warnings(self.margins)
-        found += checks.gradient_warnings(self.zero, self.not_finite, self.clean)
+        found = false_robustness.logit_scale_warnings(self.margins)
+        found += false_robustness.gradient_warnings(self.zero, self.not_finite, self.clean)
         for radius, count in self.iterated.items():
-            found += checks.single_step_warnings(radius, count / self.total, self.single[radius] / self.total)
+            found += false_robustness.single_step_warnings(
+                radius, count / self.total, self.single[radius] / self.total
+            )
         return found
 
 

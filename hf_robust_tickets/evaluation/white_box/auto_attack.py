@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..._compat import require
-from ..._files import write_json
+from ..._provenance import describe_data
 from ...adversaries import PixelBox
 from ...adversaries.pixels.space import processor_constants
 from ...errors import ConfigurationError, DataError
-from ..results import metrics
+from ..config import EvaluationConfig, EvaluationSettings
+from ..fingerprints import describe_model, versions
+from ..results import false_robustness, metrics
+from ..results.base import EvaluationResult, log_warnings
 from ..victim.model import evaluation_mode
+from .auto_attack_checks import model_warnings
 from .auto_attack_suite import PixelClassifier, frozen, make_suite, run_attack, shorten
 from .images import image_rows
 from .perturbed_model import make_batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-logger = logging.getLogger(__name__)
 
 # Croce and Hein (2020), section 5, as their package has them since August 2020.
 VERSIONS = {
@@ -42,7 +40,7 @@ _LEAST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
 
 
 @dataclass(frozen=True)
-class AutoAttackResult:
+class AutoAttackResult(EvaluationResult, kind="auto_attack"):
     """Accuracy under AutoAttack.
 
     Attributes:
@@ -53,13 +51,11 @@ class AutoAttackResult:
         radius: Radius of the ball, in pixels in [0, 1].
         norm: `"linf"` or `"l2"`.
         version: `"standard"` or `"plus"`.
-        seed: Seed of the sample and of the attacks.
         library: The package that the attacks are of, with its version.
         queries: Queries of Square per example.
         iterations: Iterations of APGD and FAB.
         seconds: Measured time.
         robust: Whether each example held, in the order of the sample.
-        warnings: What limits the figure.
     """
 
     clean_accuracy: float
@@ -69,93 +65,93 @@ class AutoAttackResult:
     radius: float
     norm: str
     version: str
-    seed: int
     library: str
     queries: int = 5000
     iterations: int = 100
     seconds: float = 0.0
     robust: tuple[bool, ...] = field(default=(), repr=False)
-    warnings: tuple[str, ...] = ()
 
     @property
     def confidence_interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the robust accuracy."""
         return metrics.wilson_interval(round(self.robust_accuracy * self.num_examples), self.num_examples)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        values = dataclasses.asdict(self)
-        return values | {"robust": list(self.robust), "warnings": list(self.warnings)}
+    @property
+    def answers(self) -> dict[str, dict[int, bool]]:
+        """Row -> whether the example held."""
+        return {f"AutoAttack {self.norm} {self.radius:g}": dict(zip(self.sample_ids, self.robust, strict=True))}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the result as JSON, atomically."""
-        write_json(Path(path), self.to_dict())
+    def derived(self) -> dict[str, Any]:
+        """The interval of the robust accuracy."""
+        return {"confidence_interval": list(self.confidence_interval)}
+
+    @classmethod
+    def _decoded(cls, name: str, value: Any) -> Any:
+        return tuple(value) if name == "robust" else super()._decoded(name, value)
 
 
 def evaluate_auto_attack(
     model: PreTrainedModel,
     dataset: Any,
-    processor: Any = None,
+    tokenizer: Any = None,
+    *,
     radius: float = 8 / 255,
     norm: str = "linf",
     version: str = "standard",
-    num_examples: int | None = None,
-    batch_size: int = 64,
-    seed: int = 0,
-    *,
-    label_column: str = "label",
     queries: int = 5000,
     iterations: int = 100,
-    progress: bool = True,
+    config: EvaluationConfig | None = None,
+    **settings: Unpack[EvaluationSettings],
 ) -> AutoAttackResult:
     """Measures accuracy under AutoAttack (Croce and Hein, "Reliable evaluation of adversarial robustness with an
     ensemble of diverse parameter-free attacks", ICML 2020), by the authors' implementation (extra `autoattack`).
 
     `"standard"` is APGD on the cross-entropy, targeted APGD on the difference of logits ratio, targeted FAB (nine
     targets each, or as many as there are) and Square; each attacks what is right still. The same seed, batch size and
-    machine give the same figures. Attacks that need more classes than the model has are left out with a warning.
+    machine give the same figures. Attacks that need more classes than the model has are left out with a warning. The
+    authors' checks are made too: models that are random, that put out probabilities, or whose computation depends on
+    the input get a warning, for AutoAttack may be too weak for them.
 
     Args:
         model: An image classifier; it is put into evaluation mode and back, and its gradients are left alone.
         dataset: Rows with an `Image` column, or with `pixel_values`, and labels.
-        processor: The model's image processor; None where `pixel_values` are pixels in [0, 1] themselves.
+        tokenizer: What prepares the input, here the model's image processor; None where `pixel_values` are pixels in
+            [0, 1] themselves.
         radius: Radius of the ball, in pixels in [0, 1].
         norm: `"linf"` or `"l2"`.
         version: `"standard"`, or `"plus"` (more restarts, untargeted attacks too).
-        num_examples: Size of a seeded, stratified sample; None for all.
-        batch_size: Examples per pass.
-        seed: Seed of the sample and of the attacks.
-        label_column: Column of the labels.
         queries: Queries of Square per example; fewer than the paper's 5000 are noted as a warning.
         iterations: Iterations of APGD and FAB; fewer than the paper's 100 likewise.
-        progress: Shows a progress bar.
+        config: Settings that evaluations share.
+        **settings: The same as keywords, see `EvaluationConfig`.
 
     Raises:
         ConfigurationError: If an argument cannot work.
         DataError: If data set and model do not fit.
         MissingDependencyError: If the package is not installed.
     """
-    _check(radius, norm, version, min(batch_size, queries, iterations))
+    unused = ("text_columns", "max_length")
+    config = EvaluationConfig.merged(evaluate_auto_attack, config, settings, unused=unused)
+    _check(radius, norm, version, min(queries, iterations))
     library = require("pyautoattack", extra="autoattack")
-    box = PixelBox(**_box_constants(processor))
-    rows = image_rows(dataset, processor, num_examples, seed, label_column)
+    box = PixelBox(**_box_constants(tokenizer))
+    rows = image_rows(dataset, tokenizer, config.num_examples, config.seed, config.label_column)
     attacks, warnings = _attacks(version, model.config.num_labels, queries, iterations)
-    if model.training:
-        warnings.append("the model was in train mode: evaluated without dropout")
+    warnings += false_robustness.mode_warnings(model)
     began = time.perf_counter()
     with evaluation_mode(model), frozen(model), torch.random.fork_rng():
-        classifier = PixelClassifier(model, box)
-        x, y = _pixels_and_labels(classifier, rows, batch_size, model)
-        robust = torch.cat([classifier(part).argmax(1) == own for part, own in _batches(x, y, batch_size)])
+        classifier = PixelClassifier(model, box, config.bf16)
+        x, y = _pixels_and_labels(classifier, rows, config.batch_size, model)
+        warnings += model_warnings(classifier, x[: config.batch_size], y[: config.batch_size])
+        robust = torch.cat([classifier(part).argmax(1) == own for part, own in _batches(x, y, config.batch_size)])
         counts = {"clean": int(robust.sum())}
-        suite = make_suite(library, classifier, (radius, norm, seed, version), model.config.num_labels)
+        suite = make_suite(library, classifier, (radius, norm, config.seed, version), model.config.num_labels)
         shorten(suite, queries, iterations)
-        for name in tqdm(attacks, disable=not progress):
-            run_attack(suite, name, classifier, x, y, robust, batch_size, radius, norm)
+        for name in tqdm(attacks, disable=not config.progress):
+            run_attack(suite, name, classifier, x, y, robust, config.batch_size, radius, norm)
             counts[name] = int(robust.sum())
     warnings += _signs_of_masking(counts, len(rows))
-    for warning in warnings:
-        logger.warning("%s", warning)
+    log_warnings(warnings)
     after = {name: count / len(rows) for name, count in counts.items()}
     return AutoAttackResult(
         clean_accuracy=after.pop("clean"),
@@ -165,13 +161,17 @@ def evaluate_auto_attack(
         radius=radius,
         norm=norm,
         version=version,
-        seed=seed,
         library=f"pyautoattack {library.__version__}",
         queries=queries,
         iterations=iterations,
         seconds=time.perf_counter() - began,
         robust=tuple(robust.tolist()),
+        model=describe_model(model),
+        settings={**({"bf16": True} if config.bf16 else {}), "data": describe_data(dataset)},
+        seed=config.seed,
+        sample_ids=tuple(row["row"] for row in rows),
         warnings=tuple(warnings),
+        versions=versions(),
     )
 
 
@@ -182,7 +182,7 @@ def _check(radius: float, norm: str, version: str, least: int) -> None:
         )
     if not radius > 0 or least < 1:
         raise ConfigurationError(
-            f"expected radius > 0, and batch_size, queries and iterations of at least 1, got {radius} and {least}"
+            f"expected radius > 0, and queries and iterations of at least 1, got {radius} and {least}"
         )
 
 

@@ -71,14 +71,15 @@ def run_attack(
 class PixelClassifier(nn.Module):
     """The classifier as a function from pixels in [0, 1] to logits."""
 
-    def __init__(self, model: nn.Module, box: PixelBox) -> None:
+    def __init__(self, model: nn.Module, box: PixelBox, bf16: bool = False) -> None:
         super().__init__()
-        self.model, self.box = model, box
+        self.model, self.box, self.bf16 = model, box, bf16
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits, (batch, classes), of pixels (batch, channels, height, width)."""
         values = self.box.normalize(pixels).to(next(self.model.parameters()).dtype)
-        return self.model(pixel_values=values).logits.float()
+        with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            return self.model(pixel_values=values).logits.float()
 
 
 @contextmanager

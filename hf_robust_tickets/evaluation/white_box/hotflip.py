@@ -5,11 +5,10 @@ Ebrahimi, Rao, Lowd and Dou, "HotFlip: White-Box Adversarial Examples for Text C
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from torch import Tensor
@@ -18,19 +17,20 @@ from tqdm.auto import tqdm
 from ..._provenance import describe_data
 from ...adversaries import PerturbationHook
 from ...errors import ConfigurationError
+from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import describe_model, versions
-from ..results import false_robustness as checks
+from ..results import false_robustness
+from ..results.base import log_warnings
 from ..results.example import ExampleOutcome, plain, tokenizer_input
-from ..results.report import RecipeResult, RobustnessReport
+from ..results.recipe import RecipeResult
+from ..results.report import RobustnessReport
 from ..sampling import Example, select_examples
 from ..victim.model import Victim, evaluation_mode
-from .token_flips import Flips, first_order_scores
+from .token_flips import TokenFlips, first_order_scores
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-logger = logging.getLogger(__name__)
 
 NAME = "hotflip"
 
@@ -40,7 +40,7 @@ NOT_COMPARABLE = (
 
 
 @dataclass(frozen=True)
-class _Settings:
+class _Options:
     flips: int
     candidates: int
     beam: int
@@ -59,20 +59,15 @@ def evaluate_hotflip(
     model: PreTrainedModel,
     dataset: Dataset | Sequence[Mapping[str, Any]],
     tokenizer: PreTrainedTokenizerBase,
-    flips: int = 3,
     *,
+    flips: int = 3,
     candidates: int = 32,
     beam: int = 1,
     same_class: bool = True,
     min_cosine: float | None = None,
-    num_examples: int | None = None,
-    seed: int = 0,
-    text_columns: str | Sequence[str] | None = None,
-    attacked_columns: Sequence[str] | None = None,
-    label_column: str = "label",
-    batch_size: int = 64,
-    max_length: int | None = None,
-    progress: bool = True,
+    modify_columns: str | Sequence[str] | None = None,
+    config: EvaluationConfig | None = None,
+    **settings: Unpack[EvaluationSettings],
 ) -> RobustnessReport:
     """Replaces single tokens, guided by the gradient, until the model is wrong or `flips` tokens are replaced.
 
@@ -92,14 +87,10 @@ def evaluate_hotflip(
         same_class: Words are replaced by words, continuations of words by continuations, numbers by numbers,
             punctuation by punctuation.
         min_cosine: Least cosine of the two tokens' embeddings; the paper asks for 0.8 to keep the meaning. None: any.
-        num_examples: Size of a seeded, stratified sample; None for all.
-        seed: Seed of the sample; the attack draws nothing.
-        text_columns: The text column or pair; None to guess.
-        attacked_columns: Columns that may change; None: all, but never a premise, as in the papers' recipes.
-        label_column: Column of the labels.
-        batch_size: Most texts per forward call.
-        max_length: Truncation in tokens; None for the tokenizer's limit.
-        progress: Shows a progress bar.
+        modify_columns: Columns that may change; None: all, but never a premise, as in the papers' recipes.
+        config: Settings that evaluations share.
+        **settings: The same as keywords, see `EvaluationConfig`.
+            The attack draws nothing.
 
     Returns:
         A report with one recipe, `hotflip`, as `evaluate_robustness` gives it: it can be saved, shown, compared and
@@ -109,24 +100,18 @@ def evaluate_hotflip(
         ConfigurationError: If an argument cannot work.
         DataError: If data set and model do not fit.
     """
-    settings = _Settings(flips, candidates, beam, same_class, min_cosine)
-    settings.check()
-    examples = select_examples(
-        dataset,
-        model.config,
-        num_examples=num_examples,
-        seed=seed,
-        text_columns=text_columns,
-        label_column=label_column,
-    )
-    columns = _attacked(list(examples[0].texts), attacked_columns)
-    victim = Victim(model, tokenizer, batch_size=batch_size, max_length=max_length)
-    warnings = checks.mode_warnings(model)
-    attack = _HotFlip(victim, columns, settings)
+    config = EvaluationConfig.merged(evaluate_hotflip, config, settings)
+    options = _Options(flips, candidates, beam, same_class, min_cosine)
+    options.check()
+    examples = select_examples(dataset, model.config, config)
+    columns = _columns_to_change(list(examples[0].texts), modify_columns)
+    victim = Victim(model, tokenizer, **config.victim_options)
+    warnings = false_robustness.mode_warnings(model)
+    attack = _HotFlip(victim, columns, options)
     start = time.perf_counter()
     outcomes = []
     try:
-        with evaluation_mode(model), tqdm(examples, desc=NAME, unit="example", disable=not progress) as bar:
+        with evaluation_mode(model), tqdm(examples, desc=NAME, unit="example", disable=not config.progress) as bar:
             for example in bar:
                 outcomes.append(attack.run(example))
                 victim.forget()
@@ -137,24 +122,26 @@ def evaluate_hotflip(
         tuple(outcomes),
         time.perf_counter() - start,
         not_comparable=(NOT_COMPARABLE,),
-        description=f"HotFlip: {settings}, attacked columns {columns}",
+        description=f"HotFlip: {options}, columns that may change {columns}",
     )
-    warnings += checks.logit_scale_warnings([outcome.margin for outcome in outcomes])
-    warnings += checks.gradient_warnings(attack.zero, attack.not_finite, sum(o.outcome != "skipped" for o in outcomes))
-    for warning in warnings:
-        logger.warning("%s", warning)
+    warnings += false_robustness.logit_scale_warnings([outcome.margin for outcome in outcomes])
+    warnings += false_robustness.gradient_warnings(
+        attack.zero, attack.not_finite, sum(o.outcome != "skipped" for o in outcomes)
+    )
+    log_warnings(warnings)
     return RobustnessReport(
         results={NAME: result},
         clean_accuracy=result.clean_accuracy,
         sample_ids=tuple(example.index for example in examples),
-        seed=seed,
+        seed=config.seed,
         settings={
-            **vars(settings),
+            **vars(options),
             "text_columns": list(examples[0].texts),
-            "attacked_columns": columns,
-            "label_column": label_column,
-            "num_examples": num_examples,
+            "modify_columns": columns,
+            "label_column": config.label_column,
+            "num_examples": config.num_examples,
             "max_length": victim.max_length,
+            **({"bf16": True} if config.bf16 else {}),
             "data": describe_data(dataset),
         },
         model=describe_model(model),
@@ -163,12 +150,12 @@ def evaluate_hotflip(
     )
 
 
-def _attacked(columns: list[str], wanted: Sequence[str] | None) -> list[str]:
+def _columns_to_change(columns: list[str], wanted: str | Sequence[str] | None) -> list[str]:
     if wanted is None:
         return [name for name in columns if name != "premise" or len(columns) == 1]
-    chosen = list(wanted)
+    chosen = [wanted] if isinstance(wanted, str) else list(wanted)
     if not chosen or not set(chosen) <= set(columns):
-        raise ConfigurationError(f"expected attacked_columns among {columns}, got {chosen}")
+        raise ConfigurationError(f"expected modify_columns among {columns}, got {chosen}")
     return chosen
 
 
@@ -187,11 +174,11 @@ class _State:
 class _HotFlip:
     """The attack on one model."""
 
-    def __init__(self, victim: Victim, columns: Sequence[str], settings: _Settings) -> None:
-        self.victim, self.columns, self.settings = victim, columns, settings
+    def __init__(self, victim: Victim, columns: Sequence[str], options: _Options) -> None:
+        self.victim, self.columns, self.options = victim, columns, options
         self.model = victim.model
         embedding = self.model.get_input_embeddings()
-        self.flips = Flips(victim.tokenizer, embedding, victim.max_length, settings.same_class, settings.min_cosine)
+        self.flips = TokenFlips(victim.tokenizer, embedding, victim.max_length, options.same_class, options.min_cosine)
         self.injector = PerturbationHook(embedding)
         self.zero = self.not_finite = 0
 
@@ -213,7 +200,7 @@ class _HotFlip:
             queries=queries,
             original_prediction=int(clean.argmax()),
             perturbed_prediction=int(state.logits.argmax()),
-            margin=checks.margins(clean[None])[0],
+            margin=false_robustness.margins(clean[None])[0],
             probabilities=tuple(clean.double().softmax(0).tolist()),
             perturbed_probabilities=tuple(state.logits.double().softmax(0).tolist()),
             flips=len(state.flipped),
@@ -222,7 +209,7 @@ class _HotFlip:
     def _search(self, start: _State, label: int) -> tuple[_State, int]:
         """The first text that is classified wrongly, else the one of the largest loss, and how many texts it took."""
         kept, best, asked = [start], start, 0
-        for flip in range(self.settings.flips):
+        for flip in range(self.options.flips):
             found: dict[tuple[str, ...], _State] = {}
             for state in kept:
                 for texts, position in self._candidates(state, label, first=flip == 0):
@@ -238,7 +225,7 @@ class _HotFlip:
             wrong = [state for state in states if int(state.logits.argmax()) != label]
             if wrong:
                 return wrong[0], asked
-            kept = states[: self.settings.beam]
+            kept = states[: self.options.beam]
             best = max(best, kept[0], key=lambda state: state.loss(label))
         return best, asked
 
@@ -251,7 +238,7 @@ class _HotFlip:
         gradient = torch.nan_to_num(gradient, posinf=0.0, neginf=0.0)
         scores = first_order_scores(self.flips.vectors, encoded.ids, gradient)
         allowed = self.flips.allowed(encoded, self.columns, state.flipped)
-        return self.flips.best(encoded, scores, allowed, self.settings.candidates)
+        return self.flips.best(encoded, scores, allowed, self.options.candidates)
 
     def _gradient(self, inputs: dict[str, list[int]], label: int) -> Tensor:
         """Gradient of the loss with respect to what the embedding puts out, (tokens, dim)."""

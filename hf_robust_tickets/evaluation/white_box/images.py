@@ -48,7 +48,7 @@ def image_rows(
             f"expected images in {', '.join(_COLUMNS)} and labels in {label_column!r}, got columns {sorted(first)}"
         )
     if column != "pixel_values" and processor is None:
-        raise DataError(f"expected an image processor for the column {column!r}, got none: pass processor=")
+        raise DataError(f"expected an image processor for the column {column!r}, got none: pass it as tokenizer=")
     labels = [int(value) for value in _column(dataset, label)]
     return [
         {"pixel_values": _pixels(dataset[i], column, processor), "labels": labels[i], "row": i}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...adversaries import PerturbationHook, PixelBox, PixelHook, perturbation_mask
 from ...errors import ConfigurationError, DataError
+from ..config import EvaluationConfig
 from ..sampling import select_examples, stratified_sample
 from ..victim.model import checked_length
 from .images import image_rows, is_image_processor
@@ -30,6 +31,7 @@ class PerturbedBatch:
         labels: True classes, (batch,).
         pixel_range: Smallest and largest value of a pixel; None for no bounds.
         box: Perturbations are in pixels before normalisation, and stay in this box; None for model inputs.
+        bf16: Whether to run the model under bfloat16 autocast.
 
     Raises:
         DataError: If the adversary perturbs pixels, and the batch has none.
@@ -47,7 +49,9 @@ class PerturbedBatch:
         labels: Tensor,
         pixel_range: tuple[float, float] | None = None,
         box: PixelBox | None = None,
+        bf16: bool = False,
     ) -> None:
+        self.bf16 = bf16
         self.model, self.injector, self.inputs, self.labels = model, injector, inputs, labels
         self.pixel_range, self.box = pixel_range, box
         if box is not None and injector is not None:
@@ -76,7 +80,7 @@ class PerturbedBatch:
             return torch.zeros_like(clean)
 
         with torch.no_grad(), self.injector.armed(look):
-            self.model(**self.inputs)
+            self._run(self.inputs)
         if not seen:
             raise ConfigurationError(
                 f"expected a pass through the module that is perturbed, got none with the inputs "
@@ -88,11 +92,15 @@ class PerturbedBatch:
         """Logits under a perturbation, (batch, classes)."""
         if self.injector is not None:
             with self.injector.armed(lambda clean: delta):
-                return self.model(**self.inputs).logits.float()
+                return self._run(self.inputs)
         pixels = self.x + delta.to(self.x.dtype) if self.box is None else self.box.add(self.x, delta)
         if self.pixel_range is not None:
             pixels = pixels.clamp(*self.pixel_range)
-        return self.model(**{**self.inputs, "pixel_values": pixels}).logits.float()
+        return self._run({**self.inputs, "pixel_values": pixels})
+
+    def _run(self, inputs: dict[str, Tensor]) -> Tensor:
+        with torch.autocast(self.labels.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            return self.model(**inputs).logits.float()
 
     def project(self, delta: Tensor) -> Tensor:
         """The perturbation that leaves an image an image; others are left as they are."""
@@ -103,11 +111,7 @@ def sample_rows(
     model: PreTrainedModel,
     dataset: Any,
     tokenizer: PreTrainedTokenizerBase | None,
-    num_examples: int | None,
-    seed: int,
-    text_columns: str | Sequence[str] | None,
-    label_column: str,
-    max_length: int | None,
+    config: EvaluationConfig,
 ) -> list[dict[str, Any]]:
     """Draws the sample as model inputs, each with `labels` and `row`, its place in the data set.
 
@@ -119,17 +123,10 @@ def sample_rows(
     if len(dataset) == 0:
         raise DataError("expected at least one example, got an empty data set")
     if is_image_processor(tokenizer):
-        return image_rows(dataset, tokenizer, num_examples, seed, label_column)
+        return image_rows(dataset, tokenizer, config.num_examples, config.seed, config.label_column)
     if tokenizer is not None:
-        examples = select_examples(
-            dataset,
-            model.config,
-            num_examples=num_examples,
-            seed=seed,
-            text_columns=text_columns,
-            label_column=label_column,
-        )
-        limit = checked_length(model, tokenizer, max_length)
+        examples = select_examples(dataset, model.config, config)
+        limit = checked_length(model, tokenizer, config.max_length)
         return [
             {
                 **tokenizer(*example.texts.values(), truncation=True, max_length=limit),
@@ -139,14 +136,14 @@ def sample_rows(
             for example in examples
         ]
     names = [name for name in MODEL_INPUTS if name in dataset[0]]
-    label = next((name for name in (label_column, "labels") if name in dataset[0]), None)
+    label = next((name for name in (config.label_column, "labels") if name in dataset[0]), None)
     if label is None or not {"input_ids", "pixel_values"} & set(names):
         raise DataError(
-            f"expected input_ids or pixel_values, and {label_column!r} or 'labels', got {sorted(dataset[0])}: "
+            f"expected input_ids or pixel_values, and {config.label_column!r} or 'labels', got {sorted(dataset[0])}: "
             "pass tokenizer= for texts"
         )
     labels = [int(row[label]) for row in dataset]
-    chosen = stratified_sample(labels, num_examples, seed)
+    chosen = stratified_sample(labels, config.num_examples, config.seed)
     return [{name: dataset[i][name] for name in names} | {"labels": labels[i], "row": i} for i in chosen]
 
 

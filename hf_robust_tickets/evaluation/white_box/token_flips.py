@@ -56,7 +56,7 @@ class Encoded:
     spans: list[tuple[str, int, int] | None]
 
 
-class Flips:
+class TokenFlips:
     """Flips on one vocabulary.
 
     Args:

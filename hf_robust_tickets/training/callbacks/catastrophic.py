@@ -122,7 +122,7 @@ class CatastrophicOverfittingCallback(StatefulCallback, AttackCallback):
             self._check(args, state, control, **kwargs)
 
     def on_train_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Lets go of the trainer's hook."""
+        """Forgets the trainer's hook."""
         self._met = (None, None)
 
     def _check(

@@ -100,7 +100,7 @@ class RobustOverfittingCallback(StatefulCallback, AttackCallback):
             self._measure(args, state, **kwargs)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Measures the end of a training that stopped within an epoch; lets go of the trainer's hook."""
+        """Measures the end of a training that stopped within an epoch; forgets the trainer's hook."""
         # What load_best_model_at_end has put in place is no longer the model of the last step.
         if not args.load_best_model_at_end:
             self._measure(args, state, **kwargs)

@@ -33,9 +33,9 @@ CLEAN_ACCURACY = "eval_attack_sample_accuracy"
 class RobustSelectionCallback(TrainerCallback):
     """Attacks a small fixed development sample during training, and puts what is left among the metrics.
 
-    The figure `eval_accuracy_under_attack` stands beside `eval_loss` in the metrics, in the log and in every tracker,
+    The figure `eval_accuracy_under_attack` is among the metrics next to `eval_loss`, in the log and in every tracker,
     so it may choose the best model: `metric_for_best_model="accuracy_under_attack"` with `load_best_model_at_end` or
-    `EarlyStoppingCallback`. Use a development split: a model chosen on the sample is too good on it.
+    `EarlyStoppingCallback`. Use a development split: on the sample that chose a model, its figures are too high.
 
     Training is the same, bit by bit, with the callback and without: random states are put back, dropout is off during
     the attack, and no gradient reaches a weight. On several ranks the figure of rank 0 counts on all of them.
@@ -202,11 +202,11 @@ class RobustSelectionCallback(TrainerCallback):
         if isinstance(self.attack, str):
             if tokenizer is None:
                 raise ConfigurationError("expected a tokenizer for attacks on texts, got none: pass tokenizer=")
-            report = evaluate_robustness(model, tokenizer, sample, [self.attack], **common, **self._options)
+            report = evaluate_robustness(model, sample, tokenizer, recipes=[self.attack], **common, **self._options)
             return report.clean_accuracy, report[self.attack].accuracy_under_attack
         encoded = {"input_ids", "pixel_values"} & set(_columns(sample))
         result = evaluate_white_box(
-            model, sample, None if encoded else tokenizer, self.attack, **common, **self._options
+            model, sample, None if encoded else tokenizer, adversary=self.attack, **common, **self._options
         )
         return result.clean_accuracy, result.robust_accuracy[self.attack.max_norm]
 

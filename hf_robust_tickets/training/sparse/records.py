@@ -78,7 +78,7 @@ class TrainingAccuracy:
     def _hook(self, model: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         if not (model.training and torch.is_grad_enabled()):
             return
-        # The perturbed pass of TRADES and its kin has no labels; they are those of the clean pass before it.
+        # The perturbed pass of regularisers has no labels; they are those of the clean pass before it.
         self._labels = kwargs.get("labels", self._labels)
         if self._labels is None or self._labels.is_floating_point():
             return

@@ -24,8 +24,8 @@ from hf_robust_tickets.errors import (
     RobustTicketsError,
 )
 from hf_robust_tickets.evaluation import RobustnessReport, evaluate_robustness, recipes
-from hf_robust_tickets.evaluation.runner.ranks import Crew
-from hf_robust_tickets.evaluation.runner.work_queue import Board
+from hf_robust_tickets.evaluation.runner.ranks import RankGroup
+from hf_robust_tickets.evaluation.runner.work_queue import WorkQueue
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
 from tests.testing.paths import ROOT
 from tests.testing.ranks import ACCELERATE, TORCHRUN
@@ -40,7 +40,7 @@ from hf_robust_tickets.evaluation import evaluate_robustness
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
 if __name__ == "__main__":
     evaluate_robustness(
-        keyword_model(delay=0.05), keyword_tokenizer(), rows(40), recipes=["deepwordbug"], output_dir=sys.argv[1],
+        keyword_model(delay=0.05), rows(40), keyword_tokenizer(), recipes=["deepwordbug"], output_dir=sys.argv[1],
         num_processes=2,
     )
 """
@@ -49,7 +49,7 @@ if __name__ == "__main__":
 def evaluate(model=None, data=None, **arguments):
     defaults = {"recipes": ["deepwordbug"], "progress": False}
     return evaluate_robustness(
-        model or keyword_model(), keyword_tokenizer(), data or rows(40), **(defaults | arguments)
+        model or keyword_model(), data or rows(40), keyword_tokenizer(), **(defaults | arguments)
     )
 
 
@@ -160,7 +160,7 @@ def test_ranks_give_the_report_of_one_process(launcher, tmp_path):
         return RobustnessReport.load(folder / "robustness.json"), done.stdout
 
     def here(**more: float) -> RobustnessReport:
-        return evaluate_robustness(model.eval(), tokenizer, data, recipes=["deepwordbug"], progress=False, **more)
+        return evaluate_robustness(model.eval(), data, tokenizer, recipes=["deepwordbug"], progress=False, **more)
 
     one, (two, said) = here(), run(tmp_path / "two")
     assert said.count("clean accuracy") == 1
@@ -187,14 +187,14 @@ def test_a_rank_that_lacks_a_resource_stops_all():
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     ranks = []
     for rank in range(2):
-        crew = object.__new__(Crew)
-        crew.rank, crew.size = rank, 2
-        crew._board = Board(store if rank == 0 else TCPStore("127.0.0.1", store.port, is_master=False))
-        ranks.append(crew)
+        ranks = object.__new__(RankGroup)
+        ranks.rank, ranks.size = rank, 2
+        ranks._queue = WorkQueue(store if rank == 0 else TCPStore("127.0.0.1", store.port, is_master=False))
+        ranks.append(ranks)
     leader, other = ranks
     leader.agree({"pwws": {}, "bae": {"masked_language_model": "x"}})
     other.agree({"pwws": {}, "bae": {"masked_language_model": "x"}})
     with pytest.raises(MissingResourceError, match="rank 1"), other.together():
         other.agree({"pwws": {}})
     with pytest.raises(MissingResourceError, match="on every host"):
-        leader._board.check()
+        leader._queue.check()

@@ -21,7 +21,7 @@ def compute(model, **options):
 
 def test_figures_are_those_of_the_report():
     model, tokenizer = tiny_bert(), tiny_tokenizer()
-    report = evaluate_robustness(model, tokenizer, DATA, ["deepwordbug"], num_examples=6, progress=False)
+    report = evaluate_robustness(model, DATA, tokenizer, recipes=["deepwordbug"], num_examples=6, progress=False)
     pipe = pipeline("text-classification", model=model, tokenizer=tokenizer)
     for found in (compute(pipe), compute(model, tokenizer=tokenizer, metric=evaluate.load(str(METRIC)))):
         assert found["accuracy_under_attack"] == report["deepwordbug"].accuracy_under_attack

@@ -76,7 +76,7 @@ def report():
         )
 
     outcomes = (outcome(0, "succeeded", 0.9, 0.25), outcome(1, "failed", 0.75, 0.75))
-    return RobustnessReport({"x": RecipeResult("x", outcomes)}, 1.0, (0, 1), 0)
+    return RobustnessReport({"x": RecipeResult("x", outcomes)}, 1.0, sample_ids=(0, 1), seed=0)
 
 
 def test_reports_hold_it_before_and_after(tmp_path):

@@ -7,12 +7,13 @@ from datasets import ClassLabel, Dataset, Features, Value
 from transformers import PretrainedConfig
 
 from hf_robust_tickets.errors import ConfigurationError, DataError
+from hf_robust_tickets.evaluation import EvaluationConfig
 from hf_robust_tickets.evaluation.sampling import select_examples, stratified_sample
+from tests.testing.keyword_model import keyword_tokenizer
 
 
 def select(dataset, config=None, **arguments):
-    defaults = {"num_examples": None, "seed": 0, "text_columns": None, "label_column": "label"}
-    return select_examples(dataset, config or PretrainedConfig(num_labels=2), **(defaults | arguments))
+    return select_examples(dataset, config or PretrainedConfig(num_labels=2), EvaluationConfig(**arguments))
 
 
 def named(names: list[str], labels: list[int]) -> Dataset:
@@ -90,3 +91,8 @@ def test_empty_texts_mappings_of_splits_and_odd_sizes_are_refused():
         select([])
     with pytest.raises(ConfigurationError, match="num_examples"):
         select([{"text": "a", "label": 0}], num_examples=0)
+
+
+def test_the_old_order_of_arguments_is_noticed():
+    with pytest.raises(DataError, match="the order is model, dataset, tokenizer"):
+        select(keyword_tokenizer())

@@ -36,8 +36,8 @@ def report_of(texts, recipe, parts, label=0, **options):
     tokenizer.model_max_length = 64
     return evaluate_robustness(
         SteadyKeywordModel(keyword_model(max_position_embeddings=66).config).eval(),
-        tokenizer,
         [{"text": text, "label": label} for text in texts],
+        tokenizer,
         recipes=[recipe],
         sentence_encoder=LetterEncoder(),
         masked_language_model=parts,

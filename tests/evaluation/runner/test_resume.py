@@ -32,13 +32,13 @@ def slow(self, *args, **kwargs):
     time.sleep(0.05)
     return forward(self, *args, **kwargs)
 KeywordModel.forward = slow
-evaluate_robustness(keyword_model(), keyword_tokenizer(), rows(20), recipes=["deepwordbug"], output_dir=sys.argv[1])
+evaluate_robustness(keyword_model(), rows(20), keyword_tokenizer(), recipes=["deepwordbug"], output_dir=sys.argv[1])
 """
 
 
 def run(folder):
     return evaluate_robustness(
-        keyword_model(), keyword_tokenizer(), rows(20), recipes=["deepwordbug"], output_dir=folder, progress=False
+        keyword_model(), rows(20), keyword_tokenizer(), recipes=["deepwordbug"], output_dir=folder, progress=False
     )
 
 
@@ -96,7 +96,7 @@ def test_what_differs_is_said_in_words(tmp_path):
     run(tmp_path)
     arguments = {"recipes": ["deepwordbug"], "output_dir": tmp_path, "progress": False, "max_length": 7}
     with pytest.raises(CheckpointError) as caught:
-        evaluate_robustness(keyword_model(), keyword_tokenizer(), rows(20), num_examples=31, **arguments)
+        evaluate_robustness(keyword_model(), rows(20), keyword_tokenizer(), num_examples=31, **arguments)
     said = str(caught.value)
     assert "(max_length: 512, now 7; sample: 60 examples, now 31 examples)" in said and "--no_resume" in said
 
@@ -108,7 +108,7 @@ def test_starting_over_leaves_no_old_report(tmp_path):
     with torch.no_grad():
         model.scores.weight.fill_(math.nan)
     with pytest.raises(DataError, match="NaN"):
-        evaluate_robustness(model, keyword_tokenizer(), rows(20), **arguments)
+        evaluate_robustness(model, rows(20), keyword_tokenizer(), **arguments)
     assert not (tmp_path / "robustness.json").exists()
 
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.evaluation import RobustnessReport, compare_reports, evaluate_hotflip
-from hf_robust_tickets.evaluation.white_box.token_flips import Flips, first_order_scores
+from hf_robust_tickets.evaluation.white_box.token_flips import TokenFlips, first_order_scores
 from tests.testing.families import tiny_config
 from tests.testing.keyword_model import SCORES, keyword_model, keyword_tokenizer
 
@@ -41,10 +41,10 @@ def test_first_order_scores_by_hand():
 def test_the_estimate_is_the_gradient_of_the_model():
     """d loss / d score of class 1 is -sigmoid(-1) at score 1, and each token's embedding is its score."""
     from hf_robust_tickets.evaluation.victim.model import Victim
-    from hf_robust_tickets.evaluation.white_box.hotflip import _HotFlip, _Settings
+    from hf_robust_tickets.evaluation.white_box.hotflip import _HotFlip, _Options
 
     victim = Victim(keyword_model(), keyword_tokenizer())
-    hotflip = _HotFlip(victim, ["text"], _Settings(1, 1, 1, True, None))
+    hotflip = _HotFlip(victim, ["text"], _Options(1, 1, 1, True, None))
     encoded = hotflip.flips.encode({"text": "Good film"})
     gradient = hotflip._gradient(encoded.inputs, 1)
     slope = -1 / (1 + math.e)
@@ -79,7 +79,7 @@ def test_a_beam_keeps_several_texts():
 
 
 def test_special_tokens_are_never_put_in_and_the_cosine_is_kept():
-    flips = Flips(keyword_tokenizer(), keyword_model().scores, 16, same_class=True, min_cosine=None)
+    flips = TokenFlips(keyword_tokenizer(), keyword_model().scores, 16, same_class=True, min_cosine=None)
     allowed = flips.allowed(flips.encode({"text": "good zzz"}), ["text"], {0})
     assert not allowed[0].any() and not allowed[1, :2].any() and allowed[1, 2:].all()
     # embeddings of one number: the cosine is the product of the signs, and 0 for film; "plot" is all that is left
@@ -89,7 +89,7 @@ def test_special_tokens_are_never_put_in_and_the_cosine_is_kept():
 @pytest.mark.parametrize("column", ["premise", "hypothesis"])
 def test_pairs_change_where_they_may(column):
     data = [{"premise": "good", "hypothesis": "good film", "label": 1}]
-    report = attack(data, flips=3, attacked_columns=[column])
+    report = attack(data, flips=3, modify_columns=[column])
     (outcome,) = report["hotflip"].outcomes
     other = "premise" if column == "hypothesis" else "hypothesis"
     assert outcome.outcome == "succeeded" and outcome.perturbed[other] == outcome.original[other]
@@ -130,7 +130,7 @@ def bert_and_wordpieces(folder):
 
 def test_classes_of_words_are_kept_and_texts_mean_their_tokens(tmp_path):
     model, tokenizer, words = bert_and_wordpieces(tmp_path)
-    flips = Flips(tokenizer, model.get_input_embeddings(), 32, same_class=True, min_cosine=None)
+    flips = TokenFlips(tokenizer, model.get_input_embeddings(), 32, same_class=True, min_cosine=None)
     encoded = flips.encode({"text": "Playing 12 films!"})
     allowed = flips.allowed(encoded, ["text"], ())
     may = [[word for word, ok in zip(words, row) if ok] for row in allowed.tolist()]
@@ -162,7 +162,7 @@ def test_words_whose_tokens_hold_the_space_before_them_are_flipped():
     trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, special_tokens=["<pad>"])
     pieces.train_from_iterator(["a good bad movie film"] * 9, trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, pad_token="<pad>")
-    flips = Flips(tokenizer, torch.nn.Embedding(len(tokenizer), 2), 16, same_class=True, min_cosine=None)
+    flips = TokenFlips(tokenizer, torch.nn.Embedding(len(tokenizer), 2), 16, same_class=True, min_cosine=None)
     encoded = flips.encode({"text": "a good movie"})
     assert encoded.spans[1] == ("text", 1, 6)
     allowed = flips.allowed(encoded, ["text"], {0, 2})
@@ -184,8 +184,8 @@ def test_a_model_is_left_as_it_was_and_what_cannot_work_is_refused():
     assert model.training and not model.scores._forward_hooks and "train mode" in report.warnings[0]
     with pytest.raises(ConfigurationError, match="flips >= 1"):
         attack(flips=0)
-    with pytest.raises(ConfigurationError, match="attacked_columns"):
-        attack(attacked_columns=["nowhere"])
+    with pytest.raises(ConfigurationError, match="modify_columns"):
+        attack(modify_columns=["nowhere"])
     with pytest.raises(ConfigurationError, match="min_cosine"):
         attack(min_cosine=2.0)
 
@@ -193,4 +193,4 @@ def test_a_model_is_left_as_it_was_and_what_cannot_work_is_refused():
 def test_a_single_column_may_be_called_premise():
     rows = [{"premise": "good film", "label": 1}]
     report = evaluate_hotflip(keyword_model(), rows, keyword_tokenizer(), flips=1, progress=False)
-    assert report.settings["attacked_columns"] == ["premise"]
+    assert report.settings["modify_columns"] == ["premise"]

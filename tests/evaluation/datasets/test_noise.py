@@ -90,7 +90,9 @@ def test_accuracy_by_hand():
 
 def test_two_models_see_the_same_noise_whatever_the_sample(tmp_path):
     one = evaluate_noise(keyword_model(), rows(4), keyword_tokenizer(), severities=[3], seed=5)
-    two = evaluate_noise(keyword_model().train(), rows(8), keyword_tokenizer(), ["keyboard"], [3], seed=5)
+    two = evaluate_noise(
+        keyword_model().train(), rows(8), keyword_tokenizer(), kinds=["keyboard"], severities=[3], seed=5
+    )
     (cell,) = two.cells
     (same,) = [c for c in one.cells if c.kind == "keyboard"]
     assert {i: t for i, t in cell.broken.items() if i < 12} == same.broken
@@ -102,7 +104,7 @@ def test_two_models_see_the_same_noise_whatever_the_sample(tmp_path):
 
 def test_pairs_get_noise_on_both_sides():
     data = [{"premise": "good plot", "hypothesis": "good film", "label": 1}]
-    result = evaluate_noise(keyword_model(), data, keyword_tokenizer(), ["keyboard"], [5])
+    result = evaluate_noise(keyword_model(), data, keyword_tokenizer(), kinds=["keyboard"], severities=[5])
     (text,) = result.cells[0].broken.values()
     assert text["premise"] != "good plot" and text["hypothesis"] != "good film"
 

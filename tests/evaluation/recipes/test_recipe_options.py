@@ -48,7 +48,7 @@ def parts(tmp_path, monkeypatch):
 def evaluate(data, *recipes, model=None, tokenizer=None, **options):
     options = {"sentence_encoder": LetterEncoder(), "progress": False} | options
     model, tokenizer = model or keyword_model(), tokenizer or keyword_tokenizer()
-    return evaluate_robustness(model, tokenizer, data, recipes=list(recipes), **options)
+    return evaluate_robustness(model, data, tokenizer, recipes=list(recipes), **options)
 
 
 @pytest.mark.slow

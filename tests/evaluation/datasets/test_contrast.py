@@ -22,7 +22,7 @@ ROWS = [
 
 
 def evaluate(rows=ROWS, groups="set", **options):
-    return evaluate_contrast(keyword_model(), rows, keyword_tokenizer(), groups, text_columns="text", **options)
+    return evaluate_contrast(keyword_model(), rows, keyword_tokenizer(), groups=groups, text_columns="text", **options)
 
 
 @pytest.mark.parametrize("rows", [ROWS, Dataset.from_list(ROWS)])
@@ -68,7 +68,7 @@ def test_the_groups_of_counterfactual_inference():
 
 def test_a_column_that_is_not_there_is_named():
     with pytest.raises(DataError, match="expected a column 'sets' that names each row's group, got columns"):
-        evaluate_contrast(keyword_model(), ROWS_OF_A_SET, keyword_tokenizer(), "sets")
+        evaluate_contrast(keyword_model(), ROWS_OF_A_SET, keyword_tokenizer(), groups="sets")
 
 
 ROWS_OF_A_SET = [{"text": "good film", "label": 1, "set": "a"}, {"text": "awful film", "label": 0, "set": "a"}]
@@ -78,7 +78,7 @@ def test_warnings_are_logged_and_speak_of_the_logits(caplog):
     model = keyword_model()
     with torch.no_grad():
         model.scores.weight.mul_(1000)
-    contrast = evaluate_contrast(model, ROWS_OF_A_SET, keyword_tokenizer(), "set", text_columns="text")
+    contrast = evaluate_contrast(model, ROWS_OF_A_SET, keyword_tokenizer(), groups="set", text_columns="text")
     accuracy = evaluate_accuracy(model, ROWS_OF_A_SET, keyword_tokenizer(), text_columns="text")
     for result in (contrast, accuracy):
         assert "probabilities are exactly 0 or 1" in result.warnings[0]

@@ -80,7 +80,9 @@ def test_linear_model(norm, radius, dual):
     expected = analytic(model, data, radius, dual)
     assert 0.2 < expected.float().mean() < 0.8
     model.train()
-    result = evaluate_auto_attack(model, data, PROCESSOR, radius, norm, batch_size=16, **(SHORT | {"iterations": 30}))
+    result = evaluate_auto_attack(
+        model, data, PROCESSOR, radius=radius, norm=norm, batch_size=16, **(SHORT | {"iterations": 30})
+    )
     assert result.clean_accuracy == pytest.approx(22 / 24)
     assert result.robust == tuple(expected.tolist())
     assert result.robust_accuracy == pytest.approx(float(expected.float().mean()))
@@ -88,7 +90,7 @@ def test_linear_model(norm, radius, dual):
     assert result.accuracy_after["square"] == result.robust_accuracy
     assert model.training and all(p.grad is None and p.requires_grad for p in model.parameters())
     pgd = PixelPGD(steps=21, step_size=radius / 8, max_norm=radius, init_magnitude=radius, norm=norm)
-    white = evaluate_white_box(model, data, PROCESSOR, pgd, restarts=2, progress=False)
+    white = evaluate_white_box(model, data, PROCESSOR, adversary=pgd, restarts=2, progress=False)
     # No attack can break more than what is breakable; PGD with a fixed step comes near.
     assert result.robust_accuracy <= white.robust_accuracy[radius] <= result.robust_accuracy + 0.1
 
@@ -111,7 +113,7 @@ def test_few_classes_leave_attacks_out():
     model = linear_model(classes=2)
     data = linear_data(model)
     expected = analytic(model, data, RADIUS / 2, 1)
-    result = evaluate_auto_attack(model, data, PROCESSOR, RADIUS / 2, **SHORT)
+    result = evaluate_auto_attack(model, data, PROCESSOR, radius=RADIUS / 2, **SHORT)
     assert list(result.accuracy_after) == ["apgd-ce", "fab-t", "square"]
     assert any("left out apgd-t" in warning for warning in result.warnings)
     assert result.robust == tuple(expected.tolist())
@@ -132,7 +134,7 @@ def test_image_columns():
         for row in data
     ]
     for evaluate in (
-        lambda given: evaluate_auto_attack(model, given, PROCESSOR, 0.01, **SHORT).robust,
+        lambda given: evaluate_auto_attack(model, given, PROCESSOR, radius=0.01, **SHORT).robust,
         lambda given: evaluate_white_box(model, given, PROCESSOR, radii=[0.01], progress=False).robust_accuracy,
     ):
         assert evaluate(data) == evaluate(rows)
@@ -194,3 +196,58 @@ def test_bad_data():
     data = [{"pixel_values": torch.full((3, SIDE, SIDE), 200.0), "label": 0}]
     with pytest.raises(DataError, match=r"expected pixels in \[0, 1\]"):
         evaluate_auto_attack(model, data, PROCESSOR, progress=False)
+
+
+class Wrapped(torch.nn.Module):
+    """A model whose logits go through a function that knows the input."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.inner, self.change = linear_model(), change
+        self.config = self.inner.config
+
+    def forward(self, pixel_values):
+        output = self.inner(pixel_values=pixel_values)
+        output.logits = self.change(output.logits, pixel_values)
+        return output
+
+
+def _noisy(logits, pixels):
+    return logits + 0.1 * torch.randn_like(logits)
+
+
+def _softmaxed(logits, pixels):
+    return logits.softmax(dim=1)
+
+
+def _cleansed(logits, pixels):
+    """A defence that climbs a gradient of its own before it answers."""
+    with torch.enable_grad():
+        moved = pixels.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(moved.square().sum(), moved)
+    return logits + 0 * gradient.sum()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_noisy, "the model is random"),
+        (_softmaxed, "puts out probabilities"),
+        (_cleansed, "depends on the input (its forward pass calls _make_grads, grad)"),
+        (lambda logits, pixels: logits, None),
+    ],
+)
+def test_models_that_autoattack_is_too_weak_for_are_noticed(change, says):
+    result = evaluate_auto_attack(Wrapped(change).eval(), image_data(), PROCESSOR, radius=0.01, **SHORT)
+    signs = ("random", "probabilities", "depends on the input")
+    found = [warning for warning in result.warnings if any(sign in warning for sign in signs)]
+    assert len(found) == (says is not None) and all(says in warning for warning in found)
+
+
+def test_the_file_says_what_was_attacked_on_what(tmp_path):
+    result = evaluate_auto_attack(linear_model(), image_data(), PROCESSOR, radius=0.01, num_examples=4, **SHORT)
+    result.save(tmp_path / "auto_attack.json")
+    written = json.loads((tmp_path / "auto_attack.json").read_text())
+    assert written["sample_ids"] == list(result.sample_ids) and len(written["sample_ids"]) == 4
+    assert written["model"]["sha256"] and written["settings"]["data"] == {"rows": 6}
+    assert dict(zip(result.sample_ids, result.robust)) == result.answers["AutoAttack linf 0.01"]

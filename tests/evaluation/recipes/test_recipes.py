@@ -84,7 +84,7 @@ def stock_parts(patch, tmp_path):
     from textattack.shared import AttackedText, utils
     from textattack.transformations.word_swaps import word_swap_hownet
 
-    from hf_robust_tickets.evaluation.components.textattack import universal_tags
+    from hf_robust_tickets.evaluation.components.constraints import universal_tags
 
     patch.setattr(AttackedText, "pos_of_word_index", lambda self, index: universal_tags(self.words)[index])
     patch.setattr(utils, "download_from_s3", lambda name: str(tmp_path / HOWNET_FILE))
@@ -92,7 +92,7 @@ def stock_parts(patch, tmp_path):
 
 
 def both(recipe, parts, patch, tmp_path):
-    from hf_robust_tickets.evaluation.components.textattack import load_word_vectors
+    from hf_robust_tickets.evaluation.components.word_vectors import load_word_vectors
 
     (model, tokenizer), encoder = victim(), LetterEncoder()
     if recipe in LANGUAGE_MODELS:
@@ -162,8 +162,8 @@ def test_outcomes_texts_and_queries_are_those_of_textattack(recipe, parts, monke
     model, tokenizer = victim()
     report = evaluate_robustness(
         model,
-        tokenizer,
         data,
+        tokenizer,
         recipes=[recipe],
         seed=3,
         sentence_encoder=LetterEncoder(),

@@ -7,8 +7,8 @@ import pytest
 
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.evaluation import evaluate_robustness
+from hf_robust_tickets.evaluation.results.example import ExampleOutcome
 from hf_robust_tickets.evaluation.results.metrics import wilson_interval
-from hf_robust_tickets.evaluation.results.report import ExampleOutcome
 from hf_robust_tickets.evaluation.runner.progress import Progress, representative_order
 from hf_robust_tickets.evaluation.sampling import Example
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
@@ -18,7 +18,7 @@ EXAMPLES = [Example(i, {"text": f"t{i}"}, int(i < 30)) for i in range(40)]
 
 def evaluate(**arguments):
     defaults = {"recipes": ["deepwordbug"], "progress": False}
-    return evaluate_robustness(keyword_model(), keyword_tokenizer(), rows(20), **(defaults | arguments))
+    return evaluate_robustness(keyword_model(), rows(20), keyword_tokenizer(), **(defaults | arguments))
 
 
 def outcome(index, name):

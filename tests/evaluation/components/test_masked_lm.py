@@ -79,8 +79,8 @@ def test_examples_side_by_side_share_the_calls_and_change_no_outcome(recipe, tmp
         calls.clear()
         report = evaluate_robustness(
             keyword_model(),
-            keyword_tokenizer(),
             rows(6),
+            keyword_tokenizer(),
             recipes=[recipe],
             masked_language_model=(model, tokenizer),
             sentence_encoder=LetterEncoder(),

@@ -27,7 +27,7 @@ pytest.importorskip("nltk")
 def evaluate(dataset=None, **arguments):
     defaults = {"recipes": ["deepwordbug"], "progress": False}
     dataset = rows() if dataset is None else dataset
-    return evaluate_robustness(keyword_model(), keyword_tokenizer(), dataset, **(defaults | arguments))
+    return evaluate_robustness(keyword_model(), dataset, keyword_tokenizer(), **(defaults | arguments))
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_model_and_random_states_are_left_as_they_were():
     model = keyword_model().train()  # its dropout of 0.9 would upset the figures
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
-    report = evaluate_robustness(model, keyword_tokenizer(), rows(), recipes=["deepwordbug"], progress=False)
+    report = evaluate_robustness(model, rows(), keyword_tokenizer(), recipes=["deepwordbug"], progress=False)
     assert report.clean_accuracy == pytest.approx(4 / 6)
     assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
     assert model.training and model.dropout.training
@@ -123,7 +123,7 @@ def test_arguments_that_cannot_work_are_refused():
     with pytest.raises(ConfigurationError, match="list of recipe names"):
         evaluate(recipes="deepwordbug")
     with pytest.raises(ConfigurationError, match="two or more classes"):
-        evaluate_robustness(keyword_model(num_labels=1), keyword_tokenizer(), rows())
+        evaluate_robustness(keyword_model(num_labels=1), rows(), keyword_tokenizer())
 
 
 def test_a_recipe_of_ones_own(monkeypatch):
@@ -146,7 +146,9 @@ def test_a_goal_of_ones_own_decides_what_success_is(monkeypatch):
 
     register_recipe("unsure", unsure)
     data = [{"text": "Some awful film", "label": 0}]  # 0.95; without "awful" 0.73, and still this class
-    outcome = evaluate_robustness(keyword_model(), keyword_tokenizer(), data, ["unsure"], progress=False)["unsure"]
+    outcome = evaluate_robustness(keyword_model(), data, keyword_tokenizer(), recipes=["unsure"], progress=False)[
+        "unsure"
+    ]
     assert [(o.outcome, o.perturbed_prediction) for o in outcome.outcomes] == [("succeeded", 0)]
 
 
@@ -182,11 +184,11 @@ def test_a_rerun_attacks_nothing_twice_and_a_new_recipe_only_what_is_new(tmp_pat
     register_recipe("second", get_recipe("deepwordbug").build)
     model = Counting()
     arguments = {"progress": False, "output_dir": tmp_path}
-    first = evaluate_robustness(model, keyword_tokenizer(), rows(), recipes=["deepwordbug"], **arguments)
+    first = evaluate_robustness(model, rows(), keyword_tokenizer(), recipes=["deepwordbug"], **arguments)
     calls = model.calls
-    assert evaluate_robustness(model, keyword_tokenizer(), rows(), recipes=["deepwordbug"], **arguments) == first
+    assert evaluate_robustness(model, rows(), keyword_tokenizer(), recipes=["deepwordbug"], **arguments) == first
     assert model.calls == calls
-    both = evaluate_robustness(model, keyword_tokenizer(), rows(), recipes=["deepwordbug", "second"], **arguments)
+    both = evaluate_robustness(model, rows(), keyword_tokenizer(), recipes=["deepwordbug", "second"], **arguments)
     assert both["deepwordbug"].outcomes == first["deepwordbug"].outcomes and len(both["second"].outcomes) == 6
 
 
@@ -207,8 +209,8 @@ def test_another_evaluation_in_the_same_folder_is_refused(tmp_path, change, monk
         arguments = {change: 7}
     arguments |= {"recipes": ["deepwordbug"], "output_dir": tmp_path, "progress": False}
     with pytest.raises(CheckpointError, match="resume=False"):
-        evaluate_robustness(model, keyword_tokenizer(), data, **arguments)
-    report = evaluate_robustness(model, keyword_tokenizer(), data, resume=False, **arguments)
+        evaluate_robustness(model, data, keyword_tokenizer(), **arguments)
+    report = evaluate_robustness(model, data, keyword_tokenizer(), resume=False, **arguments)
     assert len(report["deepwordbug"].outcomes) == len(data)
 
 
@@ -221,6 +223,6 @@ def _milder(context):
 def test_saturated_logits_are_mentioned():
     model = keyword_model()
     model.scores.weight.data[2:6] *= 100
-    report = evaluate_robustness(model, keyword_tokenizer(), rows(), recipes=["deepwordbug"], progress=False)
+    report = evaluate_robustness(model, rows(), keyword_tokenizer(), recipes=["deepwordbug"], progress=False)
     assert len(report.warnings) == 1 and "temperature" in report.warnings[0]
     assert report["deepwordbug"].outcomes[0].margin == pytest.approx(199.0)

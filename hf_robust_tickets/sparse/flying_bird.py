@@ -12,13 +12,12 @@ from torch import Tensor
 
 from ..errors import ConfigurationError
 from .base import REGULAR, Decision, LayerUpdate, SparseMethod, generator, random_masks, register_sparse_method
+from .density import TOLERANCE, count_up
 from .mask import Masks
 from .pattern import parse_pattern, pattern_mask
 from .static import check_distribution
 
 GROWTHS = ("gradient", "random")
-# Where a product of decimals misses a whole number by the last bit, it counts as that number.
-_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class FlyingBird(SparseMethod):
         """
         if kept == size:
             return 0, 0
-        dropped = math.ceil(round(fraction * kept, _DIGITS))
+        dropped = count_up(fraction * kept)
         return dropped, dropped
 
     def update_layer(
@@ -178,7 +177,7 @@ class RigL(FlyingBird):
 
     def is_update_step(self, step: int, max_steps: int) -> bool:
         """Every `period` steps, until `stop`."""
-        return step < self.stop * max_steps and super().is_update_step(step, max_steps)
+        return step < self.stop * max_steps - TOLERANCE and super().is_update_step(step, max_steps)
 
     def drop_fraction_at(self, step: int, max_steps: int) -> float:
         """The cosine schedule's d, which ends at `stop`."""

@@ -124,7 +124,8 @@ def method_of(arm: str, protocol: ImageProtocol) -> SparseMethod:
     if name == "robust-bird":
         return RobustBird(density=density, interval=protocol.search_interval, budget=protocol.search_budget)
     kind = FlyingBirdPlus if name == "flying-bird+" else FlyingBird
-    return kind(density=density, period=protocol.period)
+    # The files of docs/evidence/vision were made so; the default keeps what is dropped and grown again at once.
+    return kind(density=density, period=protocol.period, reset_regrown=True)
 
 
 def _arguments(arm: str, seed: int, protocol: ImageProtocol, output: Path) -> AdversarialTrainingArguments:

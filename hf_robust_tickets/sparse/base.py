@@ -39,7 +39,8 @@ class LayerUpdate(NamedTuple):
 
     Attributes:
         survivors: Which weights were kept through the drop, and keep their value.
-        mask: Those and the grown ones, which start at zero.
+        mask: Those and the grown ones. Which of these start at zero is `reset_regrown`'s business: those that were
+            masked before, or those that were dropped just now too.
     """
 
     survivors: Tensor
@@ -65,6 +66,7 @@ class SparseMethod(ABC):
     searches: ClassVar[bool] = False  # begins dense and finds its mask while it trains (Robust Bird)
     adapts: ClassVar[bool] = False  # looks at records of a development split (Flying Bird+)
     under_standard_loss: ClassVar[bool] = False  # steps whose gradient decides are not attacked (RigL)
+    reset_regrown = False  # what is dropped and grown again at once starts at zero; an option of Flying Bird
 
     def __post_init__(self) -> None:
         if isinstance(self.density, np.floating):

@@ -243,6 +243,7 @@ def test_bad_densities(make, message):
         (lambda: FlyingBird(period=0), "period must be a number of steps"),
         (lambda: FlyingBird(second_period=1.5), "second_period must be a number of steps"),
         (lambda: FlyingBird(growth="momentum"), "growth must be one of gradient, random, got 'momentum'"),
+        (lambda: FlyingBird(reset_regrown="no"), "reset_regrown must be True or False, got 'no'"),
         (lambda: FlyingBirdPlus(prune_ratio=-1), "prune_ratio must be finite and not negative"),
         (lambda: FlyingBirdPlus(window=0), "window must be an integer of at least 1"),
         (lambda: RobustBird(tolerance=0), "tolerance must be in"),

@@ -27,7 +27,13 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "name", ["plus", "robust_bird", *(pytest.param(n, marks=SLOW) for n in ("flying_bird", "random_growth", "snip"))]
+    "name",
+    [
+        "plus",
+        "robust_bird",
+        *(pytest.param(n, marks=SLOW) for n in ("random_growth", "reset_regrown", "snip")),
+        "flying_bird",
+    ],
 )
 def test_resumed_training_equals_one_that_was_not_cut_off(tmp_path, name):
     options = {"save_strategy": "steps", "save_steps": 5, "eval_strategy": "epoch", "max_steps": 12}

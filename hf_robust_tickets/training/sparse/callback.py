@@ -46,7 +46,8 @@ class SparseTrainingCallback(StatefulCallback, AttackCallback):
     Attributes:
         masks: Parameter name -> BoolTensor of its shape, True = kept; empty before training.
         log: One dict per change of masks: `step`, `epoch`, `event` (`"start"`, `"ticket"`, `"update"`), `density`,
-            `layer_density`, `dense_gradient`; for updates also `drop_fraction`, `changed`, `prune_more`, `grow_more`.
+            `layer_density`, `dense_gradient`; for updates also `drop_fraction`, `changed`, `regrown` (dropped and
+            grown again at once), `prune_more`, `grow_more`.
         records: One `RobustRecord` per evaluation, for methods that adapt to them.
         distances: For Robust Bird: largest distance of each mask to those before it in the queue, None at first.
         converged: For Robust Bird: whether the mask settled; None before the search has ended.

@@ -126,11 +126,14 @@ class SparseRun:
         proposed = propose_masks(self.method, self.layers, gradients, fraction, decision, (self._seed, step))
         survivors, grown = (as_of_first_rank(masks) for masks in proposed)
         changed = sum(int((grown[name] != mask).sum()) for name, mask in self.layers.masks.items())
-        # What is dropped loses its value and state even where it grows again at once: grown weights start at zero.
-        self.layers.set_masks(survivors)
+        regrown = sum(int((grown[name] & mask & ~survivors[name]).sum()) for name, mask in self.layers.masks.items())
+        # What was masked before is zero already, value and state. What is dropped becomes so: before growth, where
+        # that is to hold for what grows again at once too.
+        self.layers.set_masks(survivors if self.method.reset_regrown else grown)
         self._zero(optimizer)
         self.layers.set_masks(grown)
-        self._note(step, "update", drop_fraction=fraction, changed=changed, **decision._asdict())
+        counts = {"changed": changed, "regrown": regrown}
+        self._note(step, "update", drop_fraction=fraction, **counts, **decision._asdict())
 
     def _settle(self, masks: dict[str, Tensor], optimizer: Any, event: str, step: int) -> None:
         """Puts masks in place that the training, or its next stage, begins with."""

@@ -200,7 +200,8 @@ def test_robust_bird_and_one_shot_keep_the_largest_of_all_layers():
 def test_snip_by_hand():
     weights = {"a": torch.tensor([[3.0, -4.0]]), "b": torch.tensor([[1.0, -2.0]])}
     gradients = {"a": torch.tensor([[0.1, 0.1]]), "b": torch.tensor([[1.0, -0.1]])}
-    masks = SNIP(density=0.5).masks_from_gradient(weights, gradients)  # 0.3, 0.4, 1.0, 0.2
+    method = SNIP(density=0.5)
+    masks = method.masks_from_scores(method.score(weights, gradients))  # 0.3, 0.4, 1.0, 0.2
     assert masks["a"].tolist() == [[False, True]] and masks["b"].tolist() == [[True, False]]
 
 
@@ -261,7 +262,7 @@ def test_bad_options(make, message):
 
 
 def test_registry():
-    controls = {"dense", "fixed", "magnitude", "random", "rigl", "snip"}
+    controls = {"dense", "fixed", "grasp", "magnitude", "random", "rigl", "snip", "synflow", "taylor"}
     assert set(list_sparse_methods()) == {"flying_bird", "flying_bird_plus", "robust_bird"} | controls
     assert get_sparse_method("flying_bird", density=0.1) == FlyingBird(density=0.1)
     assert get_sparse_method(**FlyingBirdPlus(period=7).describe()) == FlyingBirdPlus(period=7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .api import evaluate_robustness
 from .datasets.accuracy import AccuracyResult, evaluate_accuracy
 from .datasets.contrast_sets import ContrastResult, contrast_groups, evaluate_contrast
+from .datasets.image_transfer import ImageTransferResult, evaluate_image_transfer
 from .datasets.noise import NoiseResult, add_noise, evaluate_noise
 from .datasets.transfer import TransferResult, evaluate_transfer
 from .efficiency.speed import SpeedReport, measure_speed
@@ -24,6 +25,7 @@ __all__ = [
     "Comparison",
     "ContrastResult",
     "ExampleOutcome",
+    "ImageTransferResult",
     "NoiseResult",
     "RecipeContext",
     "RecipeResult",
@@ -39,6 +41,7 @@ __all__ = [
     "evaluate_auto_attack",
     "evaluate_contrast",
     "evaluate_hotflip",
+    "evaluate_image_transfer",
     "evaluate_noise",
     "evaluate_robustness",
     "evaluate_transfer",

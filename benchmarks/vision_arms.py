@@ -101,6 +101,7 @@ def train_image_arm(arm: str, seed: int, protocol: ImageProtocol, data: Path, ou
             processor, steps=protocol.attack_steps + 1, step_size=protocol.attack_step_size / 255
         ),
         method=method_of(arm, protocol),
+        search_lr_scheduler_type=None,  # as the files of docs/evidence/vision were made
         train_dataset=_augmented(images["train"], processor, model, protocol),
         eval_dataset=splits["validation"],
         processing_class=processor,

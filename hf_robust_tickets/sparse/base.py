@@ -66,6 +66,7 @@ class SparseMethod(ABC):
     searches: ClassVar[bool] = False  # begins dense and finds its mask while it trains (Robust Bird)
     adapts: ClassVar[bool] = False  # looks at records of a development split (Flying Bird+)
     under_standard_loss: ClassVar[bool] = False  # steps whose gradient decides are not attacked (RigL)
+    attack_search = False  # stage 1 is attacked too; an option of Robust Bird
     reset_regrown = False  # what is dropped and grown again at once starts at zero; an option of Flying Bird
 
     def __post_init__(self) -> None:

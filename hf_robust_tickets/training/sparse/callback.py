@@ -46,8 +46,8 @@ class SparseTrainingCallback(StatefulCallback, AttackCallback):
     Attributes:
         masks: Parameter name -> BoolTensor of its shape, True = kept; empty before training.
         log: One dict per change of masks: `step`, `epoch`, `event` (`"start"`, `"ticket"`, `"update"`), `density`,
-            `layer_density`, `dense_gradient`; for updates also `drop_fraction`, `changed`, `regrown` (dropped and
-            grown again at once), `prune_more`, `grow_more`.
+            `layer_density`, `dense_gradient`; for a ticket also `attacked` (whether stage 1 was); for updates also
+            `drop_fraction`, `changed`, `regrown` (dropped and grown again at once), `prune_more`, `grow_more`.
         records: One `RobustRecord` per evaluation, for methods that adapt to them.
         distances: For Robust Bird: largest distance of each mask to those before it in the queue, None at first.
         converged: For Robust Bird: whether the mask settled; None before the search has ended.
@@ -123,7 +123,8 @@ class SparseTrainingCallback(StatefulCallback, AttackCallback):
         """Whether the present step is to be one of standard training; an `AdversarialTrainer` asks."""
         run = self._run
         decides = run.due or run.phase == "score"
-        return self._running and (run.phase == "search" or (decides and self.method.under_standard_loss))
+        searches = run.phase == "search" and not self.method.attack_search
+        return self._running and (searches or (decides and self.method.under_standard_loss))
 
     @property
     def demands_attack(self) -> bool:

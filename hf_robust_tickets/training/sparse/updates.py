@@ -165,7 +165,7 @@ class SparseRun:
             if masks is None:
                 return False
             bare(optimizer).state.clear()  # stage 2 begins with a fresh one
-            self._settle(masks, optimizer, "ticket", step)
+            self._settle(masks, optimizer, "ticket", step, attacked=self.method.attack_search)
             return True
         if self.phase == "train" and (self._masks_after_step or self.layers.lets_dense_gradients):
             self._zero(optimizer)
@@ -194,13 +194,13 @@ class SparseRun:
         counts = {"changed": changed, "regrown": regrown}
         self._note(step, "update", drop_fraction=fraction, **counts, **decision._asdict())
 
-    def _settle(self, masks: dict[str, Tensor], optimizer: Any, event: str, step: int) -> None:
+    def _settle(self, masks: dict[str, Tensor], optimizer: Any, event: str, step: int, **more: Any) -> None:
         """Puts masks in place that the training, or its next stage, begins with."""
         self.layers.set_masks(as_of_first_rank(masks))
         self._zero(optimizer)
         self.layers.hold_gradients()
         self.phase = "train"
-        self._note(step, event)
+        self._note(step, event, **more)
 
     def _zero(self, optimizer: Any) -> None:
         self.layers.zero_weights()

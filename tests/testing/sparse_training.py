@@ -118,3 +118,29 @@ def make_sparse_trainer(
         method=method,
         **kwargs,
     )
+
+
+class KeepBatches(Trainer):
+    """Remembers what it trained on, a batch per call, in `batches`."""
+
+    def training_step(self, model: nn.Module, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        self.__dict__.setdefault("batches", []).append({key: value.clone() for key, value in inputs.items()})
+        return super().training_step(model, inputs, *args, **kwargs)
+
+
+class Interrupt(TrainerCallback):
+    """Cuts a training off after its seventh step."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 7:
+            raise KeyboardInterrupt
+
+
+class WatchRates(TrainerCallback):
+    """Remembers the learning rate of each step in `rates`."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
+        self.rates.append(optimizer.param_groups[0]["lr"])

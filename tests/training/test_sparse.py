@@ -33,14 +33,14 @@ from hf_robust_tickets.sparse import (
 from hf_robust_tickets.sparse.base import REGULAR
 from hf_robust_tickets.training.sparse.updates import SparseRun
 from tests.testing.sparse_models import TwoLayers, vectors
-from tests.testing.sparse_training import METHODS, arguments, assert_masked_weights_and_state_are_zero, train
+from tests.testing.sparse_training import (
+    METHODS,
+    KeepBatches,
+    arguments,
+    assert_masked_weights_and_state_are_zero,
+    train,
+)
 from tests.testing.tiny import tiny_bert, tiny_data
-
-
-class KeepBatches(Trainer):
-    def training_step(self, model, inputs, *args, **kwargs):
-        self.__dict__.setdefault("batches", []).append({key: value.clone() for key, value in inputs.items()})
-        return super().training_step(model, inputs, *args, **kwargs)
 
 
 @pytest.mark.parametrize("reset", [False, True])

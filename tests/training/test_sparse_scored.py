@@ -18,15 +18,15 @@ from hf_robust_tickets.training import SparseTrainer
 from hf_robust_tickets.training.sparse.curvature import Curvature
 from hf_robust_tickets.training.sparse.updates import SparseRun
 from tests.testing.sparse_models import TwoLayers, vectors
-from tests.testing.tiny import tiny_bert, tiny_data
-from tests.testing.vision_models import tiny_image_model
-from tests.training.test_sparse import (
+from tests.testing.sparse_training import (
     Interrupt,
     KeepBatches,
     arguments,
     assert_masked_weights_and_state_are_zero,
     train,
 )
+from tests.testing.tiny import tiny_bert, tiny_data
+from tests.testing.vision_models import tiny_image_model
 
 
 class Product(nn.Module):
@@ -171,7 +171,7 @@ def test_on_an_encoder_under_freelb(tmp_path, name, passes):
     model = tiny_bert(hidden_dropout_prob=0.1)
     trainer, _ = train(tmp_path, callback, model=model, kind=AdversarialTrainer, adversary=FreeLB(steps=2))
     assert_masked_weights_and_state_are_zero(trainer, callback)
-    assert callback.density == pytest.approx(0.2, abs=1e-3) and trainer.cost_callback.passes == passes
+    assert callback.density == pytest.approx(0.2, abs=1e-3) and trainer.cost_meter.passes == passes
     assert not any(p._post_accumulate_grad_hooks for p in trainer.model.parameters())
 
 

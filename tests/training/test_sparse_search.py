@@ -13,9 +13,8 @@ from hf_robust_tickets.errors import CheckpointError, ConfigurationError
 from hf_robust_tickets.sparse import count_flops
 from hf_robust_tickets.training import SparseTrainer, sparse_cost
 from hf_robust_tickets.training.sparse.search import MaskSearch
+from tests.testing.sparse_training import BIRD, WatchRates, arguments, make_sparse_trainer, train
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.training.test_sparse import arguments, train
-from tests.training.test_sparse_trainer import BIRD, Watch, make
 
 BATCH = {key: torch.ones(1, 8, dtype=torch.long) for key in ("input_ids", "attention_mask")}
 
@@ -33,7 +32,7 @@ class Watched(SparseTrainer):
     """Shows stage 1, which callbacks of the user do not see."""
 
     def _first_callbacks(self):
-        self.watch = Watch()
+        self.watch = WatchRates()
         return [*super()._first_callbacks(), self.watch]
 
 
@@ -57,29 +56,29 @@ def test_stage_1_has_a_constant_rate_unless_asked(tmp_path):
 
 def test_an_adversary_of_its_own_for_stage_1(tmp_path):
     """Three passes in stage 1, two in stage 2; both are told, paid for and asked again on a resume."""
-    trainer = make(tmp_path, search_adversary=PGD(steps=3))
+    trainer = make_sparse_trainer(tmp_path, search_adversary=PGD(steps=3))
     trainer.train()
     steps = trainer.search.log[-1]["step"]
     assert trainer.search.log[-1]["attacked"] is True and trainer.adversary == FreeLB(steps=2)
     search = json.loads((tmp_path / "_search" / "search.json").read_text())
     assert search["adversary"]["name"] == "pgd" and search["cost"]["passes"] == 3 * steps
-    assert trainer.cost_callback.passes == 2 * 16
+    assert trainer.cost_meter.passes == 2 * 16
     facts = trainer.card_facts()
     assert facts.adversaries["search"]["name"] == "pgd" and facts.adversaries["train"]["name"] == "freelb"
     cost, dense = sparse_cost(trainer, BATCH), count_flops(trainer.model, BATCH).forward()
     # Eight examples a step. PGD-3: two passes for the input (twice a forward pass each), one for the weights (thrice).
     assert cost.training_flops == pytest.approx(8 * (steps * (2 * 2 + 3) * dense + 16 * cost.inference_flops * 2 * 3))
     with pytest.raises(CheckpointError, match=r"found with other options: expected .*'adversary': None.*'pgd'"):
-        make(tmp_path).train(resume_from_checkpoint=True)
+        make_sparse_trainer(tmp_path).train(resume_from_checkpoint=True)
     with pytest.raises(
         ConfigurationError, match="attacks stage 1 of Robust Bird, got FlyingBird, which has one stage"
     ):
-        make(tmp_path, method=FlyingBird(density=0.2), search_adversary="pgd")
+        make_sparse_trainer(tmp_path, method=FlyingBird(density=0.2), search_adversary="pgd")
 
 
 def test_the_adversary_of_the_training_in_stage_1(tmp_path):
     bird = RobustBird(density=0.2, patience=2, tolerance=0.3, attack_search=True)
-    trainer = make(tmp_path / "two", method=bird)
+    trainer = make_sparse_trainer(tmp_path / "two", method=bird)
     trainer.train()
     search = json.loads((tmp_path / "two" / "_search" / "search.json").read_text())
     assert search["adversary"]["name"] == "freelb" and search["cost"]["passes"] == 2 * search["cost"]["steps"]
@@ -87,7 +86,7 @@ def test_the_adversary_of_the_training_in_stage_1(tmp_path):
     trainer, callback = train(
         tmp_path / "one", bird, model=tiny_bert(), kind=AdversarialTrainer, adversary=PGD(steps=3)
     )
-    assert trainer.cost_callback.passes == 3 * 12 and 0 < callback.log[0]["step"] < 12
+    assert trainer.cost_meter.passes == 3 * 12 and 0 < callback.log[0]["step"] < 12
     cost, dense = sparse_cost(trainer, BATCH), count_flops(trainer.model, BATCH).forward()
     found = callback.log[0]["step"]
     assert cost.training_flops == pytest.approx(8 * 7 * (found * dense + (12 - found) * cost.inference_flops))

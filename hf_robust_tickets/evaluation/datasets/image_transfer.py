@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from ..._files import write_json
 from ..._provenance import describe_data
 from ...adversaries import Adversary, PixelBox, PixelPGD, PixelSpace, get_adversary
+from ...adversaries.attack_loop import AttackOutcome, is_right, run_attack
 from ...adversaries.pixels.space import image_processor, processor_constants
 from ...errors import ConfigurationError, DataError
 from ..fingerprints import describe_model, versions
@@ -26,7 +27,7 @@ from ..results.metrics import wilson_interval
 from ..victim.model import evaluation_mode
 from ..white_box.api import WhiteBoxResult
 from ..white_box.images import image_rows
-from ..white_box.perturbed_model import Probe, make_batches
+from ..white_box.perturbed_model import PerturbedBatch, make_batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -249,39 +250,29 @@ def _replay(
     own.check(values)
     device = next(source.parameters()).device
     seen = other.normalize(own.pixels(values.float())).to(device)
-    probe = Probe(source, None, {"pixel_values": seen}, labels.to(device), None, other)
-    source_clean = probe.right(torch.zeros_like(seen))
-    delta, source_right = _strongest(probe, attack, restarts)
-    pixels = (own.pixels(values.float()) + delta.to(values.device)).clamp(0, 1)
+    batch = PerturbedBatch(source, None, {"pixel_values": seen}, labels.to(device), box=other)
+    end = _strongest(batch, attack, restarts)
+    pixels = (own.pixels(values.float()) + end.delta.to(values.device)).clamp(0, 1)
     with torch.no_grad():
+        source_clean = is_right(batch.logits(torch.zeros_like(seen)), batch.labels)
         clean = model(pixel_values=values).logits.argmax(1) == labels
         replayed = model(pixel_values=own.normalize(pixels).to(values.dtype)).logits.argmax(1) == labels
-    return torch.stack(
-        [clean.cpu(), (clean & replayed).cpu(), source_clean.cpu(), (source_clean & source_right).cpu()]
-    )
+    return torch.stack([clean.cpu(), (clean & replayed).cpu(), source_clean.cpu(), (source_clean & end.right).cpu()])
 
 
-def _strongest(probe: Probe, attack: Adversary, restarts: int) -> tuple[Tensor, Tensor]:
-    """Per image the end of the ascent that has the highest loss on the source, in pixels, and whether it is right."""
-    for restart in range(restarts):
-        start = attack
-        if restart and attack.init_magnitude == 0:
-            start = dataclasses.replace(attack, init_magnitude=attack.max_norm)
-        delta = probe.project(start.init(probe.x, probe.mask))
-        for _ in range(start.num_passes - 1):
-            gradient = torch.nan_to_num(probe.look(delta)[2], posinf=0.0, neginf=0.0)
-            delta = probe.project(start.ascend(delta, gradient, probe.mask))
-        with torch.no_grad():
-            logits = probe.logits(delta)
-            loss = torch.nn.functional.cross_entropy(logits, probe.labels, reduction="none")
-        found = loss, delta, logits.argmax(1) == probe.labels
-        if restart == 0:
-            best_loss, best_delta, right = found
-            continue
-        higher = loss > best_loss
-        best_loss, right = torch.where(higher, loss, best_loss), torch.where(higher, found[2], right)
-        best_delta = torch.where(higher.view(-1, 1, 1, 1), delta, best_delta)
-    return best_delta, right
+def _strongest(batch: PerturbedBatch, attack: Adversary, restarts: int) -> AttackOutcome:
+    """Per image the end of the ascent that has the highest loss on the source."""
+    best = run_attack(batch, attack, criterion="last")
+    for _ in range(restarts - 1):
+        random_start = attack if attack.init_magnitude else dataclasses.replace(attack, init_magnitude=attack.max_norm)
+        other = run_attack(batch, random_start, criterion="last")
+        higher = other.loss > best.loss
+        best = AttackOutcome(
+            torch.where(higher, other.right, best.right),
+            torch.where(higher, other.loss, best.loss),
+            torch.where(higher.view(-1, 1, 1, 1), other.delta, best.delta),
+        )
+    return best
 
 
 def _compare(result: ImageTransferResult, own: WhiteBoxResult, radius: float) -> list[str]:

@@ -10,7 +10,6 @@ where it was. The data is looked for in $ROBUST_TICKETS_DATA, and in shared/data
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import shutil
 import sys
@@ -49,17 +48,39 @@ def _train_once(arm: str, seed: int, protocol: Protocol, options: argparse.Names
     path = options.results / f"{arm}-{seed}.json"
     done = read_result(path, protocol)
     if done is not None:
+        if "withdrawn" in done:
+            logger.warning(
+                "%s is kept, and was %s: remove it to train this arm as the code does today", path, done["withdrawn"]
+            )
         return done
+    search = _search_of(arm, seed, protocol, options)
     logger.info("training %s, seed %d", arm, seed)
     output = options.models / f"{arm}-{seed}"
     shutil.rmtree(output, ignore_errors=True)
     result = {"arm": arm, "seed": seed, "protocol": asdict(protocol), "attacks": {}}
     result |= train_arm(arm, seed, protocol, data_folder("sst2"), output)
     if arm == "early-bird+freelb-3":
-        count_search(result, json.loads((options.results / f"early-bird-{seed}.json").read_text()))
+        count_search(result, search)
     write_result(path, result)
     logger.info("%s, seed %d: clean %.3f, %.0f s", arm, seed, result["clean"], result["seconds"])
     return result
+
+
+def _search_of(arm: str, seed: int, protocol: Protocol, options: argparse.Namespace) -> dict[str, Any] | None:
+    """The search whose ticket an arm is given; None for arms that have their own or none."""
+    if arm != "early-bird+freelb-3":
+        return None
+    path, ticket = (
+        options.results / f"early-bird-{seed}.json",
+        options.models / f"early-bird-{seed}/ticket.safetensors",
+    )
+    search = read_result(path, protocol)
+    if search is None or "withdrawn" in search or not ticket.exists():
+        sys.exit(
+            f"{arm} is given the ticket of early-bird, seed {seed}, which this code has not drawn: remove {path}, and "
+            "run that arm"
+        )
+    return search
 
 
 def _attack_once(result: dict[str, Any], arm: str, seed: int, protocol: Protocol, options: argparse.Namespace) -> None:

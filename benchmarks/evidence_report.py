@@ -21,6 +21,7 @@ from hf_robust_tickets.reporting.tables import markdown_table
 
 Results = dict[str, list[dict[str, Any]]]
 BASELINES = ("freelb-5", "freelb++-10")
+WITHDRAWN = "Rows with a star are of tickets that an earlier version drew, and cannot be made again: see below."
 # The fine-tuning that one epoch is extrapolated to: the paper's.
 EPOCHS = 10
 ACCURACY_SUBTITLE = "Bars: mean over seeds. Whiskers: lowest and highest seed."
@@ -40,8 +41,11 @@ def tables(by_arm: Results) -> str:
     arms = [arm for arm in ARMS if arm in by_arm]
     searches = by_arm.get("early-bird", [])
     parts = [markdown_table([_row(arm, by_arm) for arm in arms])]
+    if any(_is_withdrawn(by_arm[arm]) for arm in arms):
+        parts.append(WITHDRAWN)
     if searches:
-        parts.append("The searches:\n\n" + markdown_table([_search_row(result) for result in searches]))
+        title = "The searches, withdrawn:" if _is_withdrawn(searches) else "The searches:"
+        parts.append(f"{title}\n\n" + markdown_table([_search_row(result) for result in searches]))
     longer = markdown_table([_longer_row(arm, by_arm) for arm in arms])
     parts.append(
         f"Extrapolated to {EPOCHS} epochs: the search once, the core seconds of the rest {EPOCHS} times:\n\n{longer}"
@@ -49,10 +53,14 @@ def tables(by_arm: Results) -> str:
     return "\n\n".join(parts)
 
 
+def _is_withdrawn(results: list[dict[str, Any]]) -> bool:
+    return any("withdrawn" in result for result in results)
+
+
 def _row(arm: str, by_arm: Results) -> dict[str, str]:
     results = by_arm[arm]
     row = {
-        "model": TITLES[arm],
+        "model": TITLES[arm] + (" *" if _is_withdrawn(results) else ""),
         "seeds": str(len(results)),
         "parameters": f"{results[0]['parameters'] / 1e6:.1f}M",
         "clean": _percent([result["clean"] for result in results]),
@@ -89,7 +97,8 @@ def draw_pictures(by_arm: Results, models: Path, folder: Path) -> None:
     plot_accuracy(accuracies, folder / "accuracy.png", subtitle=ACCURACY_SUBTITLE)
     first = next((result for result in by_arm.get("early-bird", []) if result["seed"] == 0), None)
     job = models / "early-bird-0"
-    if first is None or not (job / "search_log.json").exists():
+    # Pictures of a withdrawn search stay as they are: what lies in `models` may be of another version.
+    if first is None or _is_withdrawn([first]) or not (job / "search_log.json").exists() or not first["search_log"]:
         return
     detector = EarlyBirdDetector(first["protocol"]["ticket_tolerance"])
     detector.load_state_dict(json.loads((job / "search_log.json").read_text())["detector"])
@@ -120,11 +129,12 @@ def _accuracies(results: list[dict[str, Any]]) -> dict[str, tuple[float, float, 
 
 
 def _search_row(result: dict[str, Any]) -> dict[str, str]:
-    last, cost = result["search_log"][-1], result["cost"]
+    # A search that ends before its attack has begun draws no ticket.
+    last, cost = result["search_log"][-1] if result["search_log"] else {}, result["cost"]
     return {
         "seed": str(result["seed"]),
-        "stopped at step": str(last["step"]),
-        "epoch": f"{last['epoch']:.2f}",
+        "stopped at step": str(last.get("step", "none drawn")),
+        "epoch": f"{last.get('epoch', float('nan')):.2f}",
         "settled": "yes" if result["converged"] else "no",
         "last window: heads": f"{last.get('head_distance_window', float('nan')):.3f}",
         "neurons": f"{last.get('neuron_distance_window', float('nan')):.3f}",

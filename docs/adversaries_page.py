@@ -23,6 +23,13 @@ Pass a name (`adversary="freelb"`, with the `adversary_*` options of `Adversaria
 
 """
 
+CHOICE = """## Which, and what it costs
+
+Cost is in units of a plain training step, by theory (`AdversarialTrainer.step_cost`), with K for `steps`: a pass
+without weight gradients counts 2/3.
+
+"""
+
 TABLE = """## What each was tested under
 
 "yes": a test of this method under this feature exists and passed when the table was made (`make features`); its name
@@ -63,14 +70,43 @@ FEATURES = {
 }
 
 
+# Those of the package: a program may have registered others.
+METHODS = [
+    name for name in list_adversaries() if type(get_adversary(name)).__module__.startswith("hf_robust_tickets.")
+]
+
+# Lines of the docstrings, in the order of the table.
+COLUMNS = ("Cost", "Trains on", "Use when")
+
+
 def adversaries_page() -> str:
     """The content of docs/adversaries.md."""
-    sections = [_section(name, get_adversary(name)) for name in list_adversaries()]
-    return INTRODUCTION + "\n".join(sections) + "\n" + TABLE + _table() + "\n" + _legend()
+    sections = [_section(name, get_adversary(name)) for name in METHODS]
+    choice = CHOICE + markdown_table([_row(name, get_adversary(name)) for name in METHODS]) + "\n\n"
+    return INTRODUCTION + choice + "\n".join(sections) + "\n" + TABLE + _table() + "\n" + _legend()
+
+
+def _row(name: str, adversary: Adversary) -> dict[str, str]:
+    """What stands in the docstring under the names of the columns."""
+    text = inspect.getdoc(type(adversary))
+    row = {"method": f"[`{name}`](#{_anchor(name, adversary)})"}
+    for title in COLUMNS:
+        found = re.search(rf"^{title}: (.+?)\.$", text, flags=re.MULTILINE)
+        if found is None:
+            raise ValueError(f"expected a line `{title}: ...` in the docstring of {type(adversary).__name__}: add it")
+        row[title.lower()] = found[1]
+    return row
+
+
+def _anchor(name: str, adversary: Adversary) -> str:
+    title = f"{name}: {type(adversary).__name__}".lower()
+    return re.sub(r"[^a-z0-9 _-]", "", title).replace(" ", "-")
 
 
 def _section(name: str, adversary: Adversary) -> str:
-    text = re.split(r"^(?:Attributes|Args|Example|Raises):$", inspect.getdoc(type(adversary)), flags=re.MULTILINE)[0]
+    text = re.split(
+        r"^(?:Cost: .*|Attributes:|Args:|Example:|Raises:)$", inspect.getdoc(type(adversary)), flags=re.MULTILINE
+    )[0]
     defaults = ", ".join(f"{f.name}={_short(getattr(adversary, f.name))}" for f in fields(adversary))
     return f"## `{name}`: {type(adversary).__name__}\n\n{text.strip()}\n\nDefaults: `{defaults}`.\n"
 
@@ -87,7 +123,7 @@ def _table() -> str:
             f"expected features that docs/adversaries_page.py explains, got {', '.join(unknown)}: add them"
         )
     rows = [
-        {"": title} | {name: record[title].get(name, {}).get("says", "") for name in list_adversaries()}
+        {"": title} | {name: record[title].get(name, {}).get("says", "") for name in METHODS}
         for title in FEATURES
         if title in record
     ]

@@ -35,8 +35,9 @@ PAIRS = """
 Which text may change, by the papers:
 
 {rules}
-All other pairs (`sentence1`/`sentence2`, `question1`/`question2`, `question`/`sentence`) may change on both sides: the
-papers say nothing of them, and RTE and MRPC name their columns alike. The order of the columns does not matter.
+Pairs without a rule (`sentence1`/`sentence2`, `question1`/`question2`, `question`/`sentence` under most recipes) may
+change on both sides: the papers say nothing of them, and RTE and MRPC name their columns alike. The rules of
+`fudan-bertattack` are those of EarlyRobust's code. The order of the columns does not matter.
 `modify_columns=["sentence2"]`
 (`--modify_columns`) decides otherwise; the report's description of the attack shows what was used.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -75,6 +76,44 @@ def test_rooms_look_down_only(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_are_short(path):
     assert len(path.read_text().splitlines()) <= 320
+
+
+def test_no_module_needs_itself():
+    """At import: what is imported inside functions, or for types alone, is no circle."""
+    names = {path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in FILES}
+    known = {name.removesuffix(".__init__") for name in names.values()}
+    needs = {}
+    for path, name in names.items():
+        found = {module for module in imported_modules(path) if module in known}
+        needs[name.removesuffix(".__init__")] = found - {name.removesuffix(".__init__")}
+    try:
+        tuple(graphlib.TopologicalSorter(needs).static_order())
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def imported_modules(path: Path):
+    """What a file imports when it is imported itself, modules named in `from package import module` included."""
+    package = list(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            base = package[: -node.level] if node.level else []
+            source = ".".join([*base, *(node.module.split(".") if node.module else [])])
+            modules = [f"{source}.{alias.name}" for alias in node.names]
+            inside = [name for name in modules if (PACKAGE.parent / (name.replace(".", "/") + ".py")).exists()]
+            # `from . import module` in a package needs the module, not the package that is being imported.
+            yield from inside if len(inside) == len(modules) else [*inside, source]
+
+
+ROOMLESS = {
+    "training": {"__init__", "arguments", "ticket_arguments", "trainer", "ticket_trainer"},
+    "evaluation": {"__init__", "api", "config", "sampling", "fingerprints"},
+}
+
+
+@pytest.mark.parametrize("room", ROOMLESS)
+def test_files_stand_in_rooms(room):
+    assert {path.stem for path in (PACKAGE / room).glob("*.py")} <= ROOMLESS[room]
 
 
 def test_every_room_is_in_the_plan():

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.arms import Protocol
+from benchmarks.evidence import _search_of
 from benchmarks.evidence_report import tables, write_report
+from benchmarks.noise_gates import settled_at
 from benchmarks.storage import between_markers, read_by_arm, replace_between_markers
 from benchmarks.vision_arms import ImageProtocol
 from benchmarks.vision_report import image_tables
@@ -72,6 +76,53 @@ def test_costs_of_longer_trainings_count_the_search_once():
     row = next(line for line in longer.splitlines() if line.startswith("| early-bird"))
     # 40 + 10 x 15 core seconds, against 10 x 100.
     assert "190 |" in row and "5.3x" in row
+
+
+def test_evidence_that_cannot_be_made_again_is_marked():
+    """Tickets from before the attack: the search of today draws none there."""
+    marked = set()
+    for path in sorted((DOCS / "evidence").glob("*.json")):
+        result = json.loads(path.read_text())
+        protocol = result["protocol"]
+        begins = protocol["search_start_step"] * protocol["search_epochs"] * result["steps"]
+        if any(ticket["step"] <= begins for ticket in result.get("search_log", [])):
+            marked.add(f"early-bird-{result['seed']}")
+            marked.add(f"early-bird+freelb-3-{result['seed']}")
+        assert ("withdrawn" in result) == path.stem.startswith("early-bird")
+    assert marked == {path.stem for path in (DOCS / "evidence").glob("early-bird*.json")}
+    shown = tables(read_by_arm(DOCS / "evidence"))
+    first_table = shown.split("\n\n")[0].splitlines()
+    assert [row.split("|")[1].split(",")[0].strip() for row in first_table if " * " in row] == [
+        "early-bird ticket"
+    ] * 2
+    assert "The searches, withdrawn:" in shown
+
+
+def test_a_search_that_drew_no_ticket_is_shown():
+    cost = {"search": {"seconds": 1.0}, "finetune": {"seconds": 2.0}}
+    result = {"search_log": [], "converged": None, "seed": 0, "parameters": 1e6, "clean": 0.5, "attacks": {}}
+    result |= {"cost": cost, "cpu_seconds": 3.0, "protocol": {"recipes": []}}
+    shown = tables({"early-bird": [result]})
+    assert "none drawn" in shown and "withdrawn" not in shown
+
+
+def test_an_arm_does_not_take_the_ticket_of_a_withdrawn_search(tmp_path):
+    protocol = Protocol()
+    options = SimpleNamespace(results=DOCS / "evidence", models=tmp_path)
+    (tmp_path / "early-bird-0").mkdir()
+    (tmp_path / "early-bird-0" / "ticket.safetensors").touch()
+    with pytest.raises(
+        SystemExit, match=r"which this code has not drawn: remove .*early-bird-0\.json, and run that arm"
+    ):
+        _search_of("early-bird+freelb-3", 0, protocol, options)
+    assert _search_of("dense", 0, protocol, options) is None
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_noise_is_called_settled_before_the_withdrawn_searches(seed):
+    last = json.loads((DOCS / "evidence" / f"early-bird-{seed}.json").read_text())["search_log"][-1]["step"]
+    assert settled_at(109, seed) < last
+    assert settled_at(109, seed, constant=True) is None
 
 
 def test_the_picture_names_its_whiskers(tmp_path, monkeypatch):

@@ -46,6 +46,12 @@ class UnitGroup:
         scaled: Paths of integer attributes that are proportional to the number of units, e.g. `num_heads`.
         select: `(module path, keyword)` of a tensor `(batch, units, ...)` that the module gets from outside the layer
             and of which it must see the kept units only, e.g. a bias shared by all layers. Empty where there is none.
+        block: Path of the module that a layer loses as a whole where it keeps no unit; what it still adds is the bias
+            of its last projection. Empty where the weights of `cuts` are all there is to lose.
+        norm_inside: Path of a normalisation inside that block which stays, since the rest of the layer reads it (the
+            output norm of post-norm families). Empty where there is none.
+        norm_before: Path of a normalisation that nothing but this block reads: it goes too. Empty where there is none.
+        norm_before_if: Path of an attribute that is true where `norm_before` comes before the block; empty: always.
     """
 
     output: str

@@ -6,6 +6,7 @@ from .api import attack_text, evaluate_robustness
 from .config import EvaluationConfig
 from .datasets.accuracy import AccuracyResult, evaluate_accuracy
 from .datasets.contrast_sets import ContrastResult, contrast_groups, evaluate_contrast
+from .datasets.image_transfer import ImageTransferResult, evaluate_image_transfer
 from .datasets.noise import NoiseResult, add_noise, evaluate_noise
 from .datasets.transfer import TransferResult, evaluate_transfer
 from .efficiency.speed import SpeedReport, measure_speed
@@ -30,6 +31,7 @@ __all__ = [
     "EvaluationConfig",
     "EvaluationResult",
     "ExampleOutcome",
+    "ImageTransferResult",
     "NoiseResult",
     "RecipeContext",
     "RecipeResult",
@@ -47,6 +49,7 @@ __all__ = [
     "evaluate_auto_attack",
     "evaluate_contrast",
     "evaluate_hotflip",
+    "evaluate_image_transfer",
     "evaluate_noise",
     "evaluate_robustness",
     "evaluate_transfer",

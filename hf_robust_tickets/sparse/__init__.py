@@ -7,13 +7,17 @@ from .density import DISTRIBUTIONS, kept_per_layer
 from .flops import ModelFlops, count_flops, training_flops
 from .flying_bird import FlyingBird, RigL
 from .flying_bird_plus import FlyingBirdPlus, RobustRecord
+from .grasp import GraSP
 from .mask import MaskedWeights, check_masks, mask_difference
 from .packing import load_masks, save_masks
 from .pattern import Pattern, follows_pattern, pattern_masks
 from .robust_bird import MaskQueue, RobustBird
+from .scored import ScoredMethod
 from .selection import select_weights
 from .semi_structured import to_semi_structured_
 from .static import SNIP, Dense, FixedMasks, OneShotMagnitude, RandomMask
+from .synflow import SynFlow
+from .taylor import Taylor
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -23,6 +27,7 @@ __all__ = [
     "FixedMasks",
     "FlyingBird",
     "FlyingBirdPlus",
+    "GraSP",
     "LayerUpdate",
     "MaskQueue",
     "MaskedWeights",
@@ -33,7 +38,10 @@ __all__ = [
     "RigL",
     "RobustBird",
     "RobustRecord",
+    "ScoredMethod",
     "SparseMethod",
+    "SynFlow",
+    "Taylor",
     "check_masks",
     "count_flops",
     "follows_pattern",

@@ -39,7 +39,8 @@ class LayerUpdate(NamedTuple):
 
     Attributes:
         survivors: Which weights were kept through the drop, and keep their value.
-        mask: Those and the grown ones, which start at zero.
+        mask: Those and the grown ones. Which of these start at zero is `reset_regrown`'s business: those that were
+            masked before, or those that were dropped just now too.
     """
 
     survivors: Tensor
@@ -61,10 +62,12 @@ class SparseMethod(ABC):
     density: float | str = 0.2
 
     name: ClassVar[str] = ""
-    scores_first_gradient: ClassVar[bool] = False  # masks come from the first step's gradient (SNIP)
+    looks_at_model: ClassVar[bool] = False  # masks come from `masks_from_model(model, weights)` (SynFlow)
     searches: ClassVar[bool] = False  # begins dense and finds its mask while it trains (Robust Bird)
     adapts: ClassVar[bool] = False  # looks at records of a development split (Flying Bird+)
     under_standard_loss: ClassVar[bool] = False  # steps whose gradient decides are not attacked (RigL)
+    attack_search = False  # stage 1 is attacked too; an option of Robust Bird
+    reset_regrown = False  # what is dropped and grown again at once starts at zero; an option of Flying Bird
 
     def __post_init__(self) -> None:
         if isinstance(self.density, np.floating):
@@ -141,7 +144,9 @@ def global_masks(scores: Mapping[str, Tensor], density: float | str) -> Masks:
         return pattern_masks(scores, pattern)
     sizes = [score.numel() for score in scores.values()]
     kept_per_layer({name: score.shape for name, score in scores.items()}, density, "uniform")  # refuses empty layers
-    flat = torch.cat([score.detach().reshape(-1).float() for score in scores.values()])
+    # Scores in float64 may be beyond what a float32 can hold.
+    dtype = torch.promote_types(torch.float32, next(iter(scores.values())).dtype)
+    flat = torch.cat([score.detach().reshape(-1).to(dtype) for score in scores.values()])
     start = 0
     for size in sizes:
         flat[start + flat[start : start + size].argmax()] = torch.inf

@@ -15,7 +15,30 @@ from .pattern import parse_pattern
 # Halving an interval of floats this often leaves nothing to halve.
 _BISECTIONS = 200
 
+# A fraction such as 0.333333 is meant to be a third: a product that misses a whole number by this much is that number.
+TOLERANCE = 1e-4
+
 Shapes = Mapping[str, Sequence[int]]
+
+
+def count_up(product: float) -> int:
+    """The product of a fraction and a count, rounded up to a whole count; one within `TOLERANCE` of it is it.
+
+    Example:
+        >>> count_up(0.333334 * 12), count_up(0.34 * 12)
+        (4, 5)
+    """
+    return math.ceil(product - TOLERANCE)
+
+
+def count_down(product: float) -> int:
+    """As `count_up`, rounded down.
+
+    Example:
+        >>> count_down(0.333333 * 12), count_down(0.33 * 12)
+        (4, 3)
+    """
+    return math.floor(product + TOLERANCE)
 
 
 def check_density(density: float | str, title: str = "density") -> None:

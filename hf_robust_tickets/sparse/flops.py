@@ -133,12 +133,14 @@ def training_flops(
         input_passes: The same.
 
     Returns:
-        Operations; steps before the first entry count as dense, those before a `"ticket"` as dense and not attacked.
+        Operations; steps before the first entry count as dense, those before a `"ticket"` as dense, and as attacked
+        where its entry says so.
     """
     passes = {"full_passes": full_passes, "input_passes": input_passes}
     total, done, density = 0.0, 0, None
     for entry in [*log, {"step": steps, "event": "end"}]:
-        total += (entry["step"] - done) * flops.step(density, **({} if entry["event"] == "ticket" else passes))
+        plain = entry["event"] == "ticket" and not entry.get("attacked", False)
+        total += (entry["step"] - done) * flops.step(density, **({} if plain else passes))
         if entry.get("dense_gradient"):
             extra = flops.step(density, full_passes=full_passes, dense_weight_gradient=True)
             total += extra - flops.step(density, full_passes=full_passes)

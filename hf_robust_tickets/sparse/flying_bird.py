@@ -12,13 +12,12 @@ from torch import Tensor
 
 from ..errors import ConfigurationError
 from .base import REGULAR, Decision, LayerUpdate, SparseMethod, generator, random_masks, register_sparse_method
+from .density import TOLERANCE, count_up
 from .mask import Masks
 from .pattern import parse_pattern, pattern_mask
 from .static import check_distribution
 
 GROWTHS = ("gradient", "random")
-# Where a product of decimals misses a whole number by the last bit, it counts as that number.
-_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -33,17 +32,22 @@ class FlyingBird(SparseMethod):
         drop   the ceil(d n) weights of smallest magnitude
         grow   as many, where |gradient of the loss| is largest (or at random), among all that are not kept now
 
-    Grown weights start at zero, with a zero optimiser state. A layer that is dense has nothing to explore and is left
-    as it is. With a pattern such as 2:4 for a density, each group grows as many as it has lost.
+    Grown weights start at zero, with a zero optimiser state. A weight that is dropped and grown again in the same
+    update has never been away: it keeps its value and its state, unless `reset_regrown`. A layer that is dense has
+    nothing to explore and is left as it is. With a pattern such as 2:4 for a density, each group grows as many as it
+    has lost.
 
     Attributes:
         init: Distribution of the density over layers at the start, at random positions; see `kept_per_layer`.
         drop_fraction: `d_start`, in (0, 1).
         period: Optimiser steps between two updates.
-        growth: `"gradient"` or `"random"`.
+        growth: `"gradient"` (the paper) or `"random"` (what its released code does by default).
         final_drop_fraction: `d_end`, in [0, `drop_fraction`].
         second_period: Period in the second half of the training (the paper's dynamic frequency: 1200 after 900); None
             for the same.
+        reset_regrown: Whether weights that are dropped and grown again in the same update start at zero too. False is
+            what the released code does (it applies the masks after growth alone) and RigL's (`reinit_when_same`);
+            the papers do not say.
 
     Example:
         >>> AdversarialTrainer(model, args, callbacks=[SparseTrainingCallback(FlyingBird(density=0.1))], ...)
@@ -55,6 +59,7 @@ class FlyingBird(SparseMethod):
     growth: str = "gradient"
     final_drop_fraction: float = 0.005
     second_period: int | None = None
+    reset_regrown: bool = False
 
     name: ClassVar[str] = "flying_bird"
 
@@ -74,6 +79,8 @@ class FlyingBird(SparseMethod):
                 raise ConfigurationError(f"{title}: {option} must be a number of steps of at least 1, got {value!r}")
         if self.growth not in GROWTHS:
             raise ConfigurationError(f"{title}: growth must be one of {', '.join(GROWTHS)}, got {self.growth!r}")
+        if not isinstance(self.reset_regrown, bool):
+            raise ConfigurationError(f"{title}: reset_regrown must be True or False, got {self.reset_regrown!r}")
 
     def initial_masks(self, weights: Mapping[str, Tensor], seed: int) -> Masks:
         """Random positions, exact counts by `init`."""
@@ -106,7 +113,7 @@ class FlyingBird(SparseMethod):
         """
         if kept == size:
             return 0, 0
-        dropped = math.ceil(round(fraction * kept, _DIGITS))
+        dropped = count_up(fraction * kept)
         return dropped, dropped
 
     def update_layer(
@@ -178,7 +185,7 @@ class RigL(FlyingBird):
 
     def is_update_step(self, step: int, max_steps: int) -> bool:
         """Every `period` steps, until `stop`."""
-        return step < self.stop * max_steps and super().is_update_step(step, max_steps)
+        return step < self.stop * max_steps - TOLERANCE and super().is_update_step(step, max_steps)
 
     def drop_fraction_at(self, step: int, max_steps: int) -> float:
         """The cosine schedule's d, which ends at `stop`."""

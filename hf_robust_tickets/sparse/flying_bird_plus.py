@@ -10,7 +10,8 @@ from typing import ClassVar, NamedTuple
 
 from ..errors import ConfigurationError
 from .base import REGULAR, Decision, register_sparse_method
-from .flying_bird import _DIGITS, FlyingBird
+from .density import TOLERANCE, count_down, count_up
+from .flying_bird import FlyingBird
 
 
 class RobustRecord(NamedTuple):
@@ -47,7 +48,8 @@ class FlyingBirdPlus(FlyingBird):
                     grow floor((1 + growth_ratio) G) in place of G, the number dropped in the regular way
 
     Both may fire in one update. A layer keeps at least one weight and at most all of them; one that is dense, from the
-    start or grown so, is left alone until more is pruned. Before there are `window` differences, it is `FlyingBird`.
+    start or grown so, is left alone, as in the released code. Before there are `window` differences, it is
+    `FlyingBird`.
 
     Attributes:
         start_epoch: Epoch from which the density adapts; below 1 a fraction of the training (the paper: 100 of 200).
@@ -89,7 +91,7 @@ class FlyingBirdPlus(FlyingBird):
         """
         start = self.start_epoch * num_epochs if self.start_epoch < 1 else self.start_epoch
         recent = records[-self.window - 1 :]
-        if epoch < start or len(recent) <= self.window:
+        if epoch < start - TOLERANCE or len(recent) <= self.window:
             return REGULAR
         gaps = [later.gap - earlier.gap for earlier, later in itertools.pairwise(recent)]
         losses = [later.validation_loss - earlier.validation_loss for earlier, later in itertools.pairwise(recent)]
@@ -101,11 +103,13 @@ class FlyingBirdPlus(FlyingBird):
     def counts(self, kept: int, size: int, fraction: float, decision: Decision) -> tuple[int, int]:
         """How many weights of a layer are dropped and grown; see `FlyingBird.counts`."""
         base, grow = super().counts(kept, size, fraction, decision)
+        if kept == size:
+            return base, grow
         if decision.grow_more:
-            grow = math.floor(round((1 + self.growth_ratio) * base, _DIGITS))
+            grow = count_down((1 + self.growth_ratio) * base)
         drop = base
         if decision.prune_more:
-            extra = math.ceil(round(self.prune_ratio * fraction * kept, _DIGITS))
+            extra = count_up(self.prune_ratio * fraction * kept)
             drop = min(base + extra, kept, kept + grow - 1)
         return drop, min(grow, size - kept + drop)
 

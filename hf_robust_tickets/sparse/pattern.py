@@ -60,7 +60,8 @@ def pattern_mask(score: Tensor, pattern: Pattern, name: str = "the weight") -> T
             f"the pattern {pattern.kept}:{pattern.group} needs a multiple of {pattern.group} inputs, got "
             f"{score.shape[1]} in {name}: exclude that layer"
         )
-    groups = score.detach().float().movedim(1, -1).unflatten(-1, (-1, pattern.group))
+    score = score.detach().to(torch.promote_types(torch.float32, score.dtype))
+    groups = score.movedim(1, -1).unflatten(-1, (-1, pattern.group))
     best = groups.argsort(dim=-1, descending=True, stable=True)[..., : pattern.kept]
     mask = torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, best, True)
     return mask.flatten(-2).movedim(-1, 1).contiguous()

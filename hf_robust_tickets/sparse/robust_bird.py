@@ -31,6 +31,8 @@ class RobustBird(SparseMethod):
         patience: Length of the queue of masks, the newest included; at least 2.
         interval: Epochs between two masks.
         budget: Where stage 1 ends if the mask has not settled: a fraction of the training below 1, else epochs.
+        attack_search: Whether stage 1 is under the adversary of the training too. The paper's is plain; its code has
+            `--stage1 pgd` and `fast` besides.
 
     Example:
         >>> AdversarialTrainer(model, args, callbacks=[SparseTrainingCallback(RobustBird(density=0.2))], ...)
@@ -40,6 +42,7 @@ class RobustBird(SparseMethod):
     patience: int = 5
     interval: float = 1.0
     budget: float = 0.5
+    attack_search: bool = False
 
     name: ClassVar[str] = "robust_bird"
     searches: ClassVar[bool] = True
@@ -53,6 +56,8 @@ class RobustBird(SparseMethod):
         for option in ("interval", "budget"):
             if not getattr(self, option) > 0:
                 raise ConfigurationError(f"RobustBird: {option} must be positive, got {getattr(self, option)}")
+        if not isinstance(self.attack_search, bool):
+            raise ConfigurationError(f"RobustBird: attack_search must be True or False, got {self.attack_search!r}")
 
     def initial_masks(self, weights: Mapping[str, Tensor], seed: int) -> None:
         """None: stage 1 is dense."""

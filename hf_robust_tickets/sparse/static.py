@@ -14,6 +14,7 @@ from .base import SparseMethod, global_masks, random_masks, register_sparse_meth
 from .density import DISTRIBUTIONS
 from .mask import Masks, check_masks
 from .packing import fingerprint_of_masks
+from .scored import ScoredMethod
 
 
 def check_distribution(distribution: str, title: str) -> None:
@@ -75,7 +76,7 @@ class OneShotMagnitude(SparseMethod):
 
 
 @dataclass(frozen=True)
-class SNIP(SparseMethod):
+class SNIP(ScoredMethod):
     """Keeps the weights whose removal would change the loss most: `|w * g|` (Lee et al., SNIP, ICLR 2019).
 
     `g` is the gradient of the training loss in the first step, before the optimiser moves anything: of the adversarial
@@ -83,14 +84,10 @@ class SNIP(SparseMethod):
     """
 
     name: ClassVar[str] = "snip"
-    scores_first_gradient: ClassVar[bool] = True
 
-    def initial_masks(self, weights: Mapping[str, Tensor], seed: int) -> None:
-        """None: the first gradient is not there yet."""
-
-    def masks_from_gradient(self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Masks:
-        """The highest `|w * g|` of all layers together."""
-        return global_masks({name: (w.detach() * gradients[name]).abs() for name, w in weights.items()}, self.density)
+    def score(self, weights: Mapping[str, Tensor], derivatives: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`|w * g|`; see `ScoredMethod.score`."""
+        return {name: (w.detach() * derivatives[name]).abs() for name, w in weights.items()}
 
 
 @dataclass(frozen=True, eq=False, init=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from transformers import AutoConfig, AutoModelForImageClassification
 
-from .augmentation import RandomCropFlip
+from .augmentation import RandomCropFlip, RandomRotation
 from .cifar_resnet import CifarResNetConfig, CifarResNetForImageClassification
 from .conversion import convert_cifar_resnet
 from .data import (
@@ -37,6 +37,7 @@ __all__ = [
     "PreActResNetConfig",
     "PreActResNetForImageClassification",
     "RandomCropFlip",
+    "RandomRotation",
     "SmallImageClassifier",
     "SmallImageConfig",
     "SmallImageResNetConfig",

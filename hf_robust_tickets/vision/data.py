@@ -47,7 +47,7 @@ def prepare_images(
     processor: Any,
     *,
     model: Any = None,
-    augment: Augmentation | None = None,
+    augment: Augmentation | Sequence[Augmentation] | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> Any:
@@ -59,7 +59,8 @@ def prepare_images(
         dataset: A `datasets.Dataset` with a column of the feature `Image`.
         processor: The image processor; see `ImageTransform`.
         model: Its classes, image size and channels are held against the data; None to check nothing.
-        augment: Augmentation, for the training split alone; see `RandomCropFlip`.
+        augment: Augmentation, or several one after the other, for the training split alone; see `RandomCropFlip` and
+            `RandomRotation`.
         image_column: Column of images; None for the only one.
         label_column: Column of class numbers; None for `label`, `labels` or the only one of the feature `ClassLabel`,
             and for images without labels where there is none of them.

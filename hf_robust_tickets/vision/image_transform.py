@@ -28,7 +28,7 @@ class ImageTransform:
         image_column: Column of images: Pillow images, encoded bytes (`Image(decode=False)`) or uint8 arrays
             `(height, width[, channels])`.
         label_column: Column of class numbers; None for images without labels.
-        augment: Augmentation of a batch of images, such as `RandomCropFlip`.
+        augment: Augmentation of a batch of images, such as `RandomCropFlip`, or several, one after the other.
         num_labels: Classes that the model knows; None checks nothing.
 
     Raises:
@@ -40,7 +40,7 @@ class ImageTransform:
         processor: Any,
         image_column: str = "image",
         label_column: str | None = "label",
-        augment: Augmentation | None = None,
+        augment: Augmentation | Sequence[Augmentation] | None = None,
         num_labels: int | None = None,
     ) -> None:
         if not hasattr(processor, "image_mean"):
@@ -48,7 +48,8 @@ class ImageTransform:
                 f"expected an image processor with image_mean and image_std, got {type(processor).__name__}: make one "
                 "with small_image_processor, or AutoImageProcessor.from_pretrained"
             )
-        self.processor, self.augment, self.num_labels = processor, augment, num_labels
+        self.processor, self.num_labels = processor, num_labels
+        self.augmentations = _as_list(augment)
         self.image_column, self.label_column = image_column, label_column
         self.mode = "L" if _channels(processor) == 1 else "RGB"
 
@@ -66,8 +67,8 @@ class ImageTransform:
                 none of the model's.
         """
         images = [self._read(image) for image in self._column(batch, self.image_column)]
-        if self.augment is not None:
-            images = self.augment(images)
+        for augmentation in self.augmentations:
+            images = augmentation(images)
         prepared = {"pixel_values": self._process(images)}
         if self.label_column is not None:
             prepared["labels"] = self._labels(self._column(batch, self.label_column))
@@ -166,6 +167,16 @@ class ImageTransform:
 
 # Processors with a `_preprocess` of their own may do anything.
 _BACKENDS = "transformers.image_processing_backends"
+
+
+def _as_list(augment: Augmentation | Sequence[Augmentation] | None) -> list[Augmentation]:
+    found = [] if augment is None else [augment] if callable(augment) else list(augment)
+    wrong = next((each for each in found if not callable(each)), None)
+    if wrong is not None:
+        raise ConfigurationError(
+            f"expected augmentations that take a list of arrays, got {wrong!r}: such as RandomCropFlip()"
+        )
+    return found
 
 
 def _channels(processor: Any) -> int:

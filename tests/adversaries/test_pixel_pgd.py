@@ -90,7 +90,7 @@ def test_random_start():
 
 
 def test_defaults_are_the_papers():
-    assert PixelPGD() == get_adversary("pixel_pgd")
+    assert PixelPGD() == get_adversary("pixel-pgd")
     assert (PixelPGD().max_norm, PixelPGD().step_size, PixelPGD().num_passes) == (8 / 255, 2 / 255, 11)
 
 

@@ -24,6 +24,7 @@ from hf_robust_tickets.sparse import (
     list_sparse_methods,
     register_sparse_method,
 )
+from hf_robust_tickets.sparse.density import count_down, count_up
 
 WEIGHT = torch.tensor([[0.1, -0.5, 0.3, 0.0], [0.0, 0.2, 0.0, -0.4]])
 MASK = WEIGHT != 0
@@ -102,9 +103,33 @@ def test_plus_prunes_more_and_grows_more():
 def test_plus_keeps_one_weight_and_not_more_than_all():
     assert FlyingBirdPlus().counts(1, 10, 0.5, Decision(True, False)) == (1, 1)
     assert FlyingBirdPlus(growth_ratio=1.0).counts(9, 10, 0.5, Decision(False, True)) == (5, 6)
-    # A dense layer has nothing to explore; where more is pruned it may lose ceil(0.4 x 5).
-    assert FlyingBirdPlus().counts(10, 10, 0.5, Decision(False, True)) == (0, 0)
-    assert FlyingBirdPlus().counts(10, 10, 0.5, Decision(True, True)) == (2, 0)
+
+
+@pytest.mark.parametrize("decision", [(False, False), (True, False), (False, True), (True, True)])
+def test_plus_leaves_a_dense_layer_alone(decision):
+    method = FlyingBirdPlus(density=0.2)
+    assert method.counts(432, 432, 0.31, Decision(*decision)) == (0, 0)
+    full = torch.ones_like(MASK)
+    survivors, mask = method.update_layer(WEIGHT, full, GRADIENT, 0.5, Decision(*decision))
+    assert survivors.all() and mask.all()
+
+
+def test_fractions_that_are_meant_to_be_thirds_count_as_thirds():
+    """A third of 12 is 4, written with six digits or with all, from below and from above."""
+    for third in (0.333333, 1 / 3, 0.333334):
+        assert FlyingBird().counts(12, 99, third, Decision()) == (4, 4)
+        plus = FlyingBirdPlus(prune_ratio=third, growth_ratio=third)
+        # d n = 12: a third of it is pruned besides, and a third grown besides.
+        assert plus.counts(24, 99, 0.5, Decision(True, True)) == (12 + 4, 12 + 4)
+        assert count_up(third * 12) == count_down(third * 12) == 4
+    assert FlyingBird().counts(12, 99, 0.3334, Decision()) == (5, 5)  # 4.0008 is more than four
+    assert (count_up(0.55 * 100), count_down(0.29 * 100)) == (55, 29)  # 55.00000000000001, 28.999999999999996
+
+
+def test_starts_and_stops_at_decimals_of_the_training():
+    assert not RigL(stop=0.07, period=7).is_update_step(7, 100)  # 0.07 x 100 is 7.000000000000001
+    records = [record(0, 0)] * 5
+    assert FlyingBirdPlus(start_epoch=0.07).decide(records, epoch=7, num_epochs=100) == (False, True)
 
 
 def record(gap: float, loss: float) -> RobustRecord:
@@ -175,7 +200,8 @@ def test_robust_bird_and_one_shot_keep_the_largest_of_all_layers():
 def test_snip_by_hand():
     weights = {"a": torch.tensor([[3.0, -4.0]]), "b": torch.tensor([[1.0, -2.0]])}
     gradients = {"a": torch.tensor([[0.1, 0.1]]), "b": torch.tensor([[1.0, -0.1]])}
-    masks = SNIP(density=0.5).masks_from_gradient(weights, gradients)  # 0.3, 0.4, 1.0, 0.2
+    method = SNIP(density=0.5)
+    masks = method.masks_from_scores(method.score(weights, gradients))  # 0.3, 0.4, 1.0, 0.2
     assert masks["a"].tolist() == [[False, True]] and masks["b"].tolist() == [[True, False]]
 
 
@@ -218,6 +244,7 @@ def test_bad_densities(make, message):
         (lambda: FlyingBird(period=0), "period must be a number of steps"),
         (lambda: FlyingBird(second_period=1.5), "second_period must be a number of steps"),
         (lambda: FlyingBird(growth="momentum"), "growth must be one of gradient, random, got 'momentum'"),
+        (lambda: FlyingBird(reset_regrown="no"), "reset_regrown must be True or False, got 'no'"),
         (lambda: FlyingBirdPlus(prune_ratio=-1), "prune_ratio must be finite and not negative"),
         (lambda: FlyingBirdPlus(window=0), "window must be an integer of at least 1"),
         (lambda: RobustBird(tolerance=0), "tolerance must be in"),
@@ -235,7 +262,7 @@ def test_bad_options(make, message):
 
 
 def test_registry():
-    controls = {"dense", "fixed", "magnitude", "random", "rigl", "snip"}
+    controls = {"dense", "fixed", "grasp", "magnitude", "random", "rigl", "snip", "synflow", "taylor"}
     assert set(list_sparse_methods()) == {"flying_bird", "flying_bird_plus", "robust_bird"} | controls
     assert get_sparse_method("flying_bird", density=0.1) == FlyingBird(density=0.1)
     assert get_sparse_method(**FlyingBirdPlus(period=7).describe()) == FlyingBirdPlus(period=7)

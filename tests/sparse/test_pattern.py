@@ -43,7 +43,7 @@ WEIGHTS = {"a": torch.randn(12, 16, generator=torch.Generator().manual_seed(0)),
 DRAWN = {
     "random": lambda: RandomMask("2:4").initial_masks(WEIGHTS, 0),
     "magnitude": lambda: OneShotMagnitude("2:4").initial_masks(WEIGHTS, 0),
-    "snip": lambda: SNIP("2:4").masks_from_gradient(WEIGHTS, WEIGHTS),
+    "snip": lambda: SNIP("2:4").masks_from_scores(SNIP().score(WEIGHTS, WEIGHTS)),
     "robust_bird": lambda: RobustBird("2:4").draw(WEIGHTS),
     "flying_bird": lambda: FlyingBird("2:4").initial_masks(WEIGHTS, 0),
 }

@@ -26,6 +26,7 @@ from tests.testing.tiny import tiny_bert, tiny_data
 METHODS = {
     "flying_bird": FlyingBird(density=0.2, period=3),
     "random_growth": FlyingBird(density=0.2, period=3, growth="random"),
+    "reset_regrown": FlyingBird(density=0.2, period=3, reset_regrown=True),
     "plus": FlyingBirdPlus(density=0.2, period=3, start_epoch=0, window=1),
     "robust_bird": RobustBird(density=0.2, patience=2, tolerance=0.3, budget=0.9),
     "rigl": RigL(density=0.2, period=3),
@@ -117,3 +118,29 @@ def make_sparse_trainer(
         method=method,
         **kwargs,
     )
+
+
+class KeepBatches(Trainer):
+    """Remembers what it trained on, a batch per call, in `batches`."""
+
+    def training_step(self, model: nn.Module, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        self.__dict__.setdefault("batches", []).append({key: value.clone() for key, value in inputs.items()})
+        return super().training_step(model, inputs, *args, **kwargs)
+
+
+class Interrupt(TrainerCallback):
+    """Cuts a training off after its seventh step."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 7:
+            raise KeyboardInterrupt
+
+
+class WatchRates(TrainerCallback):
+    """Remembers the learning rate of each step in `rates`."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
+        self.rates.append(optimizer.param_groups[0]["lr"])

@@ -57,7 +57,7 @@ MODELS = {"vit": vit, "resnet": resnet}
 @pytest.mark.parametrize("name", MODELS)
 def test_search_under_pixel_attacks_and_cut(tmp_path, name):
     options = {
-        "adversary": "pixel_pgd",
+        "adversary": "pixel-pgd",
         "adversary_steps": 3,
         "search_epochs": 1.0,
         "ticket_interval": 0.25,

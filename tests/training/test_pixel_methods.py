@@ -22,11 +22,11 @@ PIXELS = {"image_mean": MEAN, "image_std": STD}
 RADIUS, STEP = 0.06, 0.04
 LENGTHS = {"step_size": STEP, "max_norm": RADIUS, **PIXELS}
 METHODS = {
-    "pixel_pgd": PixelPGD(steps=3, init_magnitude=0.03, **LENGTHS),
-    "pixel_fast": PixelFast(init_magnitude=0.03, **LENGTHS),
-    "pixel_free": PixelFree(steps=2, init_magnitude=0.03, **LENGTHS),
-    "pixel_trades": PixelTRADES(steps=2, init_magnitude=0.03, **LENGTHS),
-    "pixel_mart": PixelMART(steps=2, init_magnitude=0.03, **LENGTHS),
+    "pixel-pgd": PixelPGD(steps=3, init_magnitude=0.03, **LENGTHS),
+    "pixel-fast": PixelFast(init_magnitude=0.03, **LENGTHS),
+    "pixel-free": PixelFree(steps=2, init_magnitude=0.03, **LENGTHS),
+    "pixel-trades": PixelTRADES(steps=2, init_magnitude=0.03, **LENGTHS),
+    "pixel-mart": PixelMART(steps=2, init_magnitude=0.03, **LENGTHS),
 }
 MODULES = {"uniform_start": ("text.pgd", "text.mart"), "normal_start": ("regularizer",)}
 
@@ -110,12 +110,12 @@ class Reference:
 
     def loss_of(self, name):
         """The end of the ascent, and the loss there as a function of the weights."""
-        if name == "pixel_trades":
+        if name == "pixel-trades":
             clean = self.logits().detach().log_softmax(1)
             delta = self.climbed(lambda d: (clean.exp() * (clean - self.logits(d).log_softmax(1))).sum(1).mean(), 2)
             return lambda: self.cross_entropy() + 6.0 * self.divergence(delta).mean()
-        delta = self.climbed(self.cross_entropy, {"pixel_fast": 1, "pixel_free": 0}.get(name, 2))
-        if name != "pixel_mart":
+        delta = self.climbed(self.cross_entropy, {"pixel-fast": 1, "pixel-free": 0}.get(name, 2))
+        if name != "pixel-mart":
             return lambda: self.cross_entropy(delta)
 
         def mart():
@@ -140,7 +140,7 @@ def test_the_gradient_is_the_papers(name, tmp_path, same_starts):
     assert_close(gradient, reference.gradient(reference.loss_of(name)))
 
 
-@pytest.mark.parametrize("name", ["pixel_fast", "pixel_mart", "pixel_pgd", "pixel_trades"])
+@pytest.mark.parametrize("name", ["pixel-fast", "pixel-mart", "pixel-pgd", "pixel-trades"])
 def test_weight_perturbation(name, tmp_path, same_starts):
     """The gradient at w + gamma * ||w_l|| * g_l / ||g_l||; the step is taken from w."""
     reference, gamma = Reference(), 0.05
@@ -181,7 +181,7 @@ def test_weights_come_back_bit_for_bit_and_pruned_ones_stay_zero(norm, tmp_path)
             self.handle.remove()
 
     sparse = SparseTrainingCallback("flying_bird")
-    adversary = replace(METHODS["pixel_pgd"], norm=norm)
+    adversary = replace(METHODS["pixel-pgd"], norm=norm)
     trainer, _ = trained(
         tmp_path, adversary, callbacks=[sparse, Look()], learning_rate=0.0, adversary_weight_perturbation=0.01
     )

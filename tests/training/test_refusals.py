@@ -42,7 +42,7 @@ def test_layers_that_are_not_there(tmp_path):
     for name, layer, message in [
         ("pgd", 3, "at most 2, the number of layers, got 3"),
         ("yopo", 2, "yopo runs the layer above .* got adversary_layer=2, the last one"),
-        ("pixel_pgd", 1, "pixel_pgd perturbs pixels, got adversary_layer=1"),
+        ("pixel-pgd", 1, "pixel-pgd perturbs pixels, got adversary_layer=1"),
     ]:
         with pytest.raises(ConfigurationError, match=message):
             AdversarialTrainer(tiny_bert(), arguments(tmp_path, adversary_layer=layer), adversary=name)

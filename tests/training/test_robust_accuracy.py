@@ -102,7 +102,7 @@ def test_records_survive_a_stop(tmp_path):
     ("other", "says"),
     [
         ({"splits": {"test": tiny_images(4)}}, r"splits .*, got \{'test': 4\}"),
-        ({"adversary": PixelPGD(steps=2, step_size=1.0, max_norm=1.0)}, "adversary None, got .*pixel_pgd"),
+        ({"adversary": PixelPGD(steps=2, step_size=1.0, max_norm=1.0)}, "adversary None, got .*pixel-pgd"),
     ],
 )
 def test_records_of_something_else_are_not_continued(tmp_path, other, says):

@@ -33,19 +33,21 @@ from hf_robust_tickets.sparse import (
 from hf_robust_tickets.sparse.base import REGULAR
 from hf_robust_tickets.training.sparse.updates import SparseRun
 from tests.testing.sparse_models import TwoLayers, vectors
-from tests.testing.sparse_training import METHODS, arguments, assert_masked_weights_and_state_are_zero, train
+from tests.testing.sparse_training import (
+    METHODS,
+    KeepBatches,
+    arguments,
+    assert_masked_weights_and_state_are_zero,
+    train,
+)
 from tests.testing.tiny import tiny_bert, tiny_data
 
 
-class KeepBatches(Trainer):
-    def training_step(self, model, inputs, *args, **kwargs):
-        self.__dict__.setdefault("batches", []).append({key: value.clone() for key, value in inputs.items()})
-        return super().training_step(model, inputs, *args, **kwargs)
-
-
-def test_flying_bird_equals_a_loop_written_by_hand(tmp_path):
+@pytest.mark.parametrize("reset", [False, True])
+def test_flying_bird_equals_a_loop_written_by_hand(tmp_path, reset):
     """Dense gradients, SGD with momentum, masks applied after every step, an update after steps 3 and 6."""
-    method = FlyingBird(density=0.5, init="uniform", period=3, drop_fraction=0.4, final_drop_fraction=0.1)
+    options = {"init": "uniform", "period": 3, "drop_fraction": 0.4, "final_drop_fraction": 0.1}
+    method = FlyingBird(density=0.5, reset_regrown=reset, **options)
     sgd = (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9})
     options = {"max_steps": 8, "lr_scheduler_type": "constant", "max_grad_norm": 0}
     trainer, callback = train(tmp_path, method, kind=KeepBatches, options=options, optimizer_cls_and_kwargs=sgd)
@@ -80,10 +82,13 @@ def test_flying_bird_equals_a_loop_written_by_hand(tmp_path):
             free = (~survivors).nonzero().tolist()
             grown = sorted(free, key=lambda at: -abs(weight.grad[tuple(at)].item()))[:count]
             masks[name] = survivors
-            apply({**{n: torch.ones_like(m) for n, m in masks.items()}, name: survivors})
+            if reset:
+                apply({**{n: torch.ones_like(m) for n, m in masks.items()}, name: survivors})
             for at in grown:
                 masks[name][tuple(at)] = True
+        apply(masks)
     assert [entry["event"] for entry in callback.log] == ["start", "update", "update"]
+    assert sum(entry["regrown"] for entry in callback.log[1:]) > 0
     assert {name: mask.tolist() for name, mask in callback.masks.items()} == {n: m.tolist() for n, m in masks.items()}
     for (name, ours), theirs in zip(trainer.model.named_parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6, msg=name)

@@ -6,28 +6,26 @@ import json
 
 import pytest
 import torch
-from transformers import TrainerCallback
 
 from hf_robust_tickets import AdversarialTrainer, FlyingBird
 from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.errors import CheckpointError
 from hf_robust_tickets.sparse import FixedMasks, select_weights
 from tests.testing.sparse_models import TwoLayers, vectors
-from tests.testing.sparse_training import METHODS, arguments, train
+from tests.testing.sparse_training import METHODS, Interrupt, arguments, train
 from tests.testing.tiny import tiny_bert, tiny_data
-
-
-class Interrupt(TrainerCallback):
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 7:
-            raise KeyboardInterrupt
-
 
 SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "name", ["plus", "robust_bird", *(pytest.param(n, marks=SLOW) for n in ("flying_bird", "random_growth", "snip"))]
+    "name",
+    [
+        "plus",
+        "robust_bird",
+        *(pytest.param(n, marks=SLOW) for n in ("random_growth", "reset_regrown", "snip")),
+        "flying_bird",
+    ],
 )
 def test_resumed_training_equals_one_that_was_not_cut_off(tmp_path, name):
     options = {"save_strategy": "steps", "save_steps": 5, "eval_strategy": "epoch", "max_steps": 12}

@@ -11,7 +11,6 @@ import sys
 
 import pytest
 import torch
-from transformers import TrainerCallback
 
 from hf_robust_tickets import FlyingBird, RobustBird
 from hf_robust_tickets.errors import CheckpointError, ConfigurationError
@@ -19,7 +18,7 @@ from hf_robust_tickets.reporting.model_card import CardFacts
 from hf_robust_tickets.sparse import load_masks
 from hf_robust_tickets.training import sparse_cost
 from tests.testing.paths import ROOT
-from tests.testing.sparse_training import make_sparse_trainer
+from tests.testing.sparse_training import WatchRates, make_sparse_trainer
 from tests.testing.tiny import tiny_bert
 
 # Killed while it writes a checkpoint of stage 1 or 2: weights and optimiser are there, the state is not.
@@ -27,7 +26,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from hf_robust_tickets.training import SparseTrainingCallback
-from tests.testing.sparse_training import make_sparse_trainer
+from tests.testing.sparse_training import WatchRates, make_sparse_trainer
 
 state = SparseTrainingCallback.state
 def killing(callback):
@@ -40,16 +39,8 @@ make_sparse_trainer({folder!r}).train()
 """
 
 
-class Watch(TrainerCallback):
-    def __init__(self):
-        self.rates = []
-
-    def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
-        self.rates.append(optimizer.param_groups[0]["lr"])
-
-
 def test_robust_bird_in_two_trainings(tmp_path):
-    watch = Watch()
+    watch = WatchRates()
     trainer = make_sparse_trainer(tmp_path, callbacks=[watch])
     trainer.train()
     assert trainer.search.converged and trainer.search.log[-1]["step"] == 8

@@ -18,13 +18,17 @@ class PixelFree(PixelSpace, FreeAT):
     for CIFAR-10 (section 4): radius and step 8/255, `steps` (their m) = 8, the best of 2 to 10 there. Delta goes on
     from batch to batch; each image brings it back into its own box. Divide `num_train_epochs` by `steps`.
 
+    Cost: 1 per step, each batch K times.
+    Trains on: every pass, which steps the optimiser.
+    Use when: images, at the cost of plain training.
+
     Example:
         >>> AdversarialTrainer(model, args, adversary=PixelFree(steps=4), processing_class=processor, ...)
     """
 
     steps: int = 8
 
-    name: ClassVar[str] = "pixel_free"
+    name: ClassVar[str] = "pixel-free"
 
 
-register_adversary("pixel_free", PixelFree)
+register_adversary("pixel-free", PixelFree)

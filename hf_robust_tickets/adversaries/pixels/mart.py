@@ -18,11 +18,15 @@ class PixelMART(PixelSpace, MART):
     see `MART`. The defaults are theirs for CIFAR-10 (section 4.2): radius 8/255, ten ascents of 2/255 from a uniform
     start, `coefficient` (their `lambda`) 5.
 
+    Cost: 2 + 2/3 K.
+    Trains on: as `mart`.
+    Use when: images; errors that matter more than sure hits.
+
     Example:
         >>> AdversarialTrainer(model, args, adversary=PixelMART.from_processor(processor), train_dataset=train)
     """
 
-    name: ClassVar[str] = "pixel_mart"
+    name: ClassVar[str] = "pixel-mart"
 
 
-register_adversary("pixel_mart", PixelMART)
+register_adversary("pixel-mart", PixelMART)

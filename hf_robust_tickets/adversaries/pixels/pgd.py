@@ -23,6 +23,10 @@ class PixelPGD(PixelSpace, PGD):
     `None` and let `AdversarialTrainer` take them from its `processing_class`; without either, the model's input must
     be the pixels in [0, 1] themselves.
 
+    Cost: 2/3 (K - 1) + 1.
+    Trains on: the loss at the end of K - 1 steps.
+    Use when: images: the papers' training attack.
+
     Attributes:
         image_mean: Mean per channel that the processor subtracts.
         image_std: Standard deviation per channel that it divides by.
@@ -38,7 +42,7 @@ class PixelPGD(PixelSpace, PGD):
     max_norm: float = 8 / 255
     norm: str = "linf"
 
-    name: ClassVar[str] = "pixel_pgd"
+    name: ClassVar[str] = "pixel-pgd"
 
 
-register_adversary("pixel_pgd", PixelPGD)
+register_adversary("pixel-pgd", PixelPGD)

@@ -18,11 +18,15 @@ class PixelTRADES(PixelSpace, TRADES):
     algorithm 1; see `TRADES`. The defaults are theirs for CIFAR-10 (section 5): ten steps of 0.007 in a ball of 0.031,
     a normal start of 0.001, `coefficient` (their `1/lambda`, `beta` in their code) 6.
 
+    Cost: 2 + 2/3 K.
+    Trains on: as `trades`.
+    Use when: images; accuracy against robustness with one weight.
+
     Example:
         >>> AdversarialTrainer(model, args, adversary=PixelTRADES.from_processor(processor), train_dataset=train)
     """
 
-    name: ClassVar[str] = "pixel_trades"
+    name: ClassVar[str] = "pixel-trades"
 
 
-register_adversary("pixel_trades", PixelTRADES)
+register_adversary("pixel-trades", PixelTRADES)

@@ -26,6 +26,10 @@ class FGM(Adversary):
     Two passes, of weight 1 each: the reported loss is the sum of both, as in the paper. Cheapest of the methods, and
     the only one that never sees more than one step of ascent; `PGD` with more steps generalises it.
 
+    Cost: 2.
+    Trains on: the clean loss and the loss after one step.
+    Use when: a cheap first try.
+
     Example:
         >>> AdversarialTrainer(model, args, adversary=FGM(step_size=1.0), train_dataset=train)
     """

@@ -23,6 +23,10 @@ class FreeAT(PGD):
 
     The radius is the paper's for CIFAR-10 in units of pixels, 8/255, and the step as large as it; m = 8 did best
     there. For word embeddings choose all three on development data.
+
+    Cost: 1 per step, each batch K times.
+    Trains on: every pass, which steps the optimiser.
+    Use when: training should cost what plain training costs.
     """
 
     steps: int = 3

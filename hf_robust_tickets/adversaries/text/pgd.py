@@ -23,6 +23,10 @@ class PGD(Adversary):
     The passes before the last need the gradient with respect to delta alone, which saves about a third of their cost;
     `FreeLB` spends that third and uses every pass for the weights.
 
+    Cost: 2/3 (K - 1) + 1.
+    Trains on: the loss at the end of K - 1 steps.
+    Use when: worst-case robustness inside a ball.
+
     Example:
         >>> PGD(steps=4, step_size=0.3, max_norm=1.0)                    # three ascents inside a ball of radius 1
         >>> PGD(steps=4, step_size=0.05, max_norm=0.1, norm="linf", init_magnitude=0.1)      # with a random start

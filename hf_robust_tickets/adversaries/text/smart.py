@@ -32,6 +32,10 @@ class SMART(Regularizer):
     (namisan/mt-dnn) differs: it climbs `KL(f(x) || f(x + delta))`, divides each token's gradient by that token's
     largest entry (`scope="token"`), and does not project (`max_norm=0`).
 
+    Cost: 3.
+    Trains on: the clean loss, the divergence, and a pull to the average of the weights.
+    Use when: small data, long training.
+
     Attributes:
         proximal_coefficient: `mu`, weight of the proximal term; 0 leaves it out, and the copy of the model it needs.
         momentum: `beta` of the moving average in the first tenth of training.

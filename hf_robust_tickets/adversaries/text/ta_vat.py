@@ -34,6 +34,10 @@ class TAVAT(FreeLB):
 
     Delta has two parts, `(2, batch, tokens, dim)`: the sentence's and the tokens'. `scope` speaks of the ball and of
     the sentence's part.
+
+    Cost: K.
+    Trains on: the mean loss of all K passes, with a perturbation per word that is remembered.
+    Use when: text whose words matter one by one.
     """
 
     steps: int = 2

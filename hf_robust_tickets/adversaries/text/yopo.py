@@ -21,6 +21,10 @@ class YOPO(FreeLB):
     which a learning rate takes back). That code also gives the weights of f0 the gradient of `<p, f0(x + delta)>` at
     the end of each inner climb; here they have that of the full passes, as all other weights.
 
+    Cost: K, and a little.
+    Trains on: the mean loss of m full passes; most ascents run through one layer.
+    Use when: more ascents for the same money.
+
     Attributes:
         inner_steps: Ascents per full pass; the first of them uses the full pass's own gradient. The last full pass
             has none.

@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..components import stopwords
-from .registry import RecipeContext, register_recipe
+from .registry import PAIR_RULE, RecipeContext, register_recipe
 
 if TYPE_CHECKING:
     from textattack import Attack
+
+
+# EarlyRobust, attack_utils.py: two `InputColumnModification`s keep the first sentence, and the sentence that is asked
+# about.
+_FUDAN_PAIR_RULE = {
+    **PAIR_RULE,
+    ("sentence1", "sentence2"): ("sentence2",),
+    ("sentence", "question"): ("question",),
+}
 
 
 def _bert_attack(context: RecipeContext) -> Attack:
@@ -62,11 +71,12 @@ def _fudan_bertattack(context: RecipeContext) -> Attack:
 
     # 50 nearest neighbours in place of the masked language model, and a much lower threshold: what those papers ran
     transformation = WordSwapEmbedding(max_candidates=50, embedding=context.vectors)
-    constraints = _bae_constraints(context, 0.2)
+    # their code (EarlyRobust, attack_utils.py) compares texts shorter than the window too
+    constraints = _bae_constraints(context, 0.2, skip_short_texts=False)
     return Attack(Goal(context.victim), constraints, transformation, GreedyWordSwapWIR(wir_method="delete"))
 
 
-def _bae_constraints(context: RecipeContext, threshold: float) -> list:
+def _bae_constraints(context: RecipeContext, threshold: float, skip_short_texts: bool = True) -> list:
     from textattack.constraints.pre_transformation import RepeatModification, StopwordModification
 
     from ..components.constraints import SameTag, Similarity
@@ -76,14 +86,14 @@ def _bae_constraints(context: RecipeContext, threshold: float) -> list:
         StopwordModification(stopwords=stopwords.NLTK_ENGLISH),
         # the same part of speech (paper, section 3); nouns and verbs may replace each other, as in TextFooler's code
         SameTag(allow_verb_noun_swap=True),
-        # windows of 15 words against the original; shorter texts are not checked (authors' letter in the recipe)
+        # windows of 15 words against the original; BAE does not check shorter texts (authors' letter in the recipe)
         Similarity(
             context.encoder,
             threshold=threshold,
             metric="cosine",
             compare_against_original=True,
             window_size=15,
-            skip_text_shorter_than_window=True,
+            skip_text_shorter_than_window=skip_short_texts,
         ),
     ]
 
@@ -116,5 +126,9 @@ register_recipe(
     citation="ACL 2022, 2022.acl-long.157",
     resources=("counter-fitted-vectors", "pos-tagger"),
     needs_encoder=True,
-    departures=("not BERT-Attack but what those papers report under that name: no language model is in it",),
+    departures=(
+        "not BERT-Attack but what those papers report under that name: no language model is in it",
+        "of a premise and a hypothesis the hypothesis alone, as in other recipes: their code has no rule for them",
+    ),
+    pair_rule=_FUDAN_PAIR_RULE,
 )

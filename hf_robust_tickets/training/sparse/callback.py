@@ -19,7 +19,7 @@ from ...errors import CheckpointError, ConfigurationError
 from ...sparse import MaskedWeights, RobustRecord, SparseMethod, get_sparse_method, select_weights
 from ...sparse.base import REGULAR, Decision
 from ..callbacks.base import AttackCallback, StatefulCallback, differences
-from .ranks import refuse_surroundings_of_masks, refuse_transposed
+from .ranks import refuse_replicas, refuse_surroundings_of_masks, refuse_transposed
 from .records import RobustHistory, may_decide
 from .updates import SparseRun
 
@@ -46,7 +46,8 @@ class SparseTrainingCallback(StatefulCallback, AttackCallback):
     Attributes:
         masks: Parameter name -> BoolTensor of its shape, True = kept; empty before training.
         log: One dict per change of masks: `step`, `epoch`, `event` (`"start"`, `"ticket"`, `"update"`), `density`,
-            `layer_density`, `dense_gradient`; for updates also `drop_fraction`, `changed`, `prune_more`, `grow_more`.
+            `layer_density`, `dense_gradient`; for a ticket also `attacked` (whether stage 1 was); for updates also
+            `drop_fraction`, `changed`, `regrown` (dropped and grown again at once), `prune_more`, `grow_more`.
         records: One `RobustRecord` per evaluation, for methods that adapt to them.
         distances: For Robust Bird: largest distance of each mask to those before it in the queue, None at first.
         converged: For Robust Bird: whether the mask settled; None before the search has ended.
@@ -121,7 +122,9 @@ class SparseTrainingCallback(StatefulCallback, AttackCallback):
     def pauses_attack(self) -> bool:
         """Whether the present step is to be one of standard training; an `AdversarialTrainer` asks."""
         run = self._run
-        return self._running and (run.phase == "search" or (run.due and self.method.under_standard_loss))
+        decides = run.due or run.phase == "score"
+        searches = run.phase == "search" and not self.method.attack_search
+        return self._running and (searches or (decides and self.method.under_standard_loss))
 
     @property
     def demands_attack(self) -> bool:
@@ -145,6 +148,7 @@ class SparseTrainingCallback(StatefulCallback, AttackCallback):
             TicketError: If given masks are for another model.
         """
         refuse_surroundings_of_masks(args, kwargs["model"], self._patterns["include"] is not None)
+        refuse_replicas(args, self.method)
         self._refuse_foreign(state)
         self.restore(state)
         self._model = extract_model_from_parallel(kwargs["model"])
@@ -154,18 +158,12 @@ class SparseTrainingCallback(StatefulCallback, AttackCallback):
         layers = MaskedWeights(weights)
         seed = args.seed if self._seed is None else self._seed
         steps = _steps_per_epoch(args, state, kwargs.get("train_dataloader"))
-        self._run.start(layers, state, kwargs["optimizer"], seed, steps)
+        self._run.start(layers, state, kwargs["optimizer"], seed, steps, self._model)
         self._running = True
         if self.method.adapts:
             self._watch_accuracy(args)
 
     def _watch_accuracy(self, args: TrainingArguments) -> None:
-        if args.n_gpu > 1:
-            raise ConfigurationError(
-                f"{type(self.method).__name__} counts answers inside the model, got {args.n_gpu} devices in one "
-                "process, each with a replica of torch.nn.DataParallel: launch with "
-                f"`torchrun --nproc_per_node {args.n_gpu}`"
-            )
         self._history.accuracy.watch(self._model)
         if args.eval_strategy == "no":
             logger.warning(
@@ -183,7 +181,7 @@ class SparseTrainingCallback(StatefulCallback, AttackCallback):
         self._history.accuracy.commit()
 
     def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Draws masks that depend on the first gradient, before it moves anything."""
+        """Draws masks that depend on the first gradients, before they move anything."""
         self._history.accuracy.commit()
         self._run.before_optimizer(state, kwargs["optimizer"])
 
@@ -194,8 +192,8 @@ class SparseTrainingCallback(StatefulCallback, AttackCallback):
             control.should_training_stop = self._search_is_over = True
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keeps the step that ends a search from being saved: it would be resumed past its end."""
-        if self._search_is_over:
+        """Keeps steps from being saved that end a search, or whose scores are not complete: there is no going on."""
+        if self._search_is_over or self._run.scored:
             control.should_save = False
 
     def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -219,7 +217,7 @@ class SparseTrainingCallback(StatefulCallback, AttackCallback):
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Leaves the model without hooks, and with the masks that belong to its weights."""
-        self._run.layers.release_gradients()
+        self._run.end()
         self._history.accuracy.leave()
         self._history.measure_under(None, None)
         self._running = False

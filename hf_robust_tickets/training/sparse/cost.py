@@ -34,7 +34,7 @@ class SparseCost:
         inference_flops: Theoretical operations of a forward pass over one example at the end.
         dense_inference_flops: The same without masks.
         training_flops: Theoretical operations of the whole training, by density over time, stage 1 included; every
-            step after stage 1 counts as attacked.
+            step after stage 1 counts as attacked, and those of stage 1 where it was.
         dense_training_flops: The same number of attacked steps without masks and without stage 1.
         seconds: Measured, of the training loop, stage 1 included.
         steps: Optimiser steps, stage 1 included.
@@ -90,10 +90,12 @@ def sparse_cost(trainer: Any, inputs: Mapping[str, Tensor]) -> SparseCost:
     flops = _per_example(count_flops(model, inputs, layers.weights))
     args, steps, density = trainer.args, trainer.state.global_step, _densities(callback.masks)
     examples = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    passes = _passes(trainer.adversary, trainer.step_cost)
+    passes = step_passes(trainer.adversary, trainer.step_cost)
     measured, search = trainer.cost_meter.cost(trainer.state), _search_cost(trainer)
-    attacked = steps - max((entry["step"] for entry in callback.log if entry["event"] == "ticket"), default=0)
-    spent = training_flops(flops, callback.log, steps, **passes) + search["steps"] * flops.step()
+    plain = [each["step"] for each in callback.log if each["event"] == "ticket" and not each.get("attacked", False)]
+    attacked = steps - max(plain, default=0)
+    spent = training_flops(flops, callback.log, steps, **passes)
+    spent += search["steps"] * flops.step(**search["step_passes"])
     weights = layers.weights.values()
     return SparseCost(
         layers={
@@ -133,8 +135,13 @@ def _densities(masks: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: int(mask.sum()) / mask.numel() for name, mask in masks.items()}
 
 
-def _passes(adversary: Adversary | None, cost: float) -> dict[str, float]:
-    """How many passes of an attacked step give gradients of the weights, and how many of the input alone."""
+def step_passes(adversary: Adversary | None, cost: float) -> dict[str, float]:
+    """How many passes of an attacked step give gradients of the weights, and how many of the input alone.
+
+    Args:
+        adversary: None for plain steps.
+        cost: Of a step, in plain ones.
+    """
     if adversary is None:
         return {"full_passes": 1, "input_passes": 0}
     weighted = sum(1 for k in range(adversary.num_passes) if adversary.loss_weight(k))
@@ -144,4 +151,6 @@ def _passes(adversary: Adversary | None, cost: float) -> dict[str, float]:
 
 def _search_cost(trainer: Any) -> dict[str, Any]:
     summary = search_summary(trainer)
-    return {"steps": 0, "seconds": 0.0, "peak_memory_bytes": 0} if summary is None else summary["cost"]
+    if summary is None:
+        return {"steps": 0, "seconds": 0.0, "peak_memory_bytes": 0, "step_passes": {}}
+    return {**summary["cost"], "step_passes": summary["step_passes"]}

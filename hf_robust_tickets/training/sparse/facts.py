@@ -20,7 +20,7 @@ def sparse_callback(trainer: Any) -> SparseTrainingCallback | None:
 
 
 def search_summary(trainer: Any) -> dict[str, Any] | None:
-    """What stage 1 of a `SparseTrainer` left behind: `method`, `log`, `distances`, `converged`, `cost`."""
+    """What stage 1 of a `SparseTrainer` left behind: `method`, `adversary`, `log`, `converged`, `cost` and more."""
     path = Path(trainer.args.output_dir) / SEARCH_FOLDER / SUMMARY_FILE
     if not getattr(trainer, "has_two_stages", False) or not path.exists():
         return None
@@ -45,7 +45,7 @@ def sparse_facts(trainer: Any, cost: dict[str, Any], adversary: dict[str, Any] |
         method, log, distances = summary["method"], [*summary["log"], *log], summary["distances"]
         converged = summary["converged"]
         facts = {
-            "adversaries": {"search": None, "train": adversary},
+            "adversaries": {"search": summary["adversary"], "train": adversary},
             "cost": {"search": summary["cost"], "train": cost},
         }
     sizes = {name: (int(mask.sum()), mask.numel()) for name, mask in callback.masks.items()}

@@ -12,6 +12,7 @@ from torch import distributed as dist
 from transformers import TrainingArguments
 
 from ...errors import ConfigurationError
+from ...sparse.base import SparseMethod
 from ...sparse.selection import transposed_weights
 
 # These step inside the backward pass, or on a projection of the gradient.
@@ -47,6 +48,16 @@ def refuse_transposed(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> 
         raise ConfigurationError(
             f"a pattern N:M lies along the inputs, which come first in {names[0]!r} and {len(names) - 1} more: give "
             "density as a fraction, or exclude them"
+        )
+
+
+def refuse_replicas(args: TrainingArguments, method: SparseMethod) -> None:
+    """Raises ConfigurationError where a method looks inside the model, and there are replicas of it."""
+    if args.n_gpu > 1 and (method.adapts or getattr(method, "by_curvature", False)):
+        what = "counts answers inside" if method.adapts else "differentiates"
+        raise ConfigurationError(
+            f"{type(method).__name__} {what} the model, got {args.n_gpu} devices in one process, each with a "
+            f"replica of torch.nn.DataParallel: launch with `torchrun --nproc_per_node {args.n_gpu}`"
         )
 
 

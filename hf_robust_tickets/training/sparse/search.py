@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from ...sparse import MaskQueue, RobustBird
+from ...sparse.density import count_up
 from .ranks import as_of_first_rank
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class MaskSearch:
         """
         method = self.method
         budget = method.budget * (max_steps if method.budget < 1 else steps_per_epoch)
-        over = step >= min(math.ceil(budget), max_steps)
+        over = step >= min(count_up(budget), max_steps)
         if step % max(1, round(method.interval * steps_per_epoch)) and not over:
             return None
         masks = as_of_first_rank(method.draw(weights))

@@ -15,14 +15,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import TrainingArguments
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy, TrainOutput
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType, TrainOutput
 
 from ..._files import write_json
+from ...adversaries import Adversary
 from ...errors import CheckpointError, ConfigurationError
 from ...sparse import FixedMasks, SparseMethod, load_masks, save_masks
+from ..hub.card import adversary_facts
 from ..jobs.checkpoints import checkpoints, explain_failed_save, last_complete_checkpoint
 from ..trainer import AdversarialTrainer
 from .callback import SparseTrainingCallback
+from .cost import step_passes
 from .facts import SEARCH_FOLDER, SUMMARY_FILE
 
 logger = logging.getLogger(__name__)
@@ -38,14 +41,19 @@ class SparseTrainer(AdversarialTrainer):
 
     With `RobustBird`, `train()` first trains the dense model plainly in `output_dir/_search` until the mask settles
     (at most `method.budget` of the epochs), and then starts adversarial training anew on the masked weights: a fresh
-    optimiser and the whole of the schedule, as the paper has it. `train(resume_from_checkpoint=True)` goes on in
-    whichever stage was cut off. Callbacks passed by the user see stage 2 alone. The other methods have one stage.
+    optimiser and the whole of the schedule, as the paper has it. The rate of stage 1 is constant, as it is in the
+    released code until epoch 50: under one that falls, masks settle because nothing moves.
+    `train(resume_from_checkpoint=True)` goes on in whichever stage was cut off. Callbacks passed by the user see
+    stage 2 alone. The other methods have one stage.
 
     Args:
         *args: As for `AdversarialTrainer`.
         method: A `SparseMethod`, its name, or what `SparseMethod.describe()` gives.
         include: Name patterns of the weights to mask; see `select_weights`.
         exclude: Name patterns of weights to leave out.
+        search_adversary: What attacks stage 1, an `Adversary` or its name (then with the hyper-parameters of the
+            arguments); None for plain training, or with `RobustBird(attack_search=True)` for the adversary of stage 2.
+        search_lr_scheduler_type: Schedule of stage 1; None for that of the training, over the budget of stage 1.
         **kwargs: As for `AdversarialTrainer`.
 
     Attributes:
@@ -54,7 +62,8 @@ class SparseTrainer(AdversarialTrainer):
         has_two_stages: Whether stage 1 is a training of its own.
 
     Raises:
-        ConfigurationError: With `RobustBird`, for a ready-made optimiser or `model_init`.
+        ConfigurationError: With `RobustBird`, for a ready-made optimiser or `model_init`; without it, for a
+            `search_adversary`.
     """
 
     def __init__(
@@ -63,6 +72,8 @@ class SparseTrainer(AdversarialTrainer):
         method: SparseMethod | str | Mapping[str, Any] = "flying_bird",
         include: str | Iterable[str] | None = None,
         exclude: str | Iterable[str] | None = None,
+        search_adversary: Adversary | str | None = None,
+        search_lr_scheduler_type: SchedulerType | str | None = "constant_with_warmup",
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -70,7 +81,9 @@ class SparseTrainer(AdversarialTrainer):
         self.search: SparseTrainingCallback | None = None
         self._patterns = {"include": include, "exclude": exclude}
         self.has_two_stages = self.sparse.method.searches
-        self._asked_method = json.loads(json.dumps(self.sparse.method.describe()))
+        self._search_schedule = search_lr_scheduler_type
+        self._search_adversary = self._build_search_adversary(search_adversary)
+        self._asked_search = json.loads(json.dumps(self._describe_search()))
         if not self.has_two_stages:
             self.add_callback(self.sparse)
         elif self.optimizer is not None or self.lr_scheduler is not None or self.model_init is not None:
@@ -78,6 +91,21 @@ class SparseTrainer(AdversarialTrainer):
                 "Robust Bird's second stage needs a fresh optimiser and schedule on the same model, got ready-made "
                 "ones or model_init: pass model=, optimizer_cls_and_kwargs= and lr_scheduler_type"
             )
+
+    def _build_search_adversary(self, asked: Adversary | str | None) -> Adversary | None:
+        if asked is None:
+            return self.adversary if self.sparse.method.attack_search else None
+        if not self.has_two_stages:
+            raise ConfigurationError(
+                f"search_adversary attacks stage 1 of Robust Bird, got {type(self.sparse.method).__name__}, which has "
+                "one stage: pass adversary="
+            )
+        return self.adversary_options.build_adversary(name=asked) if isinstance(asked, str) else asked
+
+    def _describe_search(self) -> dict[str, Any]:
+        """What the masks of stage 1 depend on."""
+        attack = adversary_facts(self._search_adversary, self.adversary_options)
+        return {"method": self.sparse.method.describe(), "adversary": attack}
 
     @property
     def masks(self) -> dict[str, Tensor]:
@@ -132,18 +160,22 @@ class SparseTrainer(AdversarialTrainer):
         return (asked, None) if in_first_stage else (None, asked)
 
     def _first_stage(self, folder: Path, resume: str | bool | None) -> None:
-        """Trains plainly until the mask has settled, and keeps weights and mask; the mask is written last."""
-        method = replace(self.sparse.method, budget=_WHOLE_TRAINING)
+        """Trains until the mask has settled, and keeps weights and mask; the mask is written last."""
+        attack = self._search_adversary
+        method = replace(self.sparse.method, budget=_WHOLE_TRAINING, attack_search=attack is not None)
         self.search = SparseTrainingCallback(method, **self._patterns, stop_after_search=True)
-        args = self.args
+        args, adversary = self.args, self.adversary
         try:
-            self.args = _search_arguments(args, folder, self.sparse.method.budget)
+            self.args = _search_arguments(args, folder, self.sparse.method.budget, self._search_schedule)
+            self._set_adversary(attack, self.adversary_options)
+            passes = {} if attack is None else step_passes(attack, self.step_cost)
             with self._callbacks([*self._first_callbacks(), self.search]):
                 super().train(resume)
                 self.search = self._own_callback()
                 cost = self.cost_meter.cost(self.state).as_dict()
         finally:
             self.args = args
+            self._set_adversary(adversary, self.adversary_options)
         if self.args.should_save:
             with explain_failed_save(self.args.output_dir):
                 weights = self.accelerator.unwrap_model(self.model).state_dict()
@@ -152,17 +184,18 @@ class SparseTrainer(AdversarialTrainer):
                 save_file({name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}, part)
                 part.replace(folder / _WEIGHTS)
                 log = {"log": self.search.log, "distances": self.search.distances, "converged": self.search.converged}
-                write_json(folder / SUMMARY_FILE, {"method": self._asked_method, **log, "cost": cost})
+                write_json(folder / SUMMARY_FILE, {**self._asked_search, **log, "cost": cost, "step_passes": passes})
         self._save_masks(folder, self.search.masks)
         self.accelerator.wait_for_everyone()
         self.model_wrapped = self.model
         self.optimizer, self.lr_scheduler, self._created_lr_scheduler = None, None, False
 
     def _refuse_other_search(self, folder: Path) -> None:
-        found = json.loads((folder / SUMMARY_FILE).read_text()).get("method", self._asked_method)
-        if found != self._asked_method:
+        summary = json.loads((folder / SUMMARY_FILE).read_text())
+        found = {name: summary.get(name) for name in self._asked_search}
+        if found != self._asked_search:
             raise CheckpointError(
-                f"the masks in {folder} were found with other options: expected {self._asked_method}, got {found}; "
+                f"the masks in {folder} were found with other options: expected {self._asked_search}, got {found}; "
                 "resume with those, or use another output_dir"
             )
 
@@ -189,9 +222,13 @@ class SparseTrainer(AdversarialTrainer):
             self.callback_handler.callbacks = before
 
 
-def _search_arguments(args: TrainingArguments, folder: Path, budget: float) -> TrainingArguments:
+def _search_arguments(
+    args: TrainingArguments, folder: Path, budget: float, schedule: SchedulerType | str | None
+) -> TrainingArguments:
     """The arguments of stage 1: those of the training, for a share of its epochs, without evaluation."""
     search = copy.copy(args)
+    if schedule is not None:
+        search.lr_scheduler_type, search.lr_scheduler_kwargs = SchedulerType(schedule), None
     search.output_dir = folder.as_posix()
     if args.max_steps > 0 and budget < 1:
         search.max_steps = max(1, round(budget * args.max_steps))

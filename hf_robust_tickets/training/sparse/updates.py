@@ -6,13 +6,15 @@ import logging
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import TrainerState
 
-from ...sparse import MaskedWeights, SparseMethod
+from ...errors import CheckpointError, ConfigurationError
+from ...sparse import MaskedWeights, ScoredMethod, SparseMethod
 from ...sparse.base import Decision
 from ...sparse.packing import masks_from_json_beside, masks_to_json_beside
 from ...sparse.updating import all_finite, gradients_of, propose_masks
+from .curvature import Curvature
 from .ranks import as_of_first_rank
 from .search import MaskSearch
 
@@ -37,9 +39,10 @@ class SparseRun:
     Attributes:
         layers: The weights and their masks; None before `start`.
         log: See `SparseTrainingCallback.log`.
-        phase: `"start"`; `"score"` (the first gradient is awaited); `"search"` (stage 1 of Robust Bird); `"train"`.
+        phase: `"start"`; `"score"` (the first gradients are awaited); `"search"` (stage 1 of Robust Bird); `"train"`.
         search: Robust Bird's search; None for other methods.
         due: Whether masks move after the present step.
+        scored: Steps whose scores have been added up so far; 0 again when the masks are drawn.
     """
 
     def __init__(self, method: SparseMethod) -> None:
@@ -49,15 +52,33 @@ class SparseRun:
         self.phase = "start"
         self.search = MaskSearch(method) if method.searches else None
         self.due = False
+        self.scored = 0
+        self._scores: dict[str, Tensor] = {}
+        self._curvature: Curvature | None = None
         self._postponed = False
         self._saved_masks: dict[str, Any] | None = None
 
     def start(
-        self, layers: MaskedWeights, state: TrainerState, optimizer: Any, seed: int, steps_per_epoch: int
+        self,
+        layers: MaskedWeights,
+        state: TrainerState,
+        optimizer: Any,
+        seed: int,
+        steps_per_epoch: int,
+        model: nn.Module | None = None,
     ) -> None:
         """Chooses the first masks, or goes on with those of the checkpoint.
 
+        Args:
+            layers: The weights to mask.
+            state: The Trainer's.
+            optimizer: What moves the weights.
+            seed: Seed of random masks and random growth.
+            steps_per_epoch: Optimiser steps.
+            model: The model, not wrapped, for methods that look at more than weights and gradients.
+
         Raises:
+            ConfigurationError: If the training is too short to score all steps that the method asks for.
             TicketError: If masks are for another model.
             CheckpointError: If the weights are not those that the masks of the checkpoint were saved with.
         """
@@ -68,13 +89,41 @@ class SparseRun:
             self._saved_masks = None
         if self.phase == "train":
             layers.hold_gradients()
-        if self.phase != "start":
-            return
-        masks = self.method.initial_masks({name: w.detach() for name, w in layers.weights.items()}, seed)
-        if masks is None:
-            self.phase = "search" if self.search is not None else "score"
-        else:
-            self._settle(masks, optimizer, "start", 0)
+        if self.phase == "start":
+            weights = {name: w.detach() for name, w in layers.weights.items()}
+            if self.method.looks_at_model:
+                masks = self.method.masks_from_model(model, weights)
+            else:
+                masks = self.method.initial_masks(weights, seed)
+            if masks is None:
+                self.phase = "search" if self.search is not None else "score"
+            else:
+                self._settle(masks, optimizer, "start", 0)
+        if self.phase == "score":
+            self._refuse_what_cannot_score(state.max_steps)
+            self._curvature = Curvature(model) if self.method.by_curvature else None
+
+    def _refuse_what_cannot_score(self, max_steps: int) -> None:
+        if not isinstance(self.method, ScoredMethod):
+            raise ConfigurationError(
+                f"{type(self.method).__name__} gives no initial masks, which a ScoredMethod or a search alone may "
+                "do: derive it from ScoredMethod"
+            )
+        needed = self.method.warmup_steps + self.method.scored_steps
+        if needed > max_steps:
+            raise ConfigurationError(
+                f"{type(self.method).__name__} needs {self.method.warmup_steps} + {self.method.scored_steps} steps "
+                f"before it masks, got a training of {max_steps}: lower warmup_steps or scored_steps, or train longer"
+            )
+
+    def end(self) -> None:
+        """Takes all hooks from the model."""
+        self.layers.release_gradients()
+        if self._curvature is not None:
+            self._curvature.close()
+            self._curvature = None
+        if self.phase == "score":
+            logger.warning("the training ended before %s had scored its steps: no mask was drawn", self.method.name)
 
     def before_step(self, state: TrainerState) -> None:
         """Lets the gradient of masked weights through where growth will look at it."""
@@ -83,16 +132,26 @@ class SparseRun:
         self.layers.lets_dense_gradients = self.due and self.method.grows_by_gradient
 
     def before_optimizer(self, state: TrainerState, optimizer: Any) -> None:
-        """Draws masks that depend on the first gradient, before it moves anything."""
-        if self.phase != "score":
+        """Scores weights by the step's gradient, before it moves anything; draws the masks after the last score."""
+        if self.phase != "score" or state.global_step < self.method.warmup_steps:
             return
-        gradients = gradients_of(self.layers)
-        if not all_finite(gradients):
+        weights = self.layers.weights
+        derivatives = gradients_of(self.layers) if self._curvature is None else self._curvature.products(weights)
+        if not all_finite(derivatives):
             logger.warning("step %d has no finite gradient to choose by: the next one counts", state.global_step + 1)
             return
-        masks = self.method.masks_from_gradient(self.layers.weights, gradients)
+        scores = self.method.score(weights, derivatives)
+        self._scores = {name: score + self._scores[name] if self._scores else score for name, score in scores.items()}
+        self.scored += 1
+        if self.scored < self.method.scored_steps:
+            return
+        masks = self.method.masks_from_scores(self._scores)
+        self._scores, self.scored = {}, 0
         self._settle(masks, optimizer, "start", state.global_step)
         self.layers.zero_gradients()
+        if self._curvature is not None:
+            self._curvature.close()
+            self._curvature = None
 
     def after_optimizer(self, state: TrainerState, optimizer: Any, decision: Decision) -> bool:
         """Moves the masks when it is time; the gradients of the step are still there.
@@ -106,7 +165,7 @@ class SparseRun:
             if masks is None:
                 return False
             bare(optimizer).state.clear()  # stage 2 begins with a fresh one
-            self._settle(masks, optimizer, "ticket", step)
+            self._settle(masks, optimizer, "ticket", step, attacked=self.method.attack_search)
             return True
         if self.phase == "train" and (self._masks_after_step or self.layers.lets_dense_gradients):
             self._zero(optimizer)
@@ -126,19 +185,22 @@ class SparseRun:
         proposed = propose_masks(self.method, self.layers, gradients, fraction, decision, (self._seed, step))
         survivors, grown = (as_of_first_rank(masks) for masks in proposed)
         changed = sum(int((grown[name] != mask).sum()) for name, mask in self.layers.masks.items())
-        # What is dropped loses its value and state even where it grows again at once: grown weights start at zero.
-        self.layers.set_masks(survivors)
+        regrown = sum(int((grown[name] & mask & ~survivors[name]).sum()) for name, mask in self.layers.masks.items())
+        # What was masked before is zero already, value and state. What is dropped becomes so: before growth, where
+        # that is to hold for what grows again at once too.
+        self.layers.set_masks(survivors if self.method.reset_regrown else grown)
         self._zero(optimizer)
         self.layers.set_masks(grown)
-        self._note(step, "update", drop_fraction=fraction, changed=changed, **decision._asdict())
+        counts = {"changed": changed, "regrown": regrown}
+        self._note(step, "update", drop_fraction=fraction, **counts, **decision._asdict())
 
-    def _settle(self, masks: dict[str, Tensor], optimizer: Any, event: str, step: int) -> None:
+    def _settle(self, masks: dict[str, Tensor], optimizer: Any, event: str, step: int, **more: Any) -> None:
         """Puts masks in place that the training, or its next stage, begins with."""
         self.layers.set_masks(as_of_first_rank(masks))
         self._zero(optimizer)
         self.layers.hold_gradients()
         self.phase = "train"
-        self._note(step, event)
+        self._note(step, event, **more)
 
     def _zero(self, optimizer: Any) -> None:
         self.layers.zero_weights()
@@ -171,13 +233,23 @@ class SparseRun:
         return {
             "phase": self.phase,
             "postponed": self._postponed,
+            "scored": self.scored,
             "masks": {} if layers is None else masks_to_json_beside(layers.masks, layers.weights),
             "log": self.log,
             "search": None if self.search is None else self.search.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues where another run stopped; `start` puts the masks in place."""
+        """Continues where another run stopped; `start` puts the masks in place.
+
+        Raises:
+            CheckpointError: If that was between two steps whose scores belong together.
+        """
+        if state["scored"]:
+            raise CheckpointError(
+                f"expected a checkpoint from before or after the scored steps, got one after {state['scored']} of "
+                "them, whose scores it does not hold: resume an older one"
+            )
         self.phase, self._postponed, self.log = state["phase"], state["postponed"], state["log"]
         self._saved_masks = state["masks"]
         if self.search is not None:

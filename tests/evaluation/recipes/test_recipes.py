@@ -10,6 +10,7 @@ from hf_robust_tickets.evaluation import evaluate_robustness, get_recipe, list_r
 from hf_robust_tickets.evaluation.components.encoders import TextEncoder
 from hf_robust_tickets.evaluation.components.masked_lm import MaskedLM
 from hf_robust_tickets.evaluation.recipes import RecipeContext
+from hf_robust_tickets.evaluation.recipes.pairs import columns_to_change
 from hf_robust_tickets.evaluation.resources import HOWNET_FILE, RESOURCES
 from hf_robust_tickets.evaluation.victim.model import Victim
 from tests.testing.keyword_model import SteadyKeywordModel, keyword_model, keyword_tokenizer, rows
@@ -103,7 +104,8 @@ def both(recipe, parts, patch, tmp_path):
         Victim(model, tokenizer), TextEncoder("letters", encoder.encode), vectors, MaskedLM("tiny", *parts)
     )
     ours = get_recipe(recipe).build(context)
-    theirs = build_stock(recipe, model, tokenizer, patch, encoder, vectors, parts)
+    stock = "bae" if recipe == "fudan-bertattack" else recipe
+    theirs = build_stock(stock, model, tokenizer, patch, encoder, vectors, parts)
     return ours, theirs
 
 
@@ -189,3 +191,46 @@ def test_every_recipe_is_compared_or_said_to_have_no_counterpart():
     for name in list_recipes():
         recipe = get_recipe(name)
         assert recipe.citation and recipe.departures, name
+
+
+def ours_and_earlyrobusts(parts, monkeypatch, tmp_path):
+    """EarlyRobust's `attack_utils.build_weak_attacker` for "bertattack": BAE, its words and threshold replaced."""
+    ours, attack = both("fudan-bertattack", parts, monkeypatch, tmp_path)
+    from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
+    from textattack.transformations import WordSwapEmbedding
+
+    kept = [each for each in attack.constraints if not isinstance(each, UniversalSentenceEncoder)]
+    (before,) = [each for each in attack.constraints if isinstance(each, UniversalSentenceEncoder)]
+    similarity = type(before)(
+        threshold=0.2, metric="cosine", compare_against_original=True, window_size=15,
+        skip_text_shorter_than_window=False,
+    )  # fmt: skip
+    constraints = [*kept, similarity, *attack.pre_transformation_constraints]
+    transformation = WordSwapEmbedding(max_candidates=50)
+    return ours, type(attack)(attack.goal_function, constraints, transformation, attack.search_method)
+
+
+def test_fudans_bert_attack_is_earlyrobusts(parts, monkeypatch, tmp_path):
+    skip_without("fudan-bertattack")
+    ours, theirs = ours_and_earlyrobusts(parts, monkeypatch, tmp_path)
+    found = described(ours, OURS | {"Similarity": "UniversalSentenceEncoder"})
+    assert _sorted_constraints(found) == _sorted_constraints(described(theirs, OURS))
+    similarity = next(each for each in ours.constraints if hasattr(each, "skip_text_shorter_than_window"))
+    assert similarity.skip_text_shorter_than_window is False
+    bae, _ = both("bae", parts, monkeypatch, tmp_path)
+    assert next(c for c in bae.constraints if hasattr(c, "window_size")).skip_text_shorter_than_window is True
+
+
+@pytest.mark.parametrize(
+    ("columns", "allowed"),
+    [
+        (["sentence1", "sentence2"], ("sentence2",)),
+        (["question", "sentence"], ("question",)),
+        (["premise", "hypothesis"], ("hypothesis",)),
+        (["question1", "question2"], ("question1", "question2")),
+    ],
+)
+def test_fudans_rule_on_pairs(columns, allowed):
+    assert columns_to_change(get_recipe("fudan-bertattack"), columns, None) == allowed
+    if columns != ["premise", "hypothesis"]:
+        assert columns_to_change(get_recipe("textfooler"), columns, None) == tuple(columns)

@@ -166,7 +166,7 @@ def test_rows_of_a_data_set_with_a_transform(label):
 def test_the_default_attack_on_images_is_pgd_20():
     model = linear_model()
     result = evaluate_white_box(model, linear_data(model), PROCESSOR, progress=False)
-    assert result.adversary["name"] == "pixel_pgd" and result.adversary["steps"] == 21
+    assert result.adversary["name"] == "pixel-pgd" and result.adversary["steps"] == 21
     assert result.adversary["image_std"] == STD and list(result.robust_accuracy) == [8 / 255]
 
 

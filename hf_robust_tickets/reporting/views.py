@@ -118,6 +118,19 @@ def _transfer(name: str, view: Mapping[str, Any]) -> Section:
     return Section(f"{name}: texts made on another model ({view['recipe']})", [Facts(facts)])
 
 
+def _image_transfer(name: str, view: Mapping[str, Any]) -> Section:
+    rate = view["transfer_rate"]
+    facts = {
+        "robust accuracy": format_percent(view["accuracy"]),
+        "95 % interval": _interval(*view["confidence_interval"]),
+        "clean accuracy": format_percent(view["clean_accuracy"]),
+        "the source under its own attack": format_percent(view["source_accuracy"]),
+        "of what fooled the source": "nothing did" if rate is None else f"{format_percent(rate)} fools the model",
+        "images": view["num_examples"],
+    }
+    return Section(f"{name}: images made on another model ({view['adversary']['name']})", [Facts(facts)])
+
+
 def _auto_attack(name: str, view: Mapping[str, Any]) -> Section:
     facts = {
         "robust accuracy": format_percent(view["robust_accuracy"]),
@@ -149,6 +162,7 @@ _SECTIONS = {
     "accuracy": _accuracy,
     "auto_attack": _auto_attack,
     "contrast": _contrast,
+    "image_transfer": _image_transfer,
     "noise": _noise,
     "speed": _speed,
     "transfer": _transfer,

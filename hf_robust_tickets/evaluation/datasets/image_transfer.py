@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..._files import write_json
 from ..._provenance import describe_data
 from ...adversaries import Adversary, PixelBox, PixelPGD, PixelSpace, get_adversary
 from ...adversaries.attack_loop import AttackOutcome, is_right, run_attack
 from ...adversaries.pixels.space import image_processor, processor_constants
 from ...errors import ConfigurationError, DataError
+from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import describe_model, versions
-from ..results import false_robustness as checks
+from ..results import false_robustness
+from ..results.base import EvaluationResult, log_warnings
 from ..results.metrics import wilson_interval
 from ..victim.model import evaluation_mode
 from ..white_box.api import WhiteBoxResult
@@ -32,108 +30,101 @@ from ..white_box.perturbed_model import PerturbedBatch, make_batches
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-logger = logging.getLogger(__name__)
-
-SCHEMA = "hf_robust_tickets/image_transfer"
+_PER_IMAGE = ("clean", "robust", "source_clean", "source_robust")
 
 
 @dataclass(frozen=True)
-class ImageTransferResult:
-    """How a model fares on images that were made to fool another.
+class ImageTransferResult(EvaluationResult, kind="image_transfer"):
+    """How a model classifies images that were made to fool another.
 
-    All counts are over the whole sample: every image is attacked on the source and replayed, whether it fooled the
-    source or not.
+    Every image of the sample is attacked on the source and replayed, whether it fooled the source or not.
 
     Attributes:
-        num_examples: Size of the sample.
-        clean_right: Images that the model classifies right without perturbation.
-        still_right: How many of those it classifies right after it too.
-        source_clean_right: Images that the source classifies right without perturbation.
-        source_still_right: How many of those it classifies right after its own attack.
-        both_fooled: Images that both classify right without perturbation, and both wrong after it.
-        source_fooled: Images that both classify right without perturbation, and the source wrong after it.
-        fooled: Rows that the model classified right before and wrong after.
+        clean: Whether the model classifies each image right without perturbation, in the order of the sample.
+        robust: Whether it does so without perturbation and with the source's.
+        source_clean: `clean` of the source.
+        source_robust: `robust` of the source, under its own attack.
         adversary: The attack on the source and its hyper-parameters.
-        restarts: Starts per image; the one of the highest loss on the source is replayed.
-        seed: Seed of the sample and of the random starts.
-        warnings: Signs of false robustness.
-        sample_ids: Rows of the data set that were used.
-        model: What the images were replayed on.
-        source: What they were made on.
-        settings: The data set.
+        restarts: Starts per image; the end of the highest loss on the source is replayed.
+        source: The model that the images were made on; `model` is the one that they were replayed on.
     """
 
-    num_examples: int
-    clean_right: int
-    still_right: int
-    source_clean_right: int
-    source_still_right: int
-    both_fooled: int
-    source_fooled: int
-    fooled: tuple[int, ...] = ()
+    clean: tuple[bool, ...] = field(repr=False)
+    robust: tuple[bool, ...] = field(repr=False)
+    source_clean: tuple[bool, ...] = field(repr=False)
+    source_robust: tuple[bool, ...] = field(repr=False)
     adversary: Mapping[str, Any] = field(default_factory=dict)
     restarts: int = 1
-    seed: int = 0
-    warnings: tuple[str, ...] = ()
-    sample_ids: tuple[int, ...] = field(default=(), repr=False)
-    model: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_examples(self) -> int:
+        """Size of the sample."""
+        return len(self.clean)
 
     @property
     def clean_accuracy(self) -> float:
         """Accuracy without perturbation, in [0, 1]."""
-        return self.clean_right / self.num_examples
+        return _mean(self.clean)
 
     @property
     def accuracy(self) -> float:
         """Share of all images that are right before and after, in [0, 1]: robust accuracy under transfer."""
-        return self.still_right / self.num_examples
-
-    @property
-    def source_accuracy(self) -> float:
-        """The same of the source under its own attack."""
-        return self.source_still_right / self.num_examples
-
-    @property
-    def transfer_rate(self) -> float:
-        """Of the images that fooled the source, and that both had right, the share that fools the model; or NaN."""
-        return self.both_fooled / self.source_fooled if self.source_fooled else math.nan
+        return _mean(self.robust)
 
     @property
     def confidence_interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the accuracy."""
-        return wilson_interval(self.still_right, self.num_examples)
+        return wilson_interval(sum(self.robust), self.num_examples)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+    @property
+    def source_accuracy(self) -> float:
+        """Accuracy of the source under its own attack."""
+        return _mean(self.source_robust)
+
+    @property
+    def transfer_rate(self) -> float:
+        """Of the images that both had right and that fooled the source, the share that fools the model, or NaN."""
+        figures = zip(self.clean, self.robust, self.source_clean, self.source_robust, strict=True)
+        fooled = [not robust for clean, robust, was, held in figures if clean and was and not held]
+        return _mean(fooled) if fooled else math.nan
+
+    @property
+    def fooled(self) -> tuple[int, ...]:
+        """Rows that the model classified right before and wrong after."""
+        figures = zip(self.sample_ids, self.clean, self.robust, strict=True)
+        return tuple(row for row, clean, robust in figures if clean and not robust)
+
+    @property
+    def answers(self) -> dict[str, dict[int, bool]]:
+        """Row -> whether the model was right before and after."""
+        name = f"{self.adversary.get('name')} made on {str(self.source.get('sha256'))[:12]}"
+        return {name: dict(zip(self.sample_ids, self.robust, strict=True))}
+
+    def derived(self) -> dict[str, Any]:
+        """Accuracies, the interval, the rate of transfer and the rows that were fooled."""
+        names = ("num_examples", "clean_accuracy", "accuracy", "source_accuracy")
         rate = None if math.isnan(self.transfer_rate) else self.transfer_rate
-        figures = {name: getattr(self, name) for name in ("clean_accuracy", "accuracy", "source_accuracy")}
-        figures |= {"transfer_rate": rate, "confidence_interval": list(self.confidence_interval)}
-        lists = {name: list(getattr(self, name)) for name in ("fooled", "warnings", "sample_ids")}
-        values = dataclasses.asdict(self) | figures | lists
-        return {"schema": SCHEMA, "schema_version": 1, **values, "versions": versions()}
+        more = {"transfer_rate": rate, "confidence_interval": list(self.confidence_interval)}
+        return {name: getattr(self, name) for name in names} | more | {"fooled": list(self.fooled)}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the result as JSON, atomically."""
-        write_json(Path(path), self.to_dict())
+    @classmethod
+    def _decoded(cls, name: str, value: Any) -> Any:
+        return tuple(value) if name in _PER_IMAGE else super()._decoded(name, value)
 
 
 def evaluate_image_transfer(
     model: PreTrainedModel,
     dataset: Any,
-    processor: Any = None,
+    tokenizer: Any = None,
     *,
     source_model: PreTrainedModel,
     source_processor: Any = None,
     adversary: Adversary | str | None = None,
     restarts: int = 1,
-    num_examples: int | None = None,
-    seed: int = 0,
-    label_column: str = "label",
-    batch_size: int = 64,
     own: WhiteBoxResult | None = None,
-    progress: bool = True,
+    config: EvaluationConfig | None = None,
+    **settings: Unpack[EvaluationSettings],
 ) -> ImageTransferResult:
     """Attacks the pixels of images on one model, and replays the ends of the ascents on another.
 
@@ -144,17 +135,15 @@ def evaluate_image_transfer(
     Args:
         model: What the images are replayed on; it is put into evaluation mode and back.
         dataset: Rows with an `Image` column, or with `pixel_values`, and labels.
-        processor: The image processor of `model`; None where `pixel_values` are pixels in [0, 1] themselves.
+        tokenizer: What prepares the input, here the image processor of `model`; None where `pixel_values` are pixels
+            in [0, 1] themselves.
         source_model: What the images are made on: the same classes in the same order.
-        source_processor: Its image processor, where it normalises otherwise; None for `processor`.
+        source_processor: Its image processor, where it normalises otherwise; None for that of `model`.
         adversary: An attack on pixels, or its name; None for PGD-20 in the linf ball of 8/255.
         restarts: Starts per image; from the second on they are random.
-        num_examples: Size of a seeded, stratified sample; None for all.
-        seed: Seed of the sample and of the random starts.
-        label_column: Column of the labels.
-        batch_size: Images per pass.
         own: `evaluate_white_box` of `model`, same sample and radius: more damage by transfer gives a warning.
-        progress: Shows a progress bar.
+        config: Settings that evaluations share.
+        **settings: The same as keywords, see `EvaluationConfig`.
 
     Raises:
         ConfigurationError: If the attack is none on pixels, or `own` is of another sample or radius.
@@ -163,42 +152,43 @@ def evaluate_image_transfer(
     Example:
         >>> evaluate_image_transfer(ticket, test, processor, source_model=dense).accuracy
     """
-    attack, boxes = _attack_and_boxes(adversary, restarts, processor, source_processor)
+    unused = ("text_columns", "max_length")
+    config = EvaluationConfig.merged(evaluate_image_transfer, config, settings, unused=unused)
+    attack, boxes = _attack_and_boxes(adversary, restarts, tokenizer, source_processor)
     _refuse_other_classes(model, source_model)
-    rows = image_rows(dataset, processor, num_examples, seed, label_column)
+    rows = image_rows(dataset, tokenizer, config.num_examples, config.seed, config.label_column)
     found: list[Tensor] = []
-    modes = checks.mode_warnings(model) + [f"source: {text}" for text in checks.mode_warnings(source_model)]
+    warnings = false_robustness.mode_warnings(model)
+    warnings += [f"source: {text}" for text in false_robustness.mode_warnings(source_model)]
     with evaluation_mode(model), evaluation_mode(source_model), torch.random.fork_rng():
-        torch.manual_seed(seed)
-        with tqdm(total=len(rows), disable=not progress) as bar:
-            for inputs, labels in make_batches(rows, batch_size, model, None):
-                found.append(_replay(model, source_model, inputs["pixel_values"], labels, attack, boxes, restarts))
+        torch.manual_seed(config.seed)
+        with tqdm(total=len(rows), disable=not config.progress) as bar:
+            for inputs, labels in make_batches(rows, config.batch_size, model, None):
+                batches = _batches((model, source_model), boxes, inputs["pixel_values"], labels, config.bf16)
+                found.append(_replay(*batches, attack, restarts))
                 bar.update(len(labels))
-    clean, still, source_clean, source_still = torch.cat(found, dim=1)
-    both = clean & source_clean & ~source_still
+    clean, robust, source_clean, source_robust = (tuple(each.tolist()) for each in torch.cat(found, dim=1))
     result = ImageTransferResult(
-        num_examples=len(rows),
-        clean_right=int(clean.sum()),
-        still_right=int(still.sum()),
-        source_clean_right=int(source_clean.sum()),
-        source_still_right=int(source_still.sum()),
-        both_fooled=int((both & ~still).sum()),
-        source_fooled=int(both.sum()),
-        fooled=tuple(
-            row["row"] for row, was, is_right in zip(rows, clean, still, strict=True) if was and not is_right
-        ),
+        clean,
+        robust,
+        source_clean,
+        source_robust,
         adversary=attack.describe(),
         restarts=restarts,
-        seed=seed,
-        sample_ids=tuple(row["row"] for row in rows),
-        model=describe_model(model),
         source=describe_model(source_model),
-        settings={"data": describe_data(dataset)},
+        model=describe_model(model),
+        settings={**({"bf16": True} if config.bf16 else {}), "data": describe_data(dataset)},
+        seed=config.seed,
+        sample_ids=tuple(row["row"] for row in rows),
+        versions=versions(),
     )
-    warnings = modes + ([] if own is None else _compare(result, own, attack.max_norm))
-    for warning in warnings:
-        logger.warning("%s", warning)
+    warnings += [] if own is None else _compared_with_own(result, own, attack.max_norm)
+    log_warnings(warnings)
     return dataclasses.replace(result, warnings=tuple(warnings))
+
+
+def _mean(values: Sequence[bool]) -> float:
+    return sum(values) / len(values)
 
 
 def _attack_and_boxes(
@@ -236,28 +226,32 @@ def _refuse_other_classes(model: PreTrainedModel, source: PreTrainedModel) -> No
         )
 
 
-def _replay(
-    model: PreTrainedModel,
-    source: PreTrainedModel,
+def _batches(
+    models: tuple[PreTrainedModel, PreTrainedModel],
+    boxes: tuple[PixelBox, PixelBox],
     values: Tensor,
     labels: Tensor,
-    attack: Adversary,
-    boxes: tuple[PixelBox, PixelBox],
-    restarts: int,
-) -> Tensor:
+    bf16: bool,
+) -> tuple[PerturbedBatch, PerturbedBatch]:
+    """The same pixels as the model is given them, and as the source is."""
+    boxes[0].check(values)
+    found = []
+    for model, box in zip(models, boxes, strict=True):
+        weight = next(model.parameters())
+        seen = box.normalize(boxes[0].pixels(values.float())).to(weight.device, weight.dtype)
+        inputs = {"pixel_values": seen}
+        found.append(PerturbedBatch(model, None, inputs, labels.to(weight.device), box=box, bf16=bf16))
+    return found[0], found[1]
+
+
+def _replay(batch: PerturbedBatch, source: PerturbedBatch, attack: Adversary, restarts: int) -> Tensor:
     """Whether each image is right: clean and replayed on the model, clean and attacked on the source, (4, batch)."""
-    own, other = boxes
-    own.check(values)
-    device = next(source.parameters()).device
-    seen = other.normalize(own.pixels(values.float())).to(device)
-    batch = PerturbedBatch(source, None, {"pixel_values": seen}, labels.to(device), box=other)
-    end = _strongest(batch, attack, restarts)
-    pixels = (own.pixels(values.float()) + end.delta.to(values.device)).clamp(0, 1)
+    end = _strongest(source, attack, restarts)
     with torch.no_grad():
-        source_clean = is_right(batch.logits(torch.zeros_like(seen)), batch.labels)
-        clean = model(pixel_values=values).logits.argmax(1) == labels
-        replayed = model(pixel_values=own.normalize(pixels).to(values.dtype)).logits.argmax(1) == labels
-    return torch.stack([clean.cpu(), (clean & replayed).cpu(), source_clean.cpu(), (source_clean & end.right).cpu()])
+        clean, source_clean = (is_right(b.logits(torch.zeros_like(b.x)), b.labels) for b in (batch, source))
+        replayed = is_right(batch.logits(batch.project(end.delta.to(batch.x.device))), batch.labels)
+    found = (clean, clean & replayed, source_clean, source_clean & end.right)
+    return torch.stack([each.cpu() for each in found])
 
 
 def _strongest(batch: PerturbedBatch, attack: Adversary, restarts: int) -> AttackOutcome:
@@ -275,7 +269,7 @@ def _strongest(batch: PerturbedBatch, attack: Adversary, restarts: int) -> Attac
     return best
 
 
-def _compare(result: ImageTransferResult, own: WhiteBoxResult, radius: float) -> list[str]:
+def _compared_with_own(result: ImageTransferResult, own: WhiteBoxResult, radius: float) -> list[str]:
     """A warning where the images of another model do more damage than the attack on the model itself."""
     robust = next((value for key, value in own.robust_accuracy.items() if math.isclose(key, radius)), None)
     if robust is None or own.sample_ids != result.sample_ids:

@@ -12,6 +12,7 @@ from hf_robust_tickets.evaluation import (
     AutoAttackResult,
     Calibration,
     ContrastResult,
+    ImageTransferResult,
     NoiseResult,
     SpeedReport,
     TransferResult,
@@ -44,6 +45,8 @@ RESULTS = [
     report(),
     WhiteBoxResult(0.75, {0.1: 0.5, 1.0: 0.0}, {0.1: 0.5, 1.0: 0.25}, 4, {"name": "pgd"}, 2, 1, "last", seed=3, **HOW),
     auto_attack(),
+    ImageTransferResult((True, True), (True, False), (True, False), (False, False), {"name": "pixel-pgd"}, 2,
+                        {"sha256": "1"}, sample_ids=(3, 4), seed=2, **HOW),
     TransferResult("pwws", 9, 8, 7, (3,), {"sha256": "1"}, sample_ids=(3, 4), **HOW),
     NoiseResult(
         0.5, (NoiseCell("typos", 1, Comparison("typos-1", "clean", "noisy", 1, 2, 3, 4), 5, {6: "a", 7: {"b": "c"}}),),

@@ -1,4 +1,4 @@
-"""Several weighted passes over a batch, each its own call of the Trainer's step: FreeLB, PGD and their kin."""
+"""Several weighted passes over a batch, each its own call of the Trainer's step: FreeLB, PGD and the like."""
 
 from __future__ import annotations
 

@@ -27,6 +27,8 @@ from .pruning import is_pruned, pruned_ticket
 
 logger = logging.getLogger(__name__)
 
+ALIGNMENT = 64  # bytes: of what torch allocates on a CPU
+
 # What a damaged folder makes the stock loader raise.
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, OSError, SafetensorError)
 
@@ -60,7 +62,8 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
         **kwargs: As for `from_pretrained`: `dtype`, `device_map`, `revision`, `num_labels`, ...
 
     Returns:
-        The model, in eval mode; with `output_loading_info=True` also the loading report.
+        The model, in eval mode; with `output_loading_info=True` also the loading report. On a CPU its weights are
+        copies at addresses of torch's choice, so that products are summed in the order of the model that was saved.
 
     Raises:
         CheckpointError: If the folder is missing, is not a pruned checkpoint, or is damaged: truncated weights, widths
@@ -83,6 +86,7 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
         raise CheckpointError(f"expected a whole pruned checkpoint at {path_or_repo}, got: {reason}") from error
     _refuse_contradictions(model, report, path_or_repo)
     _check_ticket(model, path_or_repo)
+    _align(model)
     return (model, report) if wants_report else model
 
 
@@ -130,6 +134,18 @@ def export_dense(
         if tokenizer is not None:
             tokenizer.save_pretrained(path)
     return dense
+
+
+def _align(model: nn.Module) -> None:
+    """Copies what lies in the file of the checkpoint to where torch allocates.
+
+    A library of matrix products picks its order of summation by the address too, and in the file a tensor begins
+    wherever its header leaves it: the same weights would give other last bits, and a training that goes on from them
+    other weights.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu" and tensor.data_ptr() % ALIGNMENT:
+            tensor.data = tensor.data.clone()
 
 
 def _require_pruned(model: nn.Module) -> None:

@@ -28,6 +28,8 @@ from hf_robust_tickets.tickets import (
     random_ticket,
     save_pruned,
 )
+from hf_robust_tickets.tickets.hub import ALIGNMENT
+from hf_robust_tickets.tickets.modeling_robust_ticket import derive
 from tests.testing.families import logits, tiny_inputs, tiny_model
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 
@@ -76,6 +78,19 @@ def test_loading_is_exact_and_saving_again_gives_the_same_folder(pruned, folder,
     model.save_pretrained(tmp_path / "again")
     for file in folder.iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
+
+
+def test_opened_weights_lie_where_torch_allocates_and_not_in_the_file(pruned, folder):
+    """Or matrix products would be summed in another order than in the model that was saved."""
+    stock = derive(BertForSequenceClassification).from_pretrained(folder)
+    assert any(p.data_ptr() % ALIGNMENT for p in stock.parameters()), "or there is nothing to mend any more"
+    model = load_pruned(folder)
+    assert not any(t.data_ptr() % ALIGNMENT for t in (*model.parameters(), *model.buffers()))
+    assert all(p.requires_grad and p.is_leaf for p in model.parameters())
+    masked = tiny_model(head="ForMaskedLM")
+    save_pruned(prune_(masked, random_ticket(masked)), folder / "tied")
+    tied = load_pruned(folder / "tied")
+    assert tied.get_input_embeddings().weight is tied.get_output_embeddings().weight
 
 
 def test_the_task_can_be_chosen(pruned, folder):

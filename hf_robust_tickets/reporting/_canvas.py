@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._compat import require
+from .._files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,7 +116,6 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     Returns:
         The path.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", dpi=DPI, facecolor=PAPER, metadata={"Software": None})
-    return path
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, facecolor=PAPER, metadata={"Software": None})
+    return Path(path)

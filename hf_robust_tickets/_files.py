@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import yaml
 
 from .errors import CheckpointError, ConfigurationError
 
@@ -21,6 +22,7 @@ LARGEST = 1 << 30
 """Bytes above which a file of text is not taken for what it should be."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_MOST_NODES = 100_000
 # Some file systems of networks and other systems than POSIX do not sync folders.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EISDIR)
 
@@ -143,6 +145,44 @@ def read_json(path: str | os.PathLike[str], what: str = "a JSON file", largest: 
     if not isinstance(values, dict):
         raise CheckpointError(f"expected {what} at {path}, got JSON that is a {type(values).__name__}: replace it")
     return values
+
+
+def read_yaml(path: str | os.PathLike[str], what: str = "a YAML file") -> Any:
+    """The values in a regular YAML file.
+
+    Raises:
+        CheckpointError: As `read_text`.
+        ConfigurationError: If it is no YAML, or a few lines of aliases that stand for gigabytes.
+    """
+    return parse_yaml(read_text(path, what, largest=1 << 20), what, path)
+
+
+def parse_yaml(text: str, what: str, source: Any) -> Any:
+    """The values in a YAML text; `what` and `source` are for the message. Raises as `read_yaml`."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count(node, {}) > _MOST_NODES:
+            raise yaml.YAMLError(f"its aliases stand for more than {_MOST_NODES:,} values")
+        return loader.construct_document(node)
+    # Besides its own errors: what the values raise, such as the 31st of February, and lists in lists without end.
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigurationError(f"expected {what}, got {source}, which is no YAML: {reason}; correct it") from error
+    finally:
+        loader.dispose()
+
+
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for once every alias is written out."""
+    if id(node) not in known:
+        known[id(node)] = _MOST_NODES + 1  # what a node that holds itself would find
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        flat = (part for item in parts for part in (item if isinstance(item, tuple) else (item,)))
+        known[id(node)] = 1 + sum(_count(part, known) for part in flat)
+    return known[id(node)]
 
 
 def read_array(path: str | os.PathLike[str]) -> np.ndarray:

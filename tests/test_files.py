@@ -19,6 +19,7 @@ from hf_robust_tickets._files import (
     read_json,
     read_plain_pickle,
     read_text,
+    read_yaml,
     replacing,
     write_json,
     write_text,
@@ -129,6 +130,15 @@ def test_what_is_no_json_object_is_refused(tmp_path, content):
     with pytest.raises(CheckpointError, match="expected a report") as caught:
         read_json(tmp_path / "file", "a report")
     assert "\n" not in str(caught.value)
+
+
+def test_aliases_in_yaml_are_read_until_they_are_too_many(tmp_path):
+    (tmp_path / "few.yaml").write_text("a: &a [1, 2]\nb: *a\n")
+    assert read_yaml(tmp_path / "few.yaml") == {"a": [1, 2], "b": [1, 2]}
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30))]
+    (tmp_path / "many.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigurationError, match="aliases stand for more than 100,000 values"):
+        read_yaml(tmp_path / "many.yaml")
 
 
 def test_a_pickle_that_would_run_code_is_refused_unread(tmp_path):

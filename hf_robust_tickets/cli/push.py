@@ -8,9 +8,11 @@ from pathlib import Path
 import transformers
 from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 from transformers import AutoConfig, PreTrainedModel
 
+from .._files import parse_yaml, read_text
 from ..errors import CheckpointError, ConfigurationError, HubError
 from ..reporting.model_card import CARD_FILE
 from ..tickets import load_pruned
@@ -165,8 +167,11 @@ def _refuse_taken(api: HfApi, repository: str, revision: str) -> None:
 def _check_card(folder: Path) -> None:
     """Before the weights go out: the Hub would refuse the commit at its end."""
     card = folder / CARD_FILE
+    text = read_text(card, "a model card", largest=5 << 20)
+    if found := REGEX_YAML_BLOCK.search(text):
+        parse_yaml(found[2], "the metadata of a card", card)
     try:
-        ModelCard.load(card).validate()
+        ModelCard(text).validate()
     except ValueError as error:
         reason = " ".join(str(error).split())[:300]
         raise HubError(f"expected metadata that the Hub accepts in {card}, got: {reason}; correct them") from error

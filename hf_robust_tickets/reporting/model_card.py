@@ -19,6 +19,7 @@ from .._files import read_json, write_json
 from ..errors import CheckpointError, DataError
 from . import _card_sections as sections
 from . import _card_use as use
+from .escaping import join_markdown, markdown
 
 CARD_FILE = "README.md"
 FACTS_FILE = "model_card.json"
@@ -102,9 +103,14 @@ class CardFacts:
         if found != (_SCHEMA, _SCHEMA_VERSION):
             raise CheckpointError(f"expected the facts of a model card in {path}, got {found}: remove the file")
         try:
-            return cls(**values)
+            facts = cls(**values)
         except TypeError as error:
             raise CheckpointError(f"expected the facts of a model card in {path}, got others ({error})") from error
+        for name in ("auto_class", "package_module"):  # the card shows them as code to run
+            value = getattr(facts, name)
+            if value is not None and not (isinstance(value, str) and all(map(str.isidentifier, value.split(".")))):
+                raise CheckpointError(f"expected a name of Python as {name} in {path}, got {value!r}: remove the file")
+        return facts
 
 
 def model_card(
@@ -130,24 +136,25 @@ def model_card(
         DataError: If the facts do not make valid metadata.
     """
     reports = reports or {}
-    parts = [
-        f"# {facts.model_name}",
-        sections.lead(facts),
-        sections.pruned(facts, picture, without_picture),
-        sections.masked(facts),
-        sections.training(facts),
-        sections.evaluation(facts, reports, left_out),
-        sections.cost(facts),
-        use.loading(facts, repository),
-        use.citation(),
-        sections.made_with(facts),
-    ]
-    body = "\n\n".join(part for part in parts if part)
     try:
+        parts = [
+            markdown("# {}", facts.model_name),
+            sections.lead(facts),
+            sections.pruned(facts, picture, without_picture),
+            sections.masked(facts),
+            sections.training(facts),
+            sections.evaluation(facts, reports, left_out),
+            sections.cost(facts),
+            use.loading(facts, repository),
+            use.citation(),
+            sections.made_with(facts),
+        ]
+        body = join_markdown(part for part in parts if part)
         text = f"---\n{card_data(facts, reports).to_yaml()}\n---\n\n{body}\n"
         ModelCard(text)
-    except ValueError as error:
-        raise DataError(f"expected facts that make a valid card, got {error}: correct them") from error
+    # Facts and reports are read from files: what they hold may be of any kind.
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise DataError(f"expected facts that make a valid card, got {error!r}: correct them") from error
     return f"{text}\n<!-- written by hf_robust_tickets, {_fingerprint(text)} -->\n"
 
 

@@ -23,6 +23,7 @@ from ..._provenance import describe_data, model_fingerprint
 from ..._version import __version__
 from ...adversaries import Adversary
 from ...errors import CheckpointError
+from ...reporting.escaping import code, markdown
 from ...reporting.model_card import CARD_FILE, FACTS_FILE, CardFacts, is_replaceable, model_card, read_report
 from ...reporting.plots import plot_ticket
 from ...tickets import RobustTicket, is_pruned, pruned_ticket
@@ -203,7 +204,8 @@ def _draw_ticket(model: PreTrainedModel, folder: Path) -> tuple[str | None, str]
         return None, "The picture of the ticket was left out: the checkpoint came without its ticket."
     if importlib.util.find_spec("matplotlib") is None:
         remedy = "pip install 'hf_robust_tickets[plots]'"
-        return None, f"The picture of the ticket was left out: matplotlib is not installed (`{remedy}`)."
+        reason = "The picture of the ticket was left out: matplotlib is not installed ({})."
+        return None, markdown(reason, code(remedy))
     plot_ticket(ticket, folder / PICTURE)
     return PICTURE, ""
 

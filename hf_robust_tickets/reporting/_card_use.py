@@ -59,7 +59,7 @@ def loading(facts: CardFacts, repository: str) -> Markdown:
 
 _THREE_WAYS = """## How to load it
 
-All three ways give the same logits. A plain `from_pretrained` fails on the sizes of the weights.
+All three ways give the same logits. A plain `from_pretrained` refuses the checkpoint.
 
 1. With `hf_robust_tickets`; no code of the repository is run:
 

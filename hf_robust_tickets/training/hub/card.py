@@ -28,6 +28,7 @@ from ...reporting.model_card import CARD_FILE, FACTS_FILE, CardFacts, is_replace
 from ...reporting.plots import plot_ticket
 from ...tickets import RobustTicket, is_pruned, pruned_ticket
 from ...tickets.modeling_robust_ticket import auto_map
+from ...tickets.pruning import unmark
 from ..arguments import AdversaryOptions
 from ..jobs.folder import JobFolder
 from ..jobs.search import describe_origin, describe_search
@@ -172,7 +173,7 @@ def _facts_of_model(model: PreTrainedModel, name: str, sharded: bool = False) ->
 
 def _count_dense(model: Any) -> int:
     config = copy.deepcopy(model.config)
-    del config.robust_ticket, config.auto_map
+    unmark(config)
     with torch.device("meta"):
         dense = type(model)._dense_class(config)
     return sum(parameter.numel() for parameter in dense.parameters())

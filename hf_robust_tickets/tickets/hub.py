@@ -23,7 +23,7 @@ from ..errors import CheckpointError, ConfigurationError, TicketError
 from .gates import get_gates
 from .growing import grow_units, restore_block
 from .modeling_robust_ticket import HUB_OPTIONS, check_record, derive, find_layers, stock_class
-from .pruning import is_pruned, pruned_ticket
+from .pruning import is_pruned, pruned_ticket, unmark
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def save_pruned(model: PreTrainedModel, path: str | os.PathLike[str], tokenizer:
 
 
 def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **kwargs: Any) -> Any:
-    """Opens a pruned checkpoint; no remote code is run.
+    """Opens a pruned checkpoint; no code that comes with it is run, and nobody is asked whether it may.
 
     Args:
         path_or_repo: A folder, or a repository on the Hub.
@@ -71,14 +71,19 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
         ConfigurationError: If `auto_class` does not fit the checkpoint.
     """
     wants_report = kwargs.pop("output_loading_info", False)
-    kwargs.pop("trust_remote_code", None)
+    if kwargs.pop("trust_remote_code", False):
+        logger.warning(
+            "trust_remote_code=True is not needed and has no effect: load_pruned runs no code of %s", path_or_repo
+        )
     hub_options = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
     try:
         own = isinstance(auto_class, type) and issubclass(auto_class, PreTrainedModel)
-        config = (auto_class.config_class if own else AutoConfig).from_pretrained(path_or_repo, **hub_options)
+        kind = auto_class.config_class if own else AutoConfig
+        config = kind.from_pretrained(path_or_repo, trust_remote_code=False, **hub_options)
         check_record(getattr(config, "robust_ticket", None))
         stock = _class_for(config, auto_class)
-        model, report = derive(stock).from_pretrained(path_or_repo, output_loading_info=True, **kwargs)
+        options = {"output_loading_info": True, "trust_remote_code": False, **kwargs}
+        model, report = derive(stock).from_pretrained(path_or_repo, **options)
     except ConfigurationError:
         raise
     except _DAMAGE as error:
@@ -113,7 +118,7 @@ def export_dense(
     record, ticket = dense.config.robust_ticket, pruned_ticket(dense)
     dense.__class__ = type(dense)._dense_class
     dense.__dict__.pop("_ticket_bytes", None)
-    del dense.config.robust_ticket, dense.config.auto_map
+    unmark(dense.config)
     # Blocks that were removed come back from a model that still has them.
     removed = any(0 in [k for k, d in zip(record[kind], record["dense"][kind]) if d] for kind in ("heads", "neurons"))
     whole = type(dense)(dense.config).to(dense.device, dense.dtype) if removed else dense

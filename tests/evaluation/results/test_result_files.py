@@ -93,7 +93,7 @@ def test_a_foreign_file_is_refused_in_one_line(content, tmp_path):
     with pytest.raises(CheckpointError, match="expected the result of an evaluation") as caught:
         load_result(path)
     assert "\n" not in str(caught.value)
-    with pytest.raises(CheckpointError, match="got no file"):
+    with pytest.raises(CheckpointError, match="no such file"):
         load_result(tmp_path / "nowhere.json")
 
 

@@ -53,7 +53,7 @@ def _run(setting: Setting, model: Any, tokenizer: Any, rows: Dataset, width: int
 
     def evaluate() -> Any:
         options = {"recipes": ["deepwordbug"], "num_examples": len(rows), "batch_size": 1024, "progress": False}
-        return evaluate_robustness(model, tokenizer, rows, concurrent_examples=width, **options)
+        return evaluate_robustness(model, rows, tokenizer, concurrent_examples=width, **options)
 
     start = time.perf_counter()
     report = evaluate()

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import CheckpointError, ConfigurationError
-from ._packing import pack_tickets, unpack_tickets
 from .distance import MaskDistance, mask_distance
+from .packing import pack_tickets, unpack_tickets
 from .ticket import RobustTicket
 
 DEFAULT_NOISE_RATIO = 0.5

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import CheckpointError
-from ._packing import pack_tickets, unpack_tickets
 from .distance import MaskDistance, chance_distance, mask_distance
 from .early_bird import DEFAULT_NOISE_RATIO, check_bounds, is_settled
+from .packing import pack_tickets, unpack_tickets
 from .ticket import RobustTicket
 
 

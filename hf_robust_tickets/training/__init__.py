@@ -1,6 +1,6 @@
 """Adversaries and tickets inside `transformers.Trainer`: the only room that imports it."""
 
-from .arguments import AdversarialTrainingArguments, AdversaryOptions, RobustTicketArguments, TicketOptions
+from .arguments import AdversarialTrainingArguments, AdversaryOptions
 from .callbacks.base import AttackCallback
 from .callbacks.catastrophic import CatastrophicOverfittingCallback
 from .callbacks.early_bird import EarlyBirdCallback
@@ -13,6 +13,7 @@ from .sparse.callback import SparseTrainingCallback
 from .sparse.cost import SparseCost, sparse_cost
 from .sparse.trainer import SparseTrainer
 from .steps.registry import register_step
+from .ticket_arguments import RobustTicketArguments, TicketOptions
 from .ticket_trainer import RobustTicketTrainer
 from .trainer import AdversarialTrainer
 

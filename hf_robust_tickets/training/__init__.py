@@ -6,9 +6,9 @@ from .callbacks.catastrophic import CatastrophicOverfittingCallback
 from .callbacks.early_bird import EarlyBirdCallback
 from .callbacks.overfitting import RobustOverfittingCallback
 from .callbacks.robustness import RobustSelectionCallback
+from .callbacks.scores import ScoreCallback
 from .extensions import Extension, register_extension
 from .jobs.cost import PhaseCost
-from .jobs.gates import GateTraining
 from .sparse.callback import SparseTrainingCallback
 from .sparse.cost import SparseCost, sparse_cost
 from .sparse.trainer import SparseTrainer
@@ -25,12 +25,12 @@ __all__ = [
     "CatastrophicOverfittingCallback",
     "EarlyBirdCallback",
     "Extension",
-    "GateTraining",
     "PhaseCost",
     "RobustOverfittingCallback",
     "RobustSelectionCallback",
     "RobustTicketArguments",
     "RobustTicketTrainer",
+    "ScoreCallback",
     "SparseCost",
     "SparseTrainer",
     "SparseTrainingCallback",

@@ -16,7 +16,7 @@ from .arguments import AdversarialTrainingArguments, AdversaryOptions, read_opti
 _SCOPES = ("global", "layer")
 _GATE_SCHEDULES = ("constant", "linear")
 
-# What the released code of EarlyRobust runs with (algorithms of its scripts): search_glue.sh and finetune_glue.sh.
+# What the released code of EarlyRobust runs with, by its scripts.
 _EARLYROBUST: Mapping[str, Any] = MappingProxyType(
     {
         "ticket_score": "gate",
@@ -222,9 +222,10 @@ class RobustTicketArguments(TicketOptions, AdversarialTrainingArguments):
         """The settings of EarlyRobust's released code (Xi et al., EMNLP 2022), as far as they are not defects.
 
         Gates in the weights' own group of the optimiser (2e-5, with weight decay), L1 weights 1e-5 and 2e-4, FreeLB
-        with 5 steps of 0.01 from 0.05 on from the first step, a schedule of one epoch with 10 % warm-up, a ticket every
-        20th of it; 10 epochs of fine-tuning at 2e-5 without warm-up and decay. The released search never stops by
-        itself: its scripts draw at a fixed step, which is `ticket_at_step` here; without it the present rule stops.
+        with 5 steps of 0.01 and a start of 0.05 from the first step on, a schedule of one epoch with 10 % warm-up, a
+        ticket every 20th of it; 10 epochs of fine-tuning at 2e-5 without warm-up and decay. The released search never
+        stops by itself: its scripts draw at a fixed step, which is `ticket_at_step` here; without it, the rule of
+        `EarlyBirdDetector` stops.
 
         Args:
             **options: As for `RobustTicketArguments`; they go before the released ones.

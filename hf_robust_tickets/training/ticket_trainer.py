@@ -6,13 +6,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from transformers import TrainingArguments, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import TrainOutput
 
 from ..architectures import get_architecture
@@ -35,7 +31,6 @@ from .jobs import phases
 from .jobs.checkpoints import explain_failed_save, last_complete_checkpoint
 from .jobs.folder import JobFolder, describe_job, refuse_foreign_checkpoint
 from .jobs.search import (
-    LogRemainder,
     describe_origin,
     describe_search,
     gated_model,
@@ -45,13 +40,13 @@ from .jobs.search import (
     search_method,
 )
 from .jobs.search_method import SearchMethod
+from .jobs.search_trainer import SearchTrainer
 from .ticket_arguments import RobustTicketArguments, TicketOptions
-from .trainer import AdversarialTrainer
 
 logger = logging.getLogger(__name__)
 
 
-class RobustTicketTrainer(AdversarialTrainer):
+class RobustTicketTrainer(SearchTrainer):
     """`Trainer` whose `train()` makes the model small first: EarlyRobust (Xi et al., EMNLP 2022, algorithm 1).
 
     `train()` searches with adversarial training and gates on heads and neurons, stops when the ticket no longer
@@ -94,7 +89,6 @@ class RobustTicketTrainer(AdversarialTrainer):
         # Those of the Trainer itself: progress, logging integrations, cost.
         self._search_callbacks = [c for c in self.callback_handler.callbacks if c not in (callbacks or [])]
         self._job: JobFolder | None = None
-        self._search: SearchMethod | None = None
         self._forget()
         self._use_finetune_adversary()
 
@@ -163,38 +157,6 @@ class RobustTicketTrainer(AdversarialTrainer):
         """Per phase that is over (`search`, `finetune`), the fields of `PhaseCost`."""
         return self._phase_costs
 
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> Optimizer:
-        """As in `Trainer.create_optimizer`; in the search, what the gates need of it too."""
-        create = partial(super().create_optimizer, *args, **kwargs)
-        if self._search is None or self.optimizer is not None:
-            return create()
-        return self._search.create_optimizer(self.model, create)
-
-    def create_scheduler(self, *args: Any, **kwargs: Any) -> LRScheduler:
-        """As in `Trainer.create_scheduler`; in the search, with the schedule of the gates."""
-        present, scheduler = self.lr_scheduler, super().create_scheduler(*args, **kwargs)
-        if self._search is not None and present is None:
-            self._search.adapt_scheduler(scheduler)
-        return scheduler
-
-    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """As in `AdversarialTrainer.training_step`; in the search by first-order scores, it may score and not train."""
-        if self._search is None:
-            return super().training_step(model, inputs, num_items_in_batch)
-        with self._search.around_step(model):
-            return super().training_step(model, inputs, num_items_in_batch)
-
-    @property
-    def is_attacking(self) -> bool:
-        """As in `AdversarialTrainer.is_attacking`; a search by first-order scores attacks what it scores, or nothing."""
-        on_turn = super().is_attacking
-        return on_turn if self._search is None else self._search.attacks(on_turn)
-
-    def floating_point_ops(self, inputs: dict[str, Tensor | Any]) -> float:
-        """As in `AdversarialTrainer.floating_point_ops`; batches that are scored have no gradients of weights."""
-        flops = super().floating_point_ops(inputs)
-        return flops if self._search is None else self._search.count_flops(flops)
-
     def card_facts(self, **options: Any) -> CardFacts:
         """As in `AdversarialTrainer.card_facts`, with the search and where the ticket is from."""
         facts, attack = super().card_facts(**options), self._search_adversary
@@ -217,14 +179,15 @@ class RobustTicketTrainer(AdversarialTrainer):
         # Without rewinding, fine-tuning starts from what the search has trained, gates included.
         with (
             gated_model(self, method, fold=not self.ticket_options.rewind),
-            self._searching(method) as search_args,
+            self.searching(method, search_arguments(self.args, self.ticket_options, method)),
         ):
-            phases.say(self, phases.search_begins(search_args, self.adversary, method))
-            super().train(last_complete_checkpoint(search_args.output_dir) if resume else None)
+            phases.say(self, phases.search_begins(self.args, self.adversary, method))
+            super().train(last_complete_checkpoint(self.args.output_dir) if resume else None)
             self._close_phase("search", job)
             # A new object where the Trainer has restored it from a checkpoint.
             callback = next(c for c in self.callback_handler.callbacks if isinstance(c, TicketCallback))
             method.report(callback)
+        self._use_finetune_adversary()
         return callback
 
     def _finish_search(self, job: JobFolder, ticket: RobustTicket | None, callback: TicketCallback) -> None:
@@ -304,22 +267,6 @@ class RobustTicketTrainer(AdversarialTrainer):
     def _close_phase(self, name: str, job: JobFolder) -> None:
         self._phase_costs[name] = self.cost_meter.cost(self.state).as_dict()
         job.save_cost(self._phase_costs)
-
-    @contextmanager
-    def _searching(self, method: SearchMethod) -> Iterator[TrainingArguments]:
-        """While it lasts, this trainer has the arguments, adversary and callbacks of the search."""
-        before = (self.args, self.callback_handler.callbacks)
-        try:
-            self.args = search_arguments(self.args, self.ticket_options, method)
-            self._search, self.runner.terms = method, method.terms
-            self._set_adversary(method.build_adversary(), method.adversary)
-            self.adversarial_step = method.build_step() or self.adversarial_step
-            self.callback_handler.callbacks = [*self._search_callbacks, *method.callbacks, LogRemainder()]
-            yield self.args
-        finally:
-            self.args, self.callback_handler.callbacks = before
-            self._search, self.runner.terms = None, []
-            self._use_finetune_adversary()
 
     @contextmanager
     def _trying(self, trial: Any) -> Iterator[None]:

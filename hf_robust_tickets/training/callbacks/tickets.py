@@ -29,8 +29,8 @@ class TicketCallback(StatefulCallback):
 
     Attributes:
         log: One dict per ticket: `step`, `epoch`, `stop`, `head_distance` and `neuron_distance` to the ticket before
-            (`None` for the first), and the distances that the rule of the search bounds, beside those of noise; `asked` in
-            that of a step that was asked for.
+            (`None` for the first), and the distances that the rule of the search bounds, beside those of noise;
+            `asked` in that of a step that was asked for.
         tickets: All tickets drawn so far.
         ticket: The one that settled; `None` before the search has.
     """

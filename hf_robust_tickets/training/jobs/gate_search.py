@@ -152,15 +152,15 @@ class GateSearch(SearchMethod):
         rule = f"until {options.ticket_patience} tickets in a row are {near}"
         if options.gate_shadow:
             rule += ", well within those of noise"
-        return f"{training} with gates, {rule}; {length} at most"
+        return f"{training} with gates, {self.rule(rule)}; {length} at most"
 
     def report(self, callback: TicketCallback) -> None:
         """Warns where nothing has settled, and where what is kept is hardly better than what goes."""
         options, ticket = self.options, callback.result
         if callback.ticket is None and ticket is not None and options.ticket_at_step < 0:
             logger.warning(
-                "the ticket still changed when the search's budget ended%s (%d tickets, tolerance %g): the last one is "
-                "used; raise search_epochs or ticket_tolerance",
+                "the ticket still changed when the search's budget ended%s (%d tickets, tolerance %g): the last one "
+                "is used; raise search_epochs or ticket_tolerance",
                 ", or no less than one of noise does" if options.gate_shadow else "",
                 len(callback.log),
                 options.ticket_tolerance,

@@ -54,9 +54,7 @@ def search_begins(args: TrainingArguments, adversary: Adversary | None, method: 
         adversary: That of the search.
         method: What it ranks by, and the rule that ends it.
     """
-    at_step = method.options.ticket_at_step
-    asked = f"; the ticket is that of step {at_step}, as asked" if at_step > 0 else ""
-    return f"search (1 of 2): {method.announcement(_name(adversary), _length(args))}{asked}"
+    return f"search (1 of 2): {method.announcement(_name(adversary), _length(args))}"
 
 
 def search_ended(log: Sequence[Mapping[str, Any]]) -> str:

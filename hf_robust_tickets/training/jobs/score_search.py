@@ -65,13 +65,6 @@ class ScoreSearch(SearchMethod):
             normalisation=options.score_normalisation,
             **ticket_drawing(options),
         )
-        if not self.score.under_attack and (unused := _unused(adversary)):
-            logger.warning(
-                "the score %s is of the clean loss, so %s has no effect on the search: pass "
-                "ticket_score='adversarial-taylor' or 'gate' to attack in it",
-                options.ticket_score,
-                ", ".join(unused),
-            )
         self.warmup = self._count_warmup()
 
     @classmethod
@@ -86,12 +79,19 @@ class ScoreSearch(SearchMethod):
 
     def set_arguments(self, search: TrainingArguments) -> None:
         """As in `SearchMethod`."""
+        if not self.score.under_attack and (unused := _unused(self.adversary)):
+            logger.warning(
+                "the score %s is of the clean loss, so %s has no effect on the search: pass "
+                "ticket_score='adversarial-taylor' or 'gate' to attack in it",
+                self.options.ticket_score,
+                ", ".join(unused),
+            )
         search.max_steps = self.warmup + self.options.score_batches
         search.lr_scheduler_type = SchedulerType.CONSTANT_WITH_WARMUP
         search.warmup_steps = round(self.options.search_warmup * self.warmup)
 
     def create_optimizer(self, model: nn.Module, create: Callable[[], Optimizer]) -> Optimizer:
-        """As in `SearchMethod`: the gates are there for the loss scale of fp16, which asks the optimiser; they stay."""
+        """As in `SearchMethod`; the gates are there for the loss scale of fp16, which asks the optimiser, and stay."""
         return gate_group(get_gates(model).parameters(), create, lr=0.0, weight_decay=0.0)
 
     def build_step(self) -> AdversarialStep | None:
@@ -136,9 +136,9 @@ class ScoreSearch(SearchMethod):
         options = self.options
         where = f" under {training}" if self.score.under_attack else ""
         return (
-            f"{self.warmup} plain steps, then the score {options.ticket_score}{where}, until the tickets of even and "
-            f"of odd batches are within {options.ticket_tolerance:g} of each other; {options.score_batches} batches at "
-            "most"
+            f"{self.warmup} plain steps, then the score {options.ticket_score}{where}, "
+            + self.rule(f"until the tickets of even and of odd batches are within {options.ticket_tolerance:g}")
+            + f"; {options.score_batches} batches at most"
         )
 
     def report(self, callback: TicketCallback) -> None:
@@ -156,8 +156,8 @@ class ScoreSearch(SearchMethod):
 
     @property
     def _freezes(self) -> bool:
-        # FSDP2 gathers gradients in the hooks of its own wrappers; a compiled model would be compiled again; activation
-        # checkpoints may need an input that requires a gradient.
+        # FSDP2 gathers gradients in the hooks of its own wrappers; a compiled model would be compiled again;
+        # activation checkpoints may need an input that requires a gradient.
         trainer = self.trainer
         return not (trainer.is_fsdp_enabled or trainer.args.torch_compile or trainer.args.gradient_checkpointing)
 

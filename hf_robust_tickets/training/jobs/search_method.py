@@ -102,6 +102,11 @@ class SearchMethod(ABC):
     def announcement(self, training: str, length: str) -> str:
         """The search in a line; the kind of training and the length of its budget in words."""
 
+    def rule(self, settled: str) -> str:
+        """When the search stops, in words: where it has settled, unless a step was asked for."""
+        at_step = self.options.ticket_at_step
+        return f"the ticket that of step {at_step}, as asked" if at_step > 0 else settled
+
     @abstractmethod
     def report(self, callback: TicketCallback) -> None:
         """Warns of what the user should know of a search that is over, while the gates are still there."""

@@ -22,6 +22,9 @@ def make_args(folder: str | Path, **options: Any) -> RobustTicketArguments:
         "output_dir": str(folder),
         "per_device_train_batch_size": 8,
         "num_train_epochs": 2,
+        "ticket_score": "gate",
+        # A job of a few steps settles by its tolerance alone.
+        "gate_shadow": False,
         "search_epochs": 2.0,
         "adversary_steps": 2,
         "ticket_interval": 0.25,

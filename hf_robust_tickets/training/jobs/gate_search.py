@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -54,6 +55,24 @@ class GateSteps(TrainerCallback):
                 clamp_gates_(gates)
 
 
+@dataclass(frozen=True)
+class GatePenalty:
+    """The weighted L1 norms of a model's gates: a term for `StepRunner.terms`.
+
+    Attributes:
+        heads: Weight of the sum of the absolute head gates in the loss.
+        neurons: The same for the neurons' gates.
+    """
+
+    heads: float
+    neurons: float
+
+    def __call__(self, model: nn.Module) -> Tensor:
+        """The penalty of a model with gates, not wrapped."""
+        heads, neurons = get_gates(model).l1()
+        return self.heads * heads + self.neurons * neurons
+
+
 class GateSearch(SearchMethod):
     """Trains gates along with the weights until their ticket stops changing (Xi et al., EMNLP 2022, algorithm 1).
 
@@ -93,13 +112,8 @@ class GateSearch(SearchMethod):
 
     @property
     def terms(self) -> list[PenaltyTerm]:
-        """The L1 norm of the gates."""
-        return [self.penalty]
-
-    def penalty(self, model: nn.Module) -> Tensor:
-        """The weighted L1 norms of a model's gates."""
-        heads, neurons = get_gates(model).l1()
-        return self.options.gate_l1_heads * heads + self.options.gate_l1_neurons * neurons
+        """The L1 norms of the gates."""
+        return [GatePenalty(self.options.gate_l1_heads, self.options.gate_l1_neurons)]
 
     def set_arguments(self, search: TrainingArguments) -> None:
         """As in `SearchMethod`."""

@@ -105,7 +105,7 @@ class SearchMethod(ABC):
     def rule(self, settled: str) -> str:
         """When the search stops, in words: where it has settled, unless a step was asked for."""
         at_step = self.options.ticket_at_step
-        return f"the ticket that of step {at_step}, as asked" if at_step > 0 else settled
+        return f"until step {at_step}, as asked" if at_step > 0 else settled
 
     @abstractmethod
     def report(self, callback: TicketCallback) -> None:

@@ -91,7 +91,8 @@ def _refuse_equal(scores: UnitScores, ticket: RobustTicket) -> None:
         if len(flat) > 1 and not kept.all() and bool((flat == flat[0]).all()):
             raise TicketError(
                 f"expected scores of the {kind} that differ, got {len(flat)} times {flat[0].item():g}: which of them "
-                "go would be chance; train the gates, or add batches, before a ticket is drawn"
+                "go would be chance; gates are trained before a ticket is drawn, at a rate at which they do not all "
+                "reach zero, and first-order scores need a loss that depends on them"
             )
 
 

@@ -205,10 +205,10 @@ def test_gates_have_a_group_of_their_own(tmp_path):
             groups[:] = [{k: g[k] for k in ("initial_lr", "weight_decay")} for g in self.optimizer.param_groups]
             return super().training_step(*args, **kwargs)
 
-    args = make_args(tmp_path, gate_learning_rate=0.5, weight_decay=0.1, learning_rate=1e-4)
+    args = make_args(tmp_path, gate_learning_rate=0.05, weight_decay=0.1, learning_rate=1e-4)
     trainer = Look(model=tiny_bert(), args=args, train_dataset=tiny_data(32))
     trainer.search()
-    assert groups[-1] == {"initial_lr": 0.5, "weight_decay": 0.0} and groups[0]["initial_lr"] == 1e-4
+    assert groups[-1] == {"initial_lr": 0.05, "weight_decay": 0.0} and groups[0]["initial_lr"] == 1e-4
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])

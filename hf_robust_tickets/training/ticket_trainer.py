@@ -184,9 +184,8 @@ class RobustTicketTrainer(SearchTrainer):
             phases.say(self, phases.search_begins(self.args, self.adversary, method))
             super().train(last_complete_checkpoint(self.args.output_dir) if resume else None)
             self._close_phase("search", job)
-            # A new object where the Trainer has restored it from a checkpoint.
-            callback = next(c for c in self.callback_handler.callbacks if isinstance(c, TicketCallback))
-            method.report(callback)
+            callback = method.callback
+            method.report()
         self._use_finetune_adversary()
         return callback
 

@@ -130,7 +130,7 @@ def test_given_ticket_is_not_searched_for(tmp_path):
 
 def test_plain_training_arguments(tmp_path):
     args = TrainingArguments(str(tmp_path), max_steps=2, save_strategy="no", report_to="none")
-    trainer = RobustTicketTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(8 * 56))
+    trainer = RobustTicketTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(8 * 72))
     trainer.train()
     assert sum(trainer.ticket.neuron_counts) == 128 - 51
 

@@ -24,7 +24,6 @@ from ...tickets import (
 )
 from ..arguments import AdversaryOptions
 from ..callbacks.early_bird import EarlyBirdCallback
-from ..callbacks.tickets import TicketCallback
 from ..steps.runner import PenaltyTerm
 from ..ticket_arguments import TicketOptions
 from .budget import refuse_late_ticket
@@ -98,17 +97,18 @@ class GateSearch(SearchMethod):
     def __init__(self, trainer: Trainer, options: TicketOptions, adversary: AdversaryOptions) -> None:
         super().__init__(trainer, options, adversary)
         refuse_late_ticket(trainer, options)
-        self.callback = EarlyBirdCallback(
-            interval=options.ticket_interval,
-            patience=options.ticket_patience,
-            start_step=adversary.adversary_start_step if adversary.build_adversary() else 0,
-            **ticket_drawing(options),
-        )
 
     @property
     def callbacks(self) -> list[TrainerCallback]:
         """As in `SearchMethod`."""
-        return [GateSteps(), self.callback]
+        attacked = self.build_adversary() is not None
+        early_bird = EarlyBirdCallback(
+            interval=self.options.ticket_interval,
+            patience=self.options.ticket_patience,
+            start_step=self.adversary.adversary_start_step if attacked else 0,
+            **ticket_drawing(self.options),
+        )
+        return [GateSteps(), early_bird]
 
     @property
     def terms(self) -> list[PenaltyTerm]:
@@ -168,9 +168,10 @@ class GateSearch(SearchMethod):
             rule += ", well within those of noise"
         return f"{training} with gates, {self.rule(rule)}; {length} at most"
 
-    def report(self, callback: TicketCallback) -> None:
+    def report(self) -> None:
         """Warns where nothing has settled, and where what is kept is hardly better than what goes."""
-        options, ticket = self.options, callback.result
+        options, callback = self.options, self.callback
+        ticket = callback.result
         if callback.ticket is None and ticket is not None and options.ticket_at_step < 0:
             logger.warning(
                 "the ticket still changed when the search's budget ended%s (%d tickets, tolerance %g): the last one "

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
 from ..._sharding import whole
@@ -21,7 +21,6 @@ from ...errors import ConfigurationError, DataError
 from ...tickets import Gates, get_gates, get_score
 from ..arguments import AdversaryOptions
 from ..callbacks.scores import ScoreCallback
-from ..callbacks.tickets import TicketCallback
 from ..steps.base import AdversarialStep
 from ..steps.multi_pass import EndOfAscentStep
 from ..ticket_arguments import TicketOptions
@@ -59,18 +58,24 @@ class ScoreSearch(SearchMethod):
                 f"the score {options.ticket_score!r} is that of a loss under attack, got adversary="
                 f"{adversary.adversary!r}: name a method, or pass ticket_score='taylor'"
             )
-        self.callback = ScoreCallback(
-            score=options.ticket_score,
-            batches=options.score_batches,
-            normalisation=options.score_normalisation,
-            **ticket_drawing(options),
-        )
         self.warmup = self._count_warmup()
 
     @classmethod
     def uses_adversary(cls, options: TicketOptions) -> bool:
         """As in `SearchMethod`."""
         return get_score(options.ticket_score).under_attack
+
+    @property
+    def callbacks(self) -> list[TrainerCallback]:
+        """As in `SearchMethod`."""
+        options = self.options
+        scores = ScoreCallback(
+            score=options.ticket_score,
+            batches=options.score_batches,
+            normalisation=options.score_normalisation,
+            **ticket_drawing(options),
+        )
+        return [scores]
 
     @property
     def is_scoring(self) -> bool:
@@ -141,8 +146,9 @@ class ScoreSearch(SearchMethod):
             + f"; {options.score_batches} batches at most"
         )
 
-    def report(self, callback: TicketCallback) -> None:
+    def report(self) -> None:
         """Warns where nothing has settled."""
+        callback = self.callback
         if callback.ticket is None and callback.result is not None and self.options.ticket_at_step < 0:
             logger.warning(
                 "the tickets of even and of odd batches still differed when the search's budget ended (%d batches, "

@@ -29,12 +29,10 @@ class SearchMethod(ABC):
         adversary: Those of the search's adversary.
 
     Attributes:
-        callback: Draws the tickets and stops the search.
         decisive: Options that decide which ticket is found.
     """
 
     decisive: ClassVar[tuple[str, ...]] = ()
-    callback: TicketCallback
 
     def __init__(self, trainer: Trainer, options: TicketOptions, adversary: AdversaryOptions) -> None:
         self.trainer = trainer
@@ -42,9 +40,14 @@ class SearchMethod(ABC):
         self.adversary = adversary
 
     @property
+    @abstractmethod
     def callbacks(self) -> list[TrainerCallback]:
-        """All callbacks of the search."""
-        return [self.callback]
+        """New callbacks of the search, one of which is a `TicketCallback`."""
+
+    @property
+    def callback(self) -> TicketCallback:
+        """The one that draws tickets, while the search runs; a new object where the Trainer has restored it."""
+        return next(c for c in self.trainer.callback_handler.callbacks if isinstance(c, TicketCallback))
 
     @property
     def terms(self) -> list[PenaltyTerm]:
@@ -108,7 +111,7 @@ class SearchMethod(ABC):
         return f"until step {at_step}, as asked" if at_step > 0 else settled
 
     @abstractmethod
-    def report(self, callback: TicketCallback) -> None:
+    def report(self) -> None:
         """Warns of what the user should know of a search that is over, while the gates are still there."""
 
 

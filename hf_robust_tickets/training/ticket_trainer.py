@@ -6,11 +6,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from torch.optim import Optimizer
-from transformers import TrainingArguments, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import TrainOutput
 
 from ..architectures import get_architecture
@@ -23,31 +21,32 @@ from ..tickets import (
     refuse_unfit,
     write_pruned_files,
 )
-from .arguments import AdversaryOptions, RobustTicketArguments, TicketOptions
+from .arguments import AdversaryOptions
 from .callbacks.early_bird import EarlyBirdCallback
+from .callbacks.tickets import TicketCallback
 from .checks.labels import refuse_unlabelled
 from .checks.validation import check_adversary
 from .hub.card import adversary_facts
 from .jobs import phases
 from .jobs.checkpoints import explain_failed_save, last_complete_checkpoint
 from .jobs.folder import JobFolder, describe_job, refuse_foreign_checkpoint
-from .jobs.gates import GateTraining
 from .jobs.search import (
-    LogRemainder,
     describe_origin,
     describe_search,
-    early_bird_callback,
     gated_model,
     refuse_prepared,
     refuse_sharding,
     search_arguments,
+    search_method,
 )
-from .trainer import AdversarialTrainer
+from .jobs.search_method import SearchMethod
+from .jobs.search_trainer import SearchTrainer
+from .ticket_arguments import RobustTicketArguments, TicketOptions
 
 logger = logging.getLogger(__name__)
 
 
-class RobustTicketTrainer(AdversarialTrainer):
+class RobustTicketTrainer(SearchTrainer):
     """`Trainer` whose `train()` makes the model small first: EarlyRobust (Xi et al., EMNLP 2022, algorithm 1).
 
     `train()` searches with adversarial training and gates on heads and neurons, stops when the ticket no longer
@@ -65,8 +64,8 @@ class RobustTicketTrainer(AdversarialTrainer):
     Attributes:
         ticket: The `RobustTicket`; `None` before `train()` has drawn it.
         tickets: All tickets drawn in the search, oldest first.
-        search_log: One dict per ticket drawn in the search; see `EarlyBirdCallback.log`.
-        converged: Whether the search stopped by itself; `None` before it has ended.
+        search_log: One dict per ticket drawn in the search; see `EarlyBirdCallback.log` and `ScoreCallback.log`.
+        converged: Whether the ticket had settled when the search ended; `None` before.
 
     Raises:
         ConfigurationError: For a ready-made optimiser, a pruned model, DeepSpeed or the first version of FSDP.
@@ -90,7 +89,6 @@ class RobustTicketTrainer(AdversarialTrainer):
         # Those of the Trainer itself: progress, logging integrations, cost.
         self._search_callbacks = [c for c in self.callback_handler.callbacks if c not in (callbacks or [])]
         self._job: JobFolder | None = None
-        self._gate_training: GateTraining | None = None
         self._forget()
         self._use_finetune_adversary()
 
@@ -147,7 +145,7 @@ class RobustTicketTrainer(AdversarialTrainer):
             job = self._open_job(resume=resume_from_checkpoint)
             if self.ticket is None:
                 callback = EarlyBirdCallback() if self._given_ticket else self._run_search(job, resume_from_checkpoint)
-                self._finish_search(job, self._given_ticket or callback.ticket or callback.last_ticket, callback)
+                self._finish_search(job, self._given_ticket or callback.result, callback)
             else:
                 phases.say(self, phases.ALREADY_SEARCHED)
             job.load_weights(job.start if self.ticket_options.rewind else job.end, self.model)
@@ -159,59 +157,63 @@ class RobustTicketTrainer(AdversarialTrainer):
         """Per phase that is over (`search`, `finetune`), the fields of `PhaseCost`."""
         return self._phase_costs
 
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> Optimizer:
-        """As in `Trainer.create_optimizer`; in the search, with the gates in a group of their own."""
-        if self._gate_training is None or self.optimizer is not None:
-            return super().create_optimizer(*args, **kwargs)
-        create = partial(super().create_optimizer, *args, **kwargs)
-        return self._gate_training.create_optimizer(self.model, create)
-
     def card_facts(self, **options: Any) -> CardFacts:
         """As in `AdversarialTrainer.card_facts`, with the search and where the ticket is from."""
         facts, attack = super().card_facts(**options), self._search_adversary
         if facts.ticket is None:
             return facts
-        searched = {"search": adversary_facts(attack.build_adversary(), attack)} if self.search_log else {}
+        method = search_method(self.ticket_options.ticket_score)
+        attacked = method.uses_adversary(self.ticket_options) and attack.build_adversary()
+        searched = {"search": adversary_facts(attacked or None, attack)} if self.search_log else {}
         return replace(
             facts,
             adversaries={**searched, "finetune": facts.adversaries.get("train")},
             search=describe_search(self.search_log, self.ticket_options),
-            ticket={**facts.ticket, "origin": describe_origin(self.converged)},
+            ticket={**facts.ticket, "origin": describe_origin(self.converged, self._asked)},
             cost=self.cost,
         )
 
-    def _run_search(self, job: JobFolder, resume: bool) -> EarlyBirdCallback:
+    def _run_search(self, job: JobFolder, resume: bool) -> TicketCallback:
         set_seed(self.args.seed)
+        method = self._search_method()
         # Without rewinding, fine-tuning starts from what the search has trained, gates included.
-        with gated_model(self, fold=not self.ticket_options.rewind), self._searching() as search_args:
-            phases.say(self, phases.search_begins(search_args, self.adversary, self.ticket_options))
-            super().train(last_complete_checkpoint(search_args.output_dir) if resume else None)
+        with (
+            gated_model(self, method, fold=not self.ticket_options.rewind),
+            self.searching(method, search_arguments(self.args, self.ticket_options, method)),
+        ):
+            phases.say(self, phases.search_begins(self.args, self.adversary, method))
+            super().train(last_complete_checkpoint(self.args.output_dir) if resume else None)
             self._close_phase("search", job)
-            return next(c for c in self.callback_handler.callbacks if isinstance(c, EarlyBirdCallback))
+            callback = method.callback
+            method.report()
+        self._use_finetune_adversary()
+        return callback
 
-    def _finish_search(self, job: JobFolder, ticket: RobustTicket | None, callback: EarlyBirdCallback) -> None:
+    def _finish_search(self, job: JobFolder, ticket: RobustTicket | None, callback: TicketCallback) -> None:
         if ticket is None:
             raise ConfigurationError(
-                f"the search ended after {self.state.global_step} steps without a ticket: raise search_epochs, or "
-                "lower ticket_interval"
+                f"the search ended after {self.state.global_step} steps without a ticket: raise its budget, or lower "
+                "ticket_interval"
             )
         searched = self._given_ticket is None
         self.converged = (callback.ticket is not None) if searched else None
-        if self.converged is False:
-            logger.warning(
-                "the ticket still changed when the search's budget ended (%d tickets, tolerance %g): the last one is "
-                "used; raise search_epochs or ticket_tolerance",
-                len(callback.log),
-                self.ticket_options.ticket_tolerance,
-            )
-        elif self.converged:
-            phases.say(self, phases.search_ended(callback.log))
         self.ticket, self.search_log, self.tickets = ticket, callback.log, callback.tickets
+        if searched and (self.converged or self._asked):
+            phases.say(self, phases.search_ended(callback.log))
         with explain_failed_save(self.args.output_dir):
             if not self.ticket_options.rewind:
                 job.save_weights(job.end, self.model)
-            job.save_ticket(ticket, {"searched": searched, "converged": self.converged}, callback.progress)
+            job.save_ticket(ticket, {"searched": searched, "converged": self.converged}, callback.found)
         self.accelerator.wait_for_everyone()
+
+    @property
+    def _asked(self) -> bool:
+        """Whether the ticket is that of a step that was asked for."""
+        return bool(self.search_log and self.search_log[-1].get("asked"))
+
+    def _search_method(self) -> SearchMethod:
+        options = self.ticket_options
+        return search_method(options.ticket_score)(self, options, self._search_adversary)
 
     def _forget(self) -> None:
         self.ticket: RobustTicket | None = None
@@ -266,25 +268,6 @@ class RobustTicketTrainer(AdversarialTrainer):
         job.save_cost(self._phase_costs)
 
     @contextmanager
-    def _searching(self) -> Iterator[TrainingArguments]:
-        """While it lasts, this trainer has the arguments, adversary and callbacks of the search."""
-        options, before = self.ticket_options, (self.args, self.callback_handler.callbacks)
-        try:
-            self.args = search_arguments(self.args, options)
-            self._gate_training = GateTraining(
-                options.gate_learning_rate, options.gate_l1_heads, options.gate_l1_neurons
-            )
-            self.runner.terms.append(self._gate_training.penalty)
-            self._set_adversary(self._search_adversary.build_adversary(), self._search_adversary)
-            early_bird = early_bird_callback(options, self._search_adversary)
-            self.callback_handler.callbacks = [*self._search_callbacks, early_bird, LogRemainder()]
-            yield self.args
-        finally:
-            self.args, self.callback_handler.callbacks = before
-            self.runner.terms, self._gate_training = [], None
-            self._use_finetune_adversary()
-
-    @contextmanager
     def _trying(self, trial: Any) -> Iterator[None]:
         """While it lasts, this trainer has the arguments of a hyper-parameter trial, and a folder of its own."""
         self._hp_search_setup(trial)
@@ -328,10 +311,8 @@ class RobustTicketTrainer(AdversarialTrainer):
         refuse_sharding(self)
         refuse_unfit(self.model, None if is_pruned(self.model) else self._given_ticket)
         refuse_unlabelled(self.train_dataset, self.data_collator, self.label_names)
-        adversary = self._search_adversary.build_adversary()
-        if adversary is not None and self._given_ticket is None:
-            check_adversary(self, adversary, self._search_adversary)
-        if not hasattr(self.train_dataset or [], "__len__") and self.ticket_options.search_max_steps < 1:
-            raise ConfigurationError(
-                "search_epochs needs a data set with a length, got a stream: give search_max_steps"
-            )
+        if self._given_ticket is None:
+            method = self._search_method()
+            adversary = method.build_adversary()
+            if adversary is not None:
+                check_adversary(self, adversary, method.adversary)

@@ -57,8 +57,8 @@ def options(folder: Path, output: Path, *extra: str, train: str = "train.parquet
     return [
         *("--model_name_or_path", str(folder / "model"), "--output_dir", str(output)),
         *("--train_file", str(folder / train), "--validation_file", str(folder / train)),
-        *("--max_length", "16", "--search_max_steps", "6", "--ticket_interval", "0.1", "--ticket_patience", "2"),
-        *("--ticket_tolerance", "0.9", "--adversary_steps", "2", "--max_steps", "4", "--disable_tqdm", "True"),
+        *("--max_length", "16", "--search_max_steps", "6", "--score_warmup", "2", "--score_batches", "4"),
+        *("--ticket_tolerance", "0.9", "--max_steps", "4", "--disable_tqdm", "True"),
         *("--save_strategy", "no", "--report_to", "none", *extra),
     ]
 

@@ -17,8 +17,10 @@ from transformers import TrainingArguments
 from ..._files import write_json
 from ...architectures import get_architecture
 from ...errors import CheckpointError
-from ...tickets import EarlyBirdDetector, RobustTicket
-from ..arguments import AdversaryOptions, TicketOptions
+from ...tickets import RobustTicket
+from ...tickets.packing import unpack_tickets
+from ..arguments import AdversaryOptions
+from ..ticket_arguments import TicketOptions
 from .checkpoints import checkpoints
 
 logger = logging.getLogger(__name__)
@@ -125,9 +127,7 @@ class JobFolder:
         content = self._read("search_log.json")
         if content is None:
             return [], []
-        detector = EarlyBirdDetector(content["detector"]["tolerance"], content["detector"]["patience"])
-        detector.load_state_dict(content["detector"])
-        return content["log"], detector.history
+        return content["log"], unpack_tickets(content["detector"])
 
     def load_cost(self) -> dict[str, dict[str, float]]:
         """The costs of the phases that are over."""

@@ -20,7 +20,7 @@ from transformers import Trainer, TrainingArguments
 from ...adversaries import Adversary
 from ...reporting.formatting import format_parameters
 from ...tickets import RobustTicket
-from ..arguments import TicketOptions
+from .search_method import SearchMethod
 
 logger = logging.getLogger(__name__)
 
@@ -46,27 +46,27 @@ def say(trainer: Trainer, line: str) -> None:
         logger.info(line)
 
 
-def search_begins(args: TrainingArguments, adversary: Adversary | None, options: TicketOptions) -> str:
+def search_begins(args: TrainingArguments, adversary: Adversary | None, method: SearchMethod) -> str:
     """The line before the search.
 
     Args:
         args: Those of the search.
         adversary: That of the search.
-        options: The rule that ends it.
+        method: What it ranks by, and the rule that ends it.
     """
-    rule = (
-        f"until {options.ticket_patience} tickets in a row are within {options.ticket_tolerance:g} of an earlier one"
-    )
-    return f"search (1 of 2): {_name(adversary)} with gates, {rule}; {_length(args)} at most"
+    return f"search (1 of 2): {method.announcement(_name(adversary), _length(args))}"
 
 
 def search_ended(log: Sequence[Mapping[str, Any]]) -> str:
-    """The line after a search that has settled.
+    """The line after a search that has settled, or was asked for the ticket of a step.
 
     Args:
-        log: `EarlyBirdCallback.log`.
+        log: `TicketCallback.log`.
     """
-    return f"ticket settled at step {log[-1]['step']}, epoch {log[-1]['epoch']:.2f}"
+    last = log[-1]
+    after = f", after {last['batches']} scored batches" if "batches" in last else ""
+    how = "drawn as asked" if last.get("asked") else "settled"
+    return f"ticket {how} at step {last['step']}, epoch {last['epoch']:.2f}{after}"
 
 
 def cut(ticket: RobustTicket, before: int, model: nn.Module) -> str:

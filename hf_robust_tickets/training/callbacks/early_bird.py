@@ -9,7 +9,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from ...errors import ConfigurationError
 from ...tickets import EarlyBirdDetector, RobustTicket, draw_ticket, get_shadows, mask_distance, share_near_zero
-from ..steps.schedule import first_step
+from ..steps.schedule import first_step, steps_per_epoch
 from .tickets import TicketCallback, gates_of, named
 
 
@@ -71,7 +71,7 @@ class EarlyBirdCallback(TicketCallback):
         }
         self._rule = {"interval": interval, "patience": patience, "tolerance": tolerance}
         self._start_step, self._at_step = start_step, at_step
-        self._steps_per_epoch = 0.0
+        self._steps_per_epoch = 1
         self.reset()
 
     def reset(self) -> None:
@@ -141,11 +141,3 @@ class EarlyBirdCallback(TicketCallback):
 
 def _between(before: RobustTicket | None, after: RobustTicket) -> Any:
     return None if before is None else mask_distance(before, after)
-
-
-def steps_per_epoch(args: TrainingArguments, state: TrainerState, dataloader: Any) -> float:
-    """Optimiser steps of an epoch; of a stream, which has no length, all steps of the run stand for it."""
-    try:
-        return max(1.0, len(dataloader) / args.gradient_accumulation_steps)
-    except TypeError:
-        return float(state.max_steps)

@@ -30,8 +30,8 @@ from ...tickets import RobustTicket, is_pruned, pruned_ticket
 from ...tickets.modeling_robust_ticket import auto_map
 from ...tickets.pruning import unmark
 from ..arguments import AdversaryOptions
-from ..jobs.folder import JobFolder
 from ..jobs.search import describe_origin, describe_search
+from ..jobs.ticket_folder import TicketFolder
 from ..sparse.facts import sparse_facts
 
 logger = logging.getLogger(__name__)
@@ -87,8 +87,8 @@ def facts_of_folder(folder: Path, model: PreTrainedModel, name: str) -> CardFact
             return replace(saved, model_name=name, weights=facts.weights)
         logger.warning("%s is of other weights than those in %s and is not used", FACTS_FILE, folder)
         return facts
-    job = JobFolder(folder, writes=False)
-    log, _ = job.load_progress()
+    job = TicketFolder(folder, writes=False)
+    log = (job.read("search_log.json") or {}).get("log", [])
     origin = getattr(model.config, "_name_or_path", None)
     search = describe_search(log) if facts.ticket else None
     ticket = facts.ticket if search is None else {**facts.ticket, "origin": describe_origin(search["converged"])}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -12,10 +13,10 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from ..._sharding import whole
-from ...errors import ConfigurationError
-from ...tickets import attach_gates, detach_gates, get_gates, get_score
+from ...tickets import attach_gates, detach_gates, get_score
 from ..ticket_arguments import TicketOptions
-from .folder import JobFolder
+from . import phases
+from .folder import SEARCH
 from .gate_search import GateSearch
 from .score_search import ScoreSearch
 from .search_method import SearchMethod
@@ -55,19 +56,13 @@ def search_method(name: str) -> type[SearchMethod]:
 
 def search_arguments(args: TrainingArguments, options: TicketOptions, method: SearchMethod) -> TrainingArguments:
     """The arguments of the fine-tuning, with those that the search has of its own."""
-    search = copy.copy(args)
-    search.output_dir = JobFolder(args.output_dir, writes=False).search.as_posix()
+    search = phases.search_arguments(args, Path(args.output_dir) / SEARCH)
     if options.search_learning_rate is not None:
         search.learning_rate = options.search_learning_rate
     if options.search_weight_decay is not None:
         search.weight_decay = options.search_weight_decay
     search.lr_scheduler_kwargs = None
     method.set_arguments(search)
-    search.eval_strategy = IntervalStrategy.NO
-    search.eval_on_start = False
-    search.load_best_model_at_end = False
-    search.push_to_hub = False
-    search.save_total_limit = 1
     if args.save_strategy in (SaveStrategy.EPOCH, SaveStrategy.BEST):
         search.save_strategy = SaveStrategy.STEPS
         search.save_steps = _SEARCH_SAVES
@@ -150,37 +145,3 @@ def gated_model(trainer: Trainer, method: SearchMethod, fold: bool) -> Iterator[
 def _take_weights(dense: nn.Module, sharded: nn.Module) -> None:
     # One at a time: gathered on the accelerator, kept on the CPU.
     dense.load_state_dict({name: whole(tensor).cpu() for name, tensor in sharded.state_dict().items()})
-
-
-def refuse_prepared(trainer: Trainer) -> None:
-    """Raises ConfigurationError for what is made before its time: an optimiser, and gates in the model."""
-    if trainer.optimizer is not None or trainer.lr_scheduler is not None:
-        raise ConfigurationError(
-            "a ready-made optimiser or scheduler holds the dense parameters, which pruning replaces: pass "
-            "optimizer_cls_and_kwargs=(cls, kwargs) and lr_scheduler_type instead of optimizers"
-        )
-    if get_gates(trainer.model) is not None:
-        raise ConfigurationError("the model has gates already: call detach_gates(model) first")
-
-
-def refuse_sharding(trainer: Trainer) -> None:
-    """Raises ConfigurationError where a search and what follows it cannot be right."""
-    if trainer.is_deepspeed_enabled:
-        raise ConfigurationError(
-            "a DeepSpeed engine keeps weights and optimiser in buffers of its own, which gates and pruning cannot "
-            "reach: use DDP or FSDP2 for the job, and DeepSpeed for the pruned model"
-        )
-    if not trainer.is_fsdp_enabled:
-        return
-    plugin = trainer.accelerator.state.fsdp_plugin
-    if plugin.fsdp_version != 2 or plugin.cpu_ram_efficient_loading:
-        raise ConfigurationError(
-            f"a ticket is searched under FSDP2 with the weights on every rank at the start, got version "
-            f"{plugin.fsdp_version} and cpu_ram_efficient_loading={plugin.cpu_ram_efficient_loading}: set "
-            "fsdp_config={'version': 2, 'cpu_ram_efficient_loading': False}"
-        )
-    if "FULL_STATE_DICT" not in str(plugin.state_dict_type):
-        raise ConfigurationError(
-            f"checkpoints of a pruned model hold it whole, got {plugin.state_dict_type}: set "
-            "fsdp_config={'state_dict_type': 'FULL_STATE_DICT'}"
-        )

@@ -103,7 +103,7 @@ def read_bytes(path: str | os.PathLike[str], what: str = "a file", largest: int 
         if not path.is_file():
             found = "no such file" if not path.exists() else "it is a folder" if path.is_dir() else "no regular file"
             raise CheckpointError(
-                f"expected {what} at {path}, which cannot be read ({found}): give the path of a file"
+                f"expected {what} at {path}, got no file: it cannot be read ({found}); give the path of one"
             )
         size = path.stat().st_size
         if size > largest:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +14,8 @@ from transformers import Trainer
 from benchmarks.steps import BASE, SMALL, bert, ratio, row, stepper
 from hf_robust_tickets import AdversarialTrainer, EarlyBirdCallback, attach_gates, prune_, random_ticket
 from hf_robust_tickets.adversaries import PGD, FreeLB
-from hf_robust_tickets.training import GateTraining
+from hf_robust_tickets.tickets import attach_shadows
+from hf_robust_tickets.training.jobs.gate_search import GatePenalty, GateSteps
 
 
 def plain_step(rounds: int) -> list[dict[str, Any]]:
@@ -55,21 +55,19 @@ def hidden_layer(rounds: int) -> list[dict[str, Any]]:
 def gates(rounds: int) -> list[dict[str, Any]]:
     gated, bare = bert(SMALL), bert(SMALL)
     attach_gates(gated)
+    attach_shadows(gated)
 
     class Gated(AdversarialTrainer):
-        """With the penalty on the gates and their parameter group, as in a search."""
+        """With the penalty on the gates, as in a search."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self.runner.terms.append(GateTraining().penalty)
-
-        def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-            return GateTraining().create_optimizer(self.model, partial(super().create_optimizer, *args, **kwargs))
+            self.runner.terms.append(GatePenalty(1e-4, 1e-4))
 
     # The default of 0.05 epoch is a ticket in every eleventh step of SST-2's 217: one ticket in 12 steps.
     def search(steps: int) -> list[float]:
         watch = EarlyBirdCallback(interval=0.9, patience=100)
-        return stepper(Gated, gated, adversary=FreeLB(steps=2), callbacks=[watch])(steps)
+        return stepper(Gated, gated, adversary=FreeLB(steps=2), callbacks=[GateSteps(), watch])(steps)
 
     bare_search = stepper(AdversarialTrainer, bare, adversary=FreeLB(steps=2))
     value = ratio(search, bare_search, max(1, rounds // 2), steps=11, centre=statistics.mean)

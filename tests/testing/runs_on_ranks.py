@@ -21,7 +21,8 @@ from hf_robust_tickets import AdversarialTrainingArguments, attach_gates
 from hf_robust_tickets.adversaries import InfoBERT
 from hf_robust_tickets.adversaries.text.infobert import AnchorCritic
 from hf_robust_tickets.errors import ConfigurationError
-from hf_robust_tickets.training import AdversarialTrainer, GateTraining
+from hf_robust_tickets.training import AdversarialTrainer
+from hf_robust_tickets.training.jobs.gate_search import GatePenalty
 from tests.testing.methods import METHODS, START_PATCHES
 from tests.testing.sharded_on_cpu import allow_sharding_on_cpu
 from tests.testing.tiny import tiny_bert, tiny_data
@@ -153,7 +154,7 @@ def train(
             callbacks=[watch],
         )
         if gates:
-            trainer.runner.terms.append(GateTraining(l1_heads=0.1, l1_neurons=0.2).penalty)
+            trainer.runner.terms.append(GatePenalty(0.1, 0.2))
         watch.trainer = trainer
         trainer.train(resume_from and f"{folder}/{resume_from}")
     except ConfigurationError as error:

@@ -14,7 +14,6 @@ from transformers import Trainer
 from benchmarks.steps import BASE, SMALL, bert, ratio, row, stepper
 from hf_robust_tickets import AdversarialTrainer, EarlyBirdCallback, attach_gates, prune_, random_ticket
 from hf_robust_tickets.adversaries import PGD, FreeLB
-from hf_robust_tickets.tickets import attach_shadows
 from hf_robust_tickets.training.jobs.gate_search import GatePenalty, GateSteps
 
 
@@ -55,7 +54,6 @@ def hidden_layer(rounds: int) -> list[dict[str, Any]]:
 def gates(rounds: int) -> list[dict[str, Any]]:
     gated, bare = bert(SMALL), bert(SMALL)
     attach_gates(gated)
-    attach_shadows(gated)
 
     class Gated(AdversarialTrainer):
         """With the penalty on the gates, as in a search."""

@@ -130,6 +130,19 @@ def _auto_attack(name: str, view: Mapping[str, Any]) -> Section:
     return Section(title, [Facts(facts), Table(after, caption="Each attack sees what the ones before it left.")])
 
 
+def _image_transfer(name: str, view: Mapping[str, Any]) -> Section:
+    rate = view["transfer_rate"]
+    facts = {
+        "right before and after": format_percent(view["accuracy"]),
+        "95 % interval": _interval(*view["confidence_interval"]),
+        "clean accuracy": format_percent(view["clean_accuracy"]),
+        "the source's own": format_percent(view["source_accuracy"]),
+        "transfer rate": None if rate is None else format_percent(rate),
+        "images": view["num_examples"],
+    }
+    return Section(f"{name}: images made on another model", [Facts(facts)])
+
+
 def _speed(name: str, view: Mapping[str, Any]) -> Section:
     rows = [
         {
@@ -149,6 +162,7 @@ _SECTIONS = {
     "accuracy": _accuracy,
     "auto_attack": _auto_attack,
     "contrast": _contrast,
+    "image_transfer": _image_transfer,
     "noise": _noise,
     "speed": _speed,
     "transfer": _transfer,

@@ -25,15 +25,15 @@ def test_every_evaluation_has_one_signature(function):
     assert config.name == "config" and config.default is None and settings.kind is settings.VAR_KEYWORD
     common = {field.name for field in dataclasses.fields(EvaluationConfig)}
     assert common == set(EvaluationSettings.__annotations__) and not common & {parameter.name for parameter in own}
-    optional = {"evaluate_white_box", "evaluate_auto_attack"}
+    optional = {"evaluate_white_box", "evaluate_auto_attack", "evaluate_image_transfer"}
     assert (parameters[2].default is None) == (function.__name__ in optional)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_an_unknown_keyword_is_told_the_known_ones(function):
-    required = {"groups": "set"} if function.__name__ == "evaluate_contrast" else {}
+    required = {"evaluate_contrast": {"groups": "set"}, "evaluate_image_transfer": {"source_model": keyword_model()}}
     with pytest.raises(ConfigurationError, match=r"among .*batch_size.*, got num_example$") as caught:
-        function(keyword_model(), rows(), keyword_tokenizer(), num_example=3, **required)
+        function(keyword_model(), rows(), keyword_tokenizer(), num_example=3, **required.get(function.__name__, {}))
     assert "\n" not in str(caught.value) and function.__name__ in str(caught.value)
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..._files import write_json
 from ..._provenance import describe_data
 from ...adversaries import Adversary, PixelBox, PixelPGD, PixelSpace, get_adversary
 from ...adversaries.attack_loop import AttackOutcome, is_right, run_attack
 from ...adversaries.pixels.space import image_processor, processor_constants
 from ...errors import ConfigurationError, DataError
+from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import describe_model, versions
-from ..results import false_robustness as checks
+from ..results import false_robustness
+from ..results.base import EvaluationResult, log_warnings
 from ..results.metrics import wilson_interval
 from ..victim.model import evaluation_mode
 from ..white_box.api import WhiteBoxResult
@@ -32,14 +30,10 @@ from ..white_box.perturbed_model import PerturbedBatch, make_batches
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-logger = logging.getLogger(__name__)
-
-SCHEMA = "hf_robust_tickets/image_transfer"
-
 
 @dataclass(frozen=True)
-class ImageTransferResult:
-    """How a model fares on images that were made to fool another.
+class ImageTransferResult(EvaluationResult, kind="image_transfer"):
+    """How a model classifies images that were made to fool another.
 
     All counts are over the whole sample: every image is attacked on the source and replayed, whether it fooled the
     source or not.
@@ -55,12 +49,8 @@ class ImageTransferResult:
         fooled: Rows that the model classified right before and wrong after.
         adversary: The attack on the source and its hyper-parameters.
         restarts: Starts per image; the one of the highest loss on the source is replayed.
-        seed: Seed of the sample and of the random starts.
-        warnings: Signs of false robustness.
-        sample_ids: Rows of the data set that were used.
-        model: What the images were replayed on.
-        source: What they were made on.
-        settings: The data set.
+        criterion: Where the source is judged: `"last"`, at the end of the ascent, which is what is replayed.
+        source: What the images were made on; `model` is what they were replayed on.
     """
 
     num_examples: int
@@ -73,12 +63,8 @@ class ImageTransferResult:
     fooled: tuple[int, ...] = ()
     adversary: Mapping[str, Any] = field(default_factory=dict)
     restarts: int = 1
-    seed: int = 0
-    warnings: tuple[str, ...] = ()
-    sample_ids: tuple[int, ...] = field(default=(), repr=False)
-    model: Mapping[str, Any] = field(default_factory=dict)
+    criterion: str = "last"
     source: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def clean_accuracy(self) -> float:
@@ -105,35 +91,29 @@ class ImageTransferResult:
         """Wilson's 95 % interval of the accuracy."""
         return wilson_interval(self.still_right, self.num_examples)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+    def derived(self) -> dict[str, Any]:
+        """Accuracies, rate and interval."""
         rate = None if math.isnan(self.transfer_rate) else self.transfer_rate
         figures = {name: getattr(self, name) for name in ("clean_accuracy", "accuracy", "source_accuracy")}
-        figures |= {"transfer_rate": rate, "confidence_interval": list(self.confidence_interval)}
-        lists = {name: list(getattr(self, name)) for name in ("fooled", "warnings", "sample_ids")}
-        values = dataclasses.asdict(self) | figures | lists
-        return {"schema": SCHEMA, "schema_version": 1, **values, "versions": versions()}
+        return {**figures, "transfer_rate": rate, "confidence_interval": list(self.confidence_interval)}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the result as JSON, atomically."""
-        write_json(Path(path), self.to_dict())
+    @classmethod
+    def _decoded(cls, name: str, value: Any) -> Any:
+        return tuple(value) if name == "fooled" else super()._decoded(name, value)
 
 
 def evaluate_image_transfer(
     model: PreTrainedModel,
     dataset: Any,
-    processor: Any = None,
+    tokenizer: Any = None,
     *,
     source_model: PreTrainedModel,
     source_processor: Any = None,
     adversary: Adversary | str | None = None,
     restarts: int = 1,
-    num_examples: int | None = None,
-    seed: int = 0,
-    label_column: str = "label",
-    batch_size: int = 64,
     own: WhiteBoxResult | None = None,
-    progress: bool = True,
+    config: EvaluationConfig | None = None,
+    **settings: Unpack[EvaluationSettings],
 ) -> ImageTransferResult:
     """Attacks the pixels of images on one model, and replays the ends of the ascents on another.
 
@@ -144,17 +124,15 @@ def evaluate_image_transfer(
     Args:
         model: What the images are replayed on; it is put into evaluation mode and back.
         dataset: Rows with an `Image` column, or with `pixel_values`, and labels.
-        processor: The image processor of `model`; None where `pixel_values` are pixels in [0, 1] themselves.
+        tokenizer: What prepares the input, here the image processor of `model`; None where `pixel_values` are pixels
+            in [0, 1] themselves.
         source_model: What the images are made on: the same classes in the same order.
-        source_processor: Its image processor, where it normalises otherwise; None for `processor`.
+        source_processor: Its image processor, where it normalises otherwise; None for that of `model`.
         adversary: An attack on pixels, or its name; None for PGD-20 in the linf ball of 8/255.
         restarts: Starts per image; from the second on they are random.
-        num_examples: Size of a seeded, stratified sample; None for all.
-        seed: Seed of the sample and of the random starts.
-        label_column: Column of the labels.
-        batch_size: Images per pass.
         own: `evaluate_white_box` of `model`, same sample and radius: more damage by transfer gives a warning.
-        progress: Shows a progress bar.
+        config: Settings that evaluations share.
+        **settings: The same as keywords, see `EvaluationConfig`.
 
     Raises:
         ConfigurationError: If the attack is none on pixels, or `own` is of another sample or radius.
@@ -163,16 +141,23 @@ def evaluate_image_transfer(
     Example:
         >>> evaluate_image_transfer(ticket, test, processor, source_model=dense).accuracy
     """
-    attack, boxes = _attack_and_boxes(adversary, restarts, processor, source_processor)
+    unused = ("text_columns", "max_length")
+    config = EvaluationConfig.merged(evaluate_image_transfer, config, settings, unused=unused)
+    attack, boxes = _attack_and_boxes(adversary, restarts, tokenizer, source_processor)
     _refuse_other_classes(model, source_model)
-    rows = image_rows(dataset, processor, num_examples, seed, label_column)
+    rows = image_rows(dataset, tokenizer, config.num_examples, config.seed, config.label_column)
     found: list[Tensor] = []
-    modes = checks.mode_warnings(model) + [f"source: {text}" for text in checks.mode_warnings(source_model)]
+    modes = false_robustness.mode_warnings(model)
+    modes += [f"source: {text}" for text in false_robustness.mode_warnings(source_model)]
     with evaluation_mode(model), evaluation_mode(source_model), torch.random.fork_rng():
-        torch.manual_seed(seed)
-        with tqdm(total=len(rows), disable=not progress) as bar:
-            for inputs, labels in make_batches(rows, batch_size, model, None):
-                found.append(_replay(model, source_model, inputs["pixel_values"], labels, attack, boxes, restarts))
+        torch.manual_seed(config.seed)
+        with tqdm(total=len(rows), disable=not config.progress) as bar:
+            for inputs, labels in make_batches(rows, config.batch_size, model, None):
+                found.append(
+                    _replay(
+                        (model, source_model), inputs["pixel_values"], labels, attack, boxes, restarts, config.bf16
+                    )
+                )
                 bar.update(len(labels))
     clean, still, source_clean, source_still = torch.cat(found, dim=1)
     both = clean & source_clean & ~source_still
@@ -189,15 +174,15 @@ def evaluate_image_transfer(
         ),
         adversary=attack.describe(),
         restarts=restarts,
-        seed=seed,
+        seed=config.seed,
         sample_ids=tuple(row["row"] for row in rows),
         model=describe_model(model),
         source=describe_model(source_model),
-        settings={"data": describe_data(dataset)},
+        settings={**({"bf16": True} if config.bf16 else {}), "data": describe_data(dataset)},
+        versions=versions(),
     )
     warnings = modes + ([] if own is None else _compare(result, own, attack.max_norm))
-    for warning in warnings:
-        logger.warning("%s", warning)
+    log_warnings(warnings)
     return dataclasses.replace(result, warnings=tuple(warnings))
 
 
@@ -237,26 +222,27 @@ def _refuse_other_classes(model: PreTrainedModel, source: PreTrainedModel) -> No
 
 
 def _replay(
-    model: PreTrainedModel,
-    source: PreTrainedModel,
+    models: tuple[PreTrainedModel, PreTrainedModel],
     values: Tensor,
     labels: Tensor,
     attack: Adversary,
     boxes: tuple[PixelBox, PixelBox],
     restarts: int,
+    bf16: bool,
 ) -> Tensor:
     """Whether each image is right: clean and replayed on the model, clean and attacked on the source, (4, batch)."""
-    own, other = boxes
+    (model, source), (own, other) = models, boxes
     own.check(values)
     device = next(source.parameters()).device
     seen = other.normalize(own.pixels(values.float())).to(device)
-    batch = PerturbedBatch(source, None, {"pixel_values": seen}, labels.to(device), box=other)
+    batch = PerturbedBatch(source, None, {"pixel_values": seen}, labels.to(device), box=other, bf16=bf16)
+    replay = PerturbedBatch(model, None, {"pixel_values": values}, labels, box=own, bf16=bf16)
     end = _strongest(batch, attack, restarts)
     pixels = (own.pixels(values.float()) + end.delta.to(values.device)).clamp(0, 1)
     with torch.no_grad():
         source_clean = is_right(batch.logits(torch.zeros_like(seen)), batch.labels)
-        clean = model(pixel_values=values).logits.argmax(1) == labels
-        replayed = model(pixel_values=own.normalize(pixels).to(values.dtype)).logits.argmax(1) == labels
+        clean = is_right(replay.run({"pixel_values": values}), labels)
+        replayed = is_right(replay.run({"pixel_values": own.normalize(pixels).to(values.dtype)}), labels)
     return torch.stack([clean.cpu(), (clean & replayed).cpu(), source_clean.cpu(), (source_clean & end.right).cpu()])
 
 

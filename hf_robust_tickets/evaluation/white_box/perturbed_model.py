@@ -80,7 +80,7 @@ class PerturbedBatch:
             return torch.zeros_like(clean)
 
         with torch.no_grad(), self.injector.armed(look):
-            self._run(self.inputs)
+            self.run(self.inputs)
         if not seen:
             raise ConfigurationError(
                 f"expected a pass through the module that is perturbed, got none with the inputs "
@@ -92,13 +92,14 @@ class PerturbedBatch:
         """Logits under a perturbation, (batch, classes)."""
         if self.injector is not None:
             with self.injector.armed(lambda clean: delta):
-                return self._run(self.inputs)
+                return self.run(self.inputs)
         pixels = self.x + delta.to(self.x.dtype) if self.box is None else self.box.add(self.x, delta)
         if self.pixel_range is not None:
             pixels = pixels.clamp(*self.pixel_range)
-        return self._run({**self.inputs, "pixel_values": pixels})
+        return self.run({**self.inputs, "pixel_values": pixels})
 
-    def _run(self, inputs: dict[str, Tensor]) -> Tensor:
+    def run(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Logits of any inputs, float32."""
         with torch.autocast(self.labels.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             return self.model(**inputs).logits.float()
 

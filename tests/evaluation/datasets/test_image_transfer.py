@@ -161,7 +161,7 @@ def test_models_attacks_and_data_that_do_not_fit():
         run(restarts=0)
     with pytest.raises(DataError, match="expected models that see the same pixels"):
         run(source_processor=small_image_processor(16))
-    assert run(adversary="pixel_pgd").adversary["name"] == run(adversary=PixelPGD()).adversary["name"]
+    assert run(adversary="pixel-pgd").adversary["name"] == run(adversary=PixelPGD()).adversary["name"]
     assert run(adversary=PixelFast()).num_examples == 4
 
 

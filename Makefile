@@ -6,7 +6,7 @@ PYTEST  = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numproces
 EXTRAS ?= dev,attack,plots,demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow features bench evidence evidence-vision style quality clean
+.PHONY: help install demo test test-slow features bench bench-gpu evidence evidence-vision style quality clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ features: install  ## Run the tests behind the table of docs/adversaries.md and 
 
 bench: install  ## Print speed and memory ratios, both sides measured in one run
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/bench.py
+
+bench-gpu: install  ## Measure on the accelerator: steps, widths, attacks; writes accelerator.json (four minutes)
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/accelerator.py --device cuda
 
 evidence: install  ## Make the figures of docs/results.md (hours; resumes where it was cut off)
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/evidence.py

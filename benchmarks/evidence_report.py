@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.arms import ARMS, TITLES
 from benchmarks.storage import read_by_arm, replace_between_markers
 from hf_robust_tickets import EarlyBirdDetector, RobustTicket
+from hf_robust_tickets.reporting.escaping import Markdown
 from hf_robust_tickets.reporting.plots import (
     plot_accuracy,
     plot_cost,
@@ -60,7 +61,7 @@ def _is_withdrawn(results: list[dict[str, Any]]) -> bool:
 def _row(arm: str, by_arm: Results) -> dict[str, str]:
     results = by_arm[arm]
     row = {
-        "model": TITLES[arm] + (" *" if _is_withdrawn(results) else ""),
+        "model": Markdown(TITLES[arm] + (" *" if _is_withdrawn(results) else "")),
         "seeds": str(len(results)),
         "parameters": f"{results[0]['parameters'] / 1e6:.1f}M",
         "clean": _percent([result["clean"] for result in results]),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-_BEGIN, _END = "<!-- evidence: begin -->", "<!-- evidence: end -->"
+MARKS = ("<!-- evidence: begin -->", "<!-- evidence: end -->")
 
 
 def data_folder(name: str) -> Path:
@@ -49,17 +49,17 @@ def read_by_arm(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return dict(by_arm)
 
 
-def between_markers(page: Path) -> str:
-    """What a page holds between its two markers: the generated part."""
-    _, begin, rest = page.read_text().partition(_BEGIN)
-    inside, end, _ = rest.partition(_END)
+def between_markers(page: Path, marks: tuple[str, str] = MARKS) -> str:
+    """What a page holds between two markers: the generated part."""
+    _, begin, rest = page.read_text().partition(marks[0])
+    inside, end, _ = rest.partition(marks[1])
     if not (begin and end):
-        sys.exit(f"{page} lacks the markers {_BEGIN} and {_END} in this order: put them where the tables belong")
+        sys.exit(f"{page} lacks the markers {marks[0]} and {marks[1]} in this order: put them where the tables belong")
     return inside.strip("\n")
 
 
-def replace_between_markers(page: Path, text: str) -> None:
+def replace_between_markers(page: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
     """Puts new text between them."""
-    between_markers(page)
-    before, _, rest = page.read_text().partition(_BEGIN)
-    page.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{rest.partition(_END)[2]}")
+    between_markers(page, marks)
+    before, _, rest = page.read_text().partition(marks[0])
+    page.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{rest.partition(marks[1])[2]}")

@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from hf_robust_tickets.adversaries import Adversary, get_adversary, list_adversaries
+from hf_robust_tickets.reporting.escaping import Markdown, code, link
 from hf_robust_tickets.reporting.tables import markdown_table
 
 RECORD = Path(__file__).resolve().parent / "features.json"
@@ -89,12 +90,12 @@ def adversaries_page() -> str:
 def _row(name: str, adversary: Adversary) -> dict[str, str]:
     """What stands in the docstring under the names of the columns."""
     text = inspect.getdoc(type(adversary))
-    row = {"method": f"[`{name}`](#{_anchor(name, adversary)})"}
+    row = {"method": link(code(name), f"#{_anchor(name, adversary)}")}
     for title in COLUMNS:
         found = re.search(rf"^{title}: (.+?)\.$", text, flags=re.MULTILINE)
         if found is None:
             raise ValueError(f"expected a line `{title}: ...` in the docstring of {type(adversary).__name__}: add it")
-        row[title.lower()] = found[1]
+        row[title.lower()] = Markdown(found[1])
     return row
 
 

@@ -8,6 +8,7 @@ from adversaries_page import adversaries_page
 from recipes_page import recipes_page
 
 from hf_robust_tickets.architectures import UnitGroup, known_architectures
+from hf_robust_tickets.reporting.escaping import Markdown, code, join_markdown
 from hf_robust_tickets.reporting.tables import markdown_table
 
 DOCS = Path(__file__).resolve().parent
@@ -51,7 +52,7 @@ def architectures_page() -> str:
         {
             "family": architecture.name,
             "model types": ", ".join(architecture.model_types),
-            "layers": f"`{architecture.layer_path}`",
+            "layers": code(architecture.layer_path),
             "heads cut from": _cuts(architecture.heads),
             "neurons cut from": _cuts(architecture.neurons),
         }
@@ -60,8 +61,8 @@ def architectures_page() -> str:
     return INTRODUCTION + markdown_table(rows) + "\n" + YOURS
 
 
-def _cuts(group: UnitGroup) -> str:
-    return ", ".join(dict.fromkeys(f"`{cut.path}`" for cut in group.cuts)) or "none"
+def _cuts(group: UnitGroup) -> Markdown:
+    return join_markdown(dict.fromkeys(code(cut.path) for cut in group.cuts) or ["none"], ", ")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hf_robust_tickets.evaluation import get_recipe, list_recipes
 from hf_robust_tickets.evaluation.recipes import Recipe, needs
 from hf_robust_tickets.evaluation.resources import RESOURCES
+from hf_robust_tickets.reporting.escaping import Markdown, code
 from hf_robust_tickets.reporting.tables import markdown_table
 
 INTRODUCTION = """# Recipes
@@ -90,10 +91,10 @@ def recipes_page() -> str:
 
 def _row(recipe: Recipe) -> dict[str, str]:
     return {
-        "recipe": f"`{recipe.name}`",
+        "recipe": code(recipe.name),
         "needs": ", ".join(needs(recipe)) or "nothing",
-        "source": recipe.citation,
-        "departures from the paper": "; ".join(recipe.departures),
+        "source": Markdown(recipe.citation),
+        "departures from the paper": Markdown("; ".join(recipe.departures)),
     }
 
 
@@ -111,11 +112,11 @@ def _resources(recipes: list[Recipe]) -> str:
         markdown_table(
             [
                 {
-                    "resource": f"`{name}`",
+                    "resource": code(name),
                     "what": resource.description,
                     "size": resource.size,
                     "licence": resource.licence,
-                    "from": resource.source,
+                    "from": Markdown(resource.source),
                     "recipes": ", ".join(recipe.name for recipe in recipes if name in needs(recipe)),
                 }
                 for name, resource in RESOURCES.items()

@@ -221,7 +221,7 @@ def plain_neurons(up: str, down: str, norm_before: str = "") -> UnitGroup:
 
 
 def gated_neurons(gate: str, up: str, down: str, norm_before: str = "") -> UnitGroup:
-    """Neurons with a separate gate projection (SwiGLU and its kin), as `plain_neurons` otherwise."""
+    """Neurons with a separate gate projection (SwiGLU and similar), as `plain_neurons` otherwise."""
     return UnitGroup(output=down, cuts=(Cut(gate), Cut(up), Cut(down, "in")), norm_before=norm_before)
 
 

@@ -7,7 +7,9 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .._files import write_text
 from ..evaluation.efficiency.speed import measure_speed
+from ..reporting.escaping import markdown
 from ..reporting.plots import plot_speed
 from ..reporting.tables import markdown_table, text_table
 from .options import ModelOptions, parse
@@ -44,7 +46,8 @@ def run(argv: list[str]) -> None:
     threads = f"{report.threads} thread{'s' * (report.threads > 1)}"
     how = f"{report.device}, {report.dtype}, {threads}, medians of {report.rounds} rounds in turn"
     title = report.model["name_or_path"]
-    (folder / "bench.md").write_text(f"# {title}\n\n{how}.\n\n{markdown_table(report.rows())}\n")
+    table = markdown_table(report.rows())
+    write_text(folder / "bench.md", markdown("# {}\n\n{}.\n\n{}\n", title, how, table))
     if importlib.util.find_spec("matplotlib") is None:
         logger.warning("no picture: matplotlib is not installed; run `pip install 'hf_robust_tickets[plots]'`")
     else:

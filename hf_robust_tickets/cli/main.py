@@ -13,6 +13,7 @@ VERBS = {
     "demo": "the whole job on a small synthetic corpus, with a summary page",
     "train": "search a ticket, prune, fine-tune and save a small robust model",
     "search": "search a ticket only",
+    "distance": "how far tickets are apart, and how far chance would put them",
     "prune": "cut a ticket out of a model",
     "evaluate": "attack a model with TextAttack recipes",
     "probe": "embedding balls, token flips, natural noise, contrast sets, transfer",

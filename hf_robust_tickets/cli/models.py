@@ -9,17 +9,24 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from .._reading import require_vocabulary
 from ..errors import CheckpointError
 from ..tickets import load_pruned
 from .options import ModelOptions
 
 
 def load_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
-    """The tokenizer that comes with the model."""
+    """The tokenizer that comes with the model.
+
+    Raises:
+        CheckpointError: If there is no such folder, or no tokenizer in it.
+    """
     _refuse_missing_folder(options.model_name_or_path)
-    return AutoTokenizer.from_pretrained(
+    tokenizer = AutoTokenizer.from_pretrained(
         options.model_name_or_path, revision=options.model_revision, trust_remote_code=options.trust_remote_code
     )
+    require_vocabulary(tokenizer, options.model_name_or_path)
+    return tokenizer
 
 
 def load_classifier(options: ModelOptions, **config: Any) -> PreTrainedModel:

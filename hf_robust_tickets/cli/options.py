@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from transformers import HfArgumentParser
 
+from .._files import read_yaml
 from ..errors import ConfigurationError
 
 
@@ -93,10 +94,7 @@ class _Parser(HfArgumentParser):
 
 def _read_yaml(path: Path, parser: _Parser) -> list[str]:
     """The file's options as they would be typed: the parser knows their types (`1e-2` is text to YAML)."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is no YAML: {error}") from error
+    content = read_yaml(path, "a file of options")
     if not isinstance(content, dict):
         raise ConfigurationError(f"expected a YAML file with one `option: value` per line, got {path}")
     argv: list[str] = []
@@ -106,6 +104,9 @@ def _read_yaml(path: Path, parser: _Parser) -> list[str]:
         # YAML 1.1 reads a bare `no` as false, which `save_strategy: no` does not mean.
         values = ["no"] if value is False and key.endswith("_strategy") else value
         values = values if isinstance(values, list) else [values]
+        if any(isinstance(item, list) for item in values):
+            raise ConfigurationError(f"{path}: expected a value or a list of values for {key}, got a list in a list")
         if value is not None:
-            argv += [f"--{key}", *map(str, values)]
+            # Options that are mappings are JSON on the command line.
+            argv += [f"--{key}", *(json.dumps(item) if isinstance(item, dict) else str(item) for item in values)]
     return argv

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import transformers
 from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
-from huggingface_hub.utils import filter_repo_objects, validate_repo_id
-from transformers import AutoConfig, PreTrainedModel
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
+from huggingface_hub.utils import validate_repo_id
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
+from .._files import parse_yaml, read_text
+from .._reading import require_vocabulary
 from ..errors import CheckpointError, ConfigurationError, HubError
 from ..reporting.model_card import CARD_FILE
 from ..tickets import load_pruned
 from ..training.hub.card import facts_of_folder, write_model_card
+from ..training.hub.contents import files_to_upload, patterns
 from ..training.hub.upload import explain_failed_push
 from .options import parse
 
-# What only this machine needs; pickles, which may hold a token; and texts of the data that were attacked.
-LEFT_OUT = (
-    *("_*", "checkpoint-*", "training_args.bin", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*"),
-    *("trainer_state.json", "*robustness*", ".git*", ".cache*", "*.tmp", "*.part"),
-)
 # The Hub's limit for one file.
 _LARGEST_FILE = 50_000_000_000
 _CODE = "modeling_robust_ticket.py"
@@ -44,6 +44,10 @@ class PushOptions:
     reports: list[str] | None = field(
         default=None, metadata={"help": "Robustness reports for the card; default: those in the folder."}
     )
+    also: list[str] | None = field(
+        default=None,
+        metadata={"help": "Further files of the folder to upload; default: what opens the model, card and reports."},
+    )
 
 
 def run(argv: list[str]) -> None:
@@ -51,8 +55,10 @@ def run(argv: list[str]) -> None:
     (options,) = parse("push", (PushOptions,), _named(argv))
     folder = Path(options.folder)
     _check_name(options.repo_id)
+    also = options.also or []
     model = open_checkpoint(folder)
-    _files(folder)
+    check_tokenizer(folder, model)
+    _files(folder, also)
     api = HfApi(token=options.token, library_name="hf_robust_tickets")
     with explain_failed_push(options.repo_id, options.revision):
         user = api.whoami()["name"]
@@ -67,16 +73,18 @@ def run(argv: list[str]) -> None:
         api.create_repo(repository, private=options.private or None, exist_ok=True)
         if options.revision is not None:
             api.create_branch(repository, branch=options.revision, exist_ok=True)
+        files = _files(folder, also)
         commit = api.upload_folder(
             repo_id=repository,
             folder_path=folder,
             commit_message=options.commit_message,
             revision=options.revision,
-            ignore_patterns=list(LEFT_OUT),
+            allow_patterns=patterns(files),
         )
-    files = _files(folder)
     size = sum((folder / name).stat().st_size for name in files)
     print(f"{len(files)} files, {size / 1e6:.1f} MB; the card was {'written' if written else 'there and is kept'}")
+    if stays := sorted({path.name for path in folder.iterdir()} - {name.split("/")[0] for name in files}):
+        print(f"not uploaded: {', '.join(stays[:8])}{', ...' if len(stays) > 8 else ''} (--also uploads more)")
     branch = "" if options.revision is None else f"/tree/{options.revision}"
     print(f"{api.endpoint}/{repository}{branch} (commit {commit.oid[:12]})")
 
@@ -104,7 +112,34 @@ def open_checkpoint(folder: Path) -> PreTrainedModel:
             f"expected {_CODE} in {folder}, which opens the checkpoint without this package, got none: save the model "
             "again with save_pruned(load_pruned(folder), folder)"
         )
-    return load_pruned(folder)
+    model, found = load_pruned(folder, output_loading_info=True)
+    _refuse_holes(folder, found)
+    return model
+
+
+def check_tokenizer(folder: Path, model: PreTrainedModel) -> None:
+    """Checks that who downloads a model of texts can read a text.
+
+    Raises:
+        CheckpointError: If the folder has no tokenizer, or one without a vocabulary.
+    """
+    if model.main_input_name != "input_ids":
+        return
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    # Each kind of tokenizer fails in its own way where its files are missing.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"expected a tokenizer beside the model in {folder}, got: {reason}; save it there too"
+        ) from error
+    require_vocabulary(tokenizer, folder)
+
+
+def _refuse_holes(folder: Path, found: dict[str, Any]) -> None:
+    holes = sorted([*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])])
+    if holes:
+        raise CheckpointError(f"expected all weights in {folder}, got none for {holes[0]}: save the model again")
 
 
 def _open_dense(folder: Path, config: transformers.PretrainedConfig) -> PreTrainedModel:
@@ -116,20 +151,17 @@ def _open_dense(folder: Path, config: transformers.PretrainedConfig) -> PreTrain
             "model of your own code with `hf upload`"
         )
     try:
-        model, found = stock.from_pretrained(folder, output_loading_info=True)
+        model, found = stock.from_pretrained(folder, output_loading_info=True, trust_remote_code=False)
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"expected a whole checkpoint in {folder}, got: {reason}; save it again") from error
-    if found["missing_keys"]:
-        first = sorted(found["missing_keys"])[0]
-        raise CheckpointError(f"expected all weights in {folder}, got none for {first}: save the model again")
+    _refuse_holes(folder, found)
     return model
 
 
-def _files(folder: Path) -> list[str]:
+def _files(folder: Path, also: list[str]) -> list[str]:
     """What will be uploaded, by path in the repository."""
-    present = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    found = list(filter_repo_objects(present, ignore_patterns=list(LEFT_OUT)))
+    found = files_to_upload(folder, also)
     for name in found:
         size = (folder / name).stat().st_size
         if size > _LARGEST_FILE:
@@ -165,8 +197,11 @@ def _refuse_taken(api: HfApi, repository: str, revision: str) -> None:
 def _check_card(folder: Path) -> None:
     """Before the weights go out: the Hub would refuse the commit at its end."""
     card = folder / CARD_FILE
+    text = read_text(card, "a model card", largest=5 << 20)
+    if found := REGEX_YAML_BLOCK.search(text):
+        parse_yaml(found[2], "the metadata of a card", card)
     try:
-        ModelCard.load(card).validate()
+        ModelCard(text).validate()
     except ValueError as error:
         reason = " ".join(str(error).split())[:300]
         raise HubError(f"expected metadata that the Hub accepts in {card}, got: {reason}; correct them") from error

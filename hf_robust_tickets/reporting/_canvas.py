@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._compat import require
+from .._files import replacing
+from .escaping import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Draw = TypeVar("Draw", bound=Callable[..., Path])
 
 INK, SOFT_INK, FAINT_INK = "#17212e", "#566172", "#8b95a3"
 GRID, WASH, PAPER = "#e6e9ee", "#eef1f5", "#ffffff"
@@ -27,6 +33,29 @@ DPI = 160
 _TITLE, _SUBTITLE, LABEL, TICK, SMALL = 14.0, 9.5, 9.5, 8.5, 8.0
 _MARGIN = 0.22  # inches around everything
 _TITLE_LINE, _SUBTITLE_LINE, _HEADER_GAP = 0.30, 0.19, 0.16  # inches
+
+
+def literal(draw: Draw) -> Draw:
+    """Makes a drawing function show names as they are: no `$` begins a formula, and no character is undrawable."""
+
+    @functools.wraps(draw)
+    def drawn(*args: Any, **keywords: Any) -> Any:
+        given = inspect.signature(draw).bind(*args, **keywords)
+        for name, value in given.arguments.items():
+            if name != "path":
+                given.arguments[name] = _visible(value)
+        with require("matplotlib", extra="plots").rc_context({"text.parse_math": False}):
+            return draw(*given.args, **given.kwargs)
+
+    return drawn
+
+
+def _visible(value: Any) -> Any:
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Mapping):
+        return {_visible(key): _visible(item) for key, item in value.items()}
+    return [_visible(item) for item in value] if type(value) is list else value
 
 
 def new_figure(width: float, height: float, title: str, subtitle: str = "") -> Figure:
@@ -115,7 +144,6 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     Returns:
         The path.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", dpi=DPI, facecolor=PAPER, metadata={"Software": None})
-    return path
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, facecolor=PAPER, metadata={"Software": None})
+    return Path(path)

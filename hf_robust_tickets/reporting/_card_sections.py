@@ -1,10 +1,11 @@
-"""The parts of a model card, each from plain data to Markdown."""
+"""The parts of a model card, each from plain data to Markdown; every value is escaped by `escaping.markdown`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .escaping import Markdown, code, join_markdown, link, markdown
 from .formatting import format_parameters, format_percent, format_seconds, format_value
 from .tables import markdown_table
 
@@ -14,41 +15,44 @@ if TYPE_CHECKING:
 _PHASES = {"search": "search", "finetune": "fine-tuning", "train": "training"}
 
 
-def lead(facts: CardFacts) -> str:
+def lead(facts: CardFacts) -> Markdown:
     """What this model is, in a few sentences."""
-    origin = f"[{facts.base_model}](https://huggingface.co/{facts.base_model})" if facts.base_model else None
-    data = data_name(facts.data)
-    made = [f"from {origin}" if origin else "", f"on {data}" if data else ""]
-    sentences = [f"It was {'fine-tuned' if facts.training else 'made'} {' '.join(filter(None, made))}."] * any(made)
-    parameters = format_parameters(facts.parameters)
+    made = []
+    if facts.base_model:
+        made.append(markdown("from {}", link(facts.base_model, f"https://huggingface.co/{facts.base_model}")))
+    if data := data_name(facts.data):
+        made.append(markdown("on {}", data))
+    how = "fine-tuned" if facts.training else "made"
+    sentences = [markdown("It was {} {}.", how, join_markdown(made, " "))] if made else []
+    return join_markdown([_model(facts), *sentences], " ")
+
+
+def _model(facts: CardFacts) -> Markdown:
+    model, parameters = code(facts.model_class), format_parameters(facts.parameters)
     if facts.ticket is not None:
         heads, neurons = _kept(facts.ticket, "head"), _kept(facts.ticket, "neuron")
         of = f" of {format_parameters(facts.dense_parameters)}" if facts.dense_parameters else ""
-        sentences.insert(
-            0,
-            f"A `{facts.model_class}` that keeps {heads[0]:,} of {heads[1]:,} attention heads and {neurons[0]:,} of "
-            f"{neurons[1]:,} feed-forward neurons: {parameters}{of} parameters. The others were cut out of the "
-            "weights, so the model is smaller and faster, not only masked.",
+        return markdown(
+            "A {} that keeps {:,} of {:,} attention heads and {:,} of {:,} feed-forward neurons: {}{} parameters. The "
+            "others were cut out of the weights, so the model is smaller and faster, not only masked.",
+            *(model, *heads, *neurons, parameters, of),
         )
-    elif facts.sparse is not None:
+    if facts.sparse is not None:
         kept, weights = facts.sparse["kept"], facts.sparse["weights"]
-        sentences.insert(
-            0,
-            f"A `{facts.model_class}` with {parameters} parameters, trained under a mask: "
-            f"{kept:,} of {weights:,} maskable weights ({format_percent(kept / weights)}) are kept, the others are "
-            "zero. Zeros are stored and multiplied like all weights: the model is neither smaller nor faster than a "
-            "dense one.",
+        return markdown(
+            "A {} with {} parameters, trained under a mask: {:,} of {:,} maskable weights ({}) are kept, the others "
+            "are zero. Zeros are stored and multiplied like all weights: the model is neither smaller nor faster than "
+            "a dense one.",
+            *(model, parameters, kept, weights, format_percent(kept / weights)),
         )
-    else:
-        sentences.insert(0, f"A dense `{facts.model_class}` with {parameters} parameters; nothing was pruned.")
-    return " ".join(sentences)
+    return markdown("A dense {} with {} parameters; nothing was pruned.", model, parameters)
 
 
-def pruned(facts: CardFacts, picture: str | None, without_picture: str) -> str:
+def pruned(facts: CardFacts, picture: str | None, without_picture: str) -> Markdown:
     """Which heads and neurons were cut, in figures, as a picture and layer by layer."""
     ticket = facts.ticket
     if ticket is None:
-        return ""
+        return Markdown("")
     heads, neurons = _kept(ticket, "head"), _kept(ticket, "neuron")
     rows = [
         {"what": "attention heads", "before": heads[1], "after": heads[0], "cut": _cut(*heads)},
@@ -60,7 +64,9 @@ def pruned(facts: CardFacts, picture: str | None, without_picture: str) -> str:
             "cut": _cut(facts.parameters, facts.dense_parameters) if facts.dense_parameters else None,
         },
     ]
-    shown = f"![Heads and neurons that each layer keeps]({picture})" if picture else f"_{without_picture}_"
+    shown = markdown("_{}_", without_picture)
+    if picture:
+        shown = markdown("!{}", link("Heads and neurons that each layer keeps", picture))
     cut = ticket.get("heads_cut")
     layers = [
         {
@@ -72,57 +78,57 @@ def pruned(facts: CardFacts, picture: str | None, without_picture: str) -> str:
         for i in range(len(ticket["head_counts"]))
     ]
     unknown = "" if cut is not None else " Which heads these are is not known: the checkpoint came without its ticket."
-    return "\n\n".join(
+    origin = ticket.get("origin") or "of unknown origin"
+    return join_markdown(
         [
-            "## What was pruned",
+            Markdown("## What was pruned"),
             markdown_table(rows),
             shown,
-            f"Layer by layer, counted from 1.{unknown}",
+            markdown("Layer by layer, counted from 1.{}", unknown),
             markdown_table(layers),
-            f"The ticket is {ticket.get('origin') or 'of unknown origin'}; its fingerprint is "
-            f"`{ticket['fingerprint']}`.",
+            markdown("The ticket is {}; its fingerprint is {}.", origin, code(ticket["fingerprint"])),
         ]
     )
 
 
-def masked(facts: CardFacts) -> str:
+def masked(facts: CardFacts) -> Markdown:
     """How the mask was chosen, and what it leaves of each layer."""
     if facts.sparse is None:
-        return ""
+        return Markdown("")
     method, densities = facts.sparse["method"], facts.sparse["layer_density"]
     rows = {"method": method["name"], **{name: value for name, value in method.items() if name != "name"}}
     rows |= {"changes of the mask while training": facts.sparse["updates"], "layers": len(densities)}
-    layers = [{"weight": f"`{name}`", "kept": format_percent(density)} for name, density in densities.items()]
-    shown = f"<details><summary>Layer by layer</summary>\n\n{markdown_table(layers)}\n\n</details>"
-    return "\n\n".join(["## What was masked", markdown_table(_pairs(rows)), shown])
+    layers = [{"weight": code(name), "kept": format_percent(density)} for name, density in densities.items()]
+    shown = markdown("<details><summary>Layer by layer</summary>\n\n{}\n\n</details>", markdown_table(layers))
+    return join_markdown([Markdown("## What was masked"), markdown_table(_pairs(rows)), shown])
 
 
-def training(facts: CardFacts) -> str:
+def training(facts: CardFacts) -> Markdown:
     """Data, adversaries, search and fine-tuning."""
     parts = [_data(facts.data), _adversaries(facts.adversaries), _search(facts.search)]
     if facts.training:
-        parts.append("### Hyper-parameters\n\n" + markdown_table(_pairs(facts.training)))
+        parts.append(markdown("### Hyper-parameters\n\n{}", markdown_table(_pairs(facts.training))))
     found = [part for part in parts if part]
-    return "\n\n".join(["## How it was made", *found]) if found else ""
+    return join_markdown([Markdown("## How it was made"), *found] if found else [])
 
 
-def evaluation(facts: CardFacts, reports: Mapping[str, Mapping[str, Any]], left_out: Sequence[str]) -> str:
+def evaluation(facts: CardFacts, reports: Mapping[str, Mapping[str, Any]], left_out: Sequence[str]) -> Markdown:
     """Metrics without an attack, then what was left of them under attack."""
     parts = []
     if facts.metrics:
-        where = f"On the evaluation data of the training ({_rows(facts.data.get('eval_rows'))}), without an attack:"
-        parts.append(f"{where}\n\n{markdown_table(_pairs(facts.metrics))}")
+        where = "On the evaluation data of the training ({}), without an attack:\n\n{}"
+        parts.append(markdown(where, _rows(facts.data.get("eval_rows")), markdown_table(_pairs(facts.metrics))))
     parts += [_robustness(name, report) for name, report in reports.items()]
-    parts += [f"_{remark}_" for remark in left_out]
+    parts += [markdown("_{}_", remark) for remark in left_out]
     if not reports:
         parts.append(
             "Robustness: not evaluated yet, or no report lay beside the model. Nothing here says that this model "
             "withstands an attack."
         )
-    return "\n\n".join(["## Results", *parts])
+    return join_markdown([Markdown("## Results"), *parts])
 
 
-def cost(facts: CardFacts) -> str:
+def cost(facts: CardFacts) -> Markdown:
     """What each phase cost."""
     rows = [
         {
@@ -136,19 +142,19 @@ def cost(facts: CardFacts) -> str:
         for phase, values in facts.cost.items()
     ]
     if not rows:
-        return ""
+        return Markdown("")
     note = (
         "Time and memory were measured on the machine that trained it. FLOPs are the Trainer's estimate, all passes "
         "of the adversary counted."
     )
-    return f"## Cost\n\n{markdown_table(rows)}\n\n{note}"
+    return markdown("## Cost\n\n{}\n\n{}", markdown_table(rows), note)
 
 
-def made_with(facts: CardFacts) -> str:
+def made_with(facts: CardFacts) -> Markdown:
     """Versions."""
     if not facts.versions:
-        return ""
-    return "## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+        return Markdown("")
+    return markdown("## Versions\n\n{}", ", ".join(f"{name} {version}" for name, version in facts.versions.items()))
 
 
 def data_name(data: Mapping[str, Any]) -> str | None:
@@ -158,18 +164,18 @@ def data_name(data: Mapping[str, Any]) -> str | None:
     return f"{name} ({config})" if name and config and config != "default" else name
 
 
-def _data(data: Mapping[str, Any]) -> str:
+def _data(data: Mapping[str, Any]) -> Markdown:
     if not data:
-        return ""
+        return Markdown("")
     sizes = f"{_rows(data.get('train_rows'))} to train on, {_rows(data.get('eval_rows'))} to evaluate on"
     name = data_name(data) or "a data set that is not named (it came from files or from memory)"
-    revision = f", at revision `{data['revision']}`" if data.get("revision") else ""
-    return f"### Data\n\nThe data are {name}{revision}: {sizes}."
+    revision = markdown(", at revision {}", code(data["revision"])) if data.get("revision") else ""
+    return markdown("### Data\n\nThe data are {}{}: {}.", name, revision, sizes)
 
 
-def _adversaries(adversaries: Mapping[str, Mapping[str, Any] | None]) -> str:
+def _adversaries(adversaries: Mapping[str, Mapping[str, Any] | None]) -> Markdown:
     if not adversaries:
-        return ""
+        return Markdown("")
     keys = list(dict.fromkeys(key for values in adversaries.values() for key in values or {}))
     rows = []
     for key in keys:
@@ -179,22 +185,22 @@ def _adversaries(adversaries: Mapping[str, Mapping[str, Any] | None]) -> str:
         )
     plain = [_PHASES.get(phase, phase) for phase, values in adversaries.items() if not values]
     text = "" if not plain else f"No adversary in the {' and the '.join(plain)}: plain training."
-    return "\n\n".join(part for part in ["### Adversary", markdown_table(rows) if rows else "", text] if part)
+    return join_markdown(part for part in [Markdown("### Adversary"), markdown_table(rows), text] if part)
 
 
-def _search(search: Mapping[str, Any] | None) -> str:
+def _search(search: Mapping[str, Any] | None) -> Markdown:
     if not search:
-        return ""
+        return Markdown("")
     end = "stopped by itself" if search["converged"] else "did not settle and used up its budget"
     text = (
         f"The search {end}, at epoch {search['epoch']:.2f} (step {search['step']:,}), after {search['tickets']} "
         "tickets."
     )
     rest = {key: value for key, value in search.items() if key not in ("converged", "epoch", "step", "tickets")}
-    return f"### Search\n\n{text}" + (f"\n\n{markdown_table(_pairs(rest))}" if rest else "")
+    return join_markdown([Markdown("### Search"), text, *([markdown_table(_pairs(rest))] if rest else [])])
 
 
-def _robustness(name: str, report: Mapping[str, Any]) -> str:
+def _robustness(name: str, report: Mapping[str, Any]) -> Markdown:
     rows, notes = [], []
     interval = report.get("clean_confidence_interval") or (None, None)
     for recipe, result in report["recipes"].items():
@@ -208,22 +214,23 @@ def _robustness(name: str, report: Mapping[str, Any]) -> str:
             }
         )
         resources = ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in result["resources"].items())
-        note = f"- {recipe}: {resources or 'neither a sentence encoder nor word vectors'}."
+        note = markdown("- {}: {}.", recipe, resources or "neither a sentence encoder nor word vectors")
         if result.get("goal") == "reduce" and result["mean_words"] is not None:
-            note += (
-                f" It leaves {result['mean_words_left']:.1f} of {result['mean_words']:.1f} words; it fools no model."
-            )
+            left = " It leaves {mean_words_left:.1f} of {mean_words:.1f} words; it fools no model."
+            note = markdown("{}{}", note, markdown(left, **result))
         if result["not_comparable"]:
-            note += f" **Not comparable with published numbers**: {'; '.join(result['not_comparable'])}."
+            why = "; ".join(result["not_comparable"])
+            note = markdown("{} **Not comparable with published numbers**: {}.", note, why)
         notes.append(note)
-    notes += [f"- {recipe} did not run: {reason}" for recipe, reason in report["failures"].items()]
-    notes += [f"- Warning: {warning}" for warning in report["warnings"]]
+    notes += [markdown("- {} did not run: {}", recipe, reason) for recipe, reason in report["failures"].items()]
+    notes += [markdown("- Warning: {}", warning) for warning in report["warnings"]]
     data = data_name(report["settings"].get("data") or {})
-    intro = (
-        f"Under attack, on a stratified sample of {_rows(report['num_examples'])}{f' of {data}' if data else ''} "
-        f"(seed {report['seed']}), with 95 % intervals over the sample; from `{name}`:"
+    intro = markdown(
+        "Under attack, on a stratified sample of {}{} (seed {}), with 95 % intervals over the sample; from {}:",
+        *(_rows(report["num_examples"]), f" of {data}" if data else "", report["seed"], code(name)),
     )
-    return "\n\n".join([f"### Robustness\n\n{intro}", markdown_table(rows), "Resources used:\n\n" + "\n".join(notes)])
+    used = markdown("Resources used:\n\n{}", join_markdown(notes, "\n"))
+    return join_markdown([Markdown("### Robustness"), intro, markdown_table(rows), used])
 
 
 def _kept(ticket: Mapping[str, Any], kind: str) -> tuple[int, int]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
+
+from .escaping import Markdown, code_block, join_markdown, markdown
 
 if TYPE_CHECKING:
     from .model_card import CardFacts
 
-CITATIONS = """```bibtex
+CITATIONS = """
 @inproceedings{xi-etal-2022-efficient,
   title     = {Efficient Adversarial Training with Robust Early-Bird Tickets},
   author    = {Xi, Zhiheng and Zheng, Rui and Gui, Tao and Zhang, Qi and Huang, Xuanjing},
@@ -22,77 +25,82 @@ CITATIONS = """```bibtex
   booktitle = {International Conference on Learning Representations},
   year      = {2022}
 }
-```"""
+""".strip()
 
 
-def loading(facts: CardFacts, repository: str) -> str:
+def loading(facts: CardFacts, repository: str) -> Markdown:
     """The ways to open it."""
     auto = facts.auto_class or "AutoModel"
+    # The literal of a string, in Python as in JSON.
+    repository = json.dumps(repository)
     if facts.ticket is None and facts.package_module is not None:
         return _loading_own(facts.package_module, auto, repository)
     if facts.ticket is None:
-        code = f'from transformers import {auto}\n\nmodel = {auto}.from_pretrained("{repository}")'
-        return f"## How to load it\n\n```python\n{code}\n```"
+        return markdown(
+            "## How to load it\n\n{}", _python(f"from transformers import {auto}", "", _model(auto, repository))
+        )
     pipeline = facts.task not in (None, "multiple-choice")
     stock = [
         f"from transformers import {auto}{', pipeline' if pipeline else ''}",
         "",
-        f'model = {auto}.from_pretrained("{repository}", trust_remote_code=True)',
+        _model(auto, repository, remote=True),
     ]
     if pipeline:
-        stock.append(f'pipe = pipeline("{facts.task}", model="{repository}", trust_remote_code=True)')
-    stock_code = "\n".join(stock)
-    return f"""## How to load it
+        task = json.dumps(facts.task)
+        stock.append(f"pipe = pipeline({task}, model={repository}, trust_remote_code=True)")
+    own = _python("from hf_robust_tickets import load_pruned", "", f"model = load_pruned({repository})")
+    dense = _python(
+        "from hf_robust_tickets import export_dense, load_pruned",
+        "",
+        f'export_dense(load_pruned({repository}), "dense")',
+    )
+    return markdown(_THREE_WAYS, own=own, stock=_python(*stock), dense=dense)
 
-All three ways give the same logits. A plain `from_pretrained` fails on the sizes of the weights.
+
+_THREE_WAYS = """## How to load it
+
+All three ways give the same logits. A plain `from_pretrained` refuses the checkpoint.
 
 1. With `hf_robust_tickets`; no code of the repository is run:
 
-```python
-from hf_robust_tickets import load_pruned
-
-model = load_pruned("{repository}")
-```
+{own}
 
 2. With transformers alone. `trust_remote_code=True` runs `modeling_robust_ticket.py` of the repository, which builds
    the stock model and shrinks it; read it, and pin `revision=` to a commit:
 
-```python
-{stock_code}
-```
+{stock}
 
 3. At full size, zeros in the place of what was cut, for a plain `from_pretrained` anywhere; the speed is then that of
    the dense model:
 
-```python
-from hf_robust_tickets import export_dense, load_pruned
+{dense}"""
 
-export_dense(load_pruned("{repository}"), "dense")
-```"""
-
-
-def _loading_own(module: str, auto: str, repository: str) -> str:
-    return f"""## How to load it
+_OWN = """## How to load it
 
 With `hf_robust_tickets`, whose import makes the class known; no code of the repository is run:
 
-```python
-import {module}
-from transformers import {auto}
-
-model = {auto}.from_pretrained("{repository}")
-```
+{own}
 
 With transformers alone. `trust_remote_code=True` runs the model's code of the repository; read it, and pin
 `revision=` to a commit:
 
-```python
-from transformers import {auto}
-
-model = {auto}.from_pretrained("{repository}", trust_remote_code=True)
-```"""
+{stock}"""
 
 
-def citation() -> str:
+def _loading_own(module: str, auto: str, repository: str) -> Markdown:
+    importing = f"from transformers import {auto}"
+    own = _python(f"import {module}", importing, "", _model(auto, repository))
+    return markdown(_OWN, own=own, stock=_python(importing, "", _model(auto, repository, remote=True)))
+
+
+def _model(auto: str, repository: str, remote: bool = False) -> str:
+    return f"model = {auto}.from_pretrained({repository}{', trust_remote_code=True' if remote else ''})"
+
+
+def _python(*lines: str) -> Markdown:
+    return code_block("\n".join(lines), "python")
+
+
+def citation() -> Markdown:
     """Both papers."""
-    return f"## Citation\n\n{CITATIONS}"
+    return join_markdown([Markdown("## Citation"), code_block(CITATIONS, "bibtex")])

@@ -25,6 +25,7 @@ _MOST_FIGURES = 10
 _MOST_TICKS = 11
 
 
+@canvas.literal
 def plot_distance_matrix(
     tickets: Sequence[RobustTicket],
     path: str | os.PathLike[str],
@@ -86,6 +87,7 @@ def plot_distance_matrix(
     return canvas.save(figure, path)
 
 
+@canvas.literal
 def plot_distances(
     search_log: Sequence[Mapping[str, Any]],
     tolerance: float,

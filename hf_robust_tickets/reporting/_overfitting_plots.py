@@ -23,6 +23,7 @@ _MOST_LAYERS_NAMED = 40
 _LONGEST_NAME = 44
 
 
+@canvas.literal
 def plot_robust_overfitting(
     records: Mapping[str, Sequence[AccuracyRecord | Mapping[str, Any]]],
     path: str | os.PathLike[str],
@@ -104,6 +105,7 @@ def _draw_curves(axes: Axes, series: Sequence[Mapping[str, Any]], split: str, ch
         )  # fmt: skip
 
 
+@canvas.literal
 def plot_layer_densities(
     log: Sequence[Mapping[str, Any]],
     path: str | os.PathLike[str],

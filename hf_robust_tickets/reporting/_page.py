@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from string import Template
-
 STYLE = """
 :root {
   color-scheme: light dark;
@@ -75,31 +73,29 @@ footer p { border-top: 1px solid var(--line); padding-top: 1.2rem; max-width: no
 @media print { body { font-size: 11pt; } nav { display: none; } section, figure, tr { break-inside: avoid; } }
 """.strip()
 
-PAGE = Template(
-    """<!doctype html>
+PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>$title</title>
+<title>{title}</title>
 <style>
-$style
+{style}
 </style>
 </head>
 <body>
 <header>
-<h1>$title</h1>
-<p class="lead">$lead</p>
-$contents
+<h1>{title}</h1>
+<p class="lead">{lead}</p>
+{contents}
 </header>
 <main>
-$sections
+{sections}
 </main>
 <footer>
-<p>$footer</p>
+<p>{footer}</p>
 </footer>
 </body>
 </html>
 """
-)

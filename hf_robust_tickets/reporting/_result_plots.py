@@ -27,6 +27,7 @@ _CLEARING = {"facecolor": canvas.PAPER, "edgecolor": "none", "pad": 1.2}
 _LEAST_LABELLED = 0.14
 
 
+@canvas.literal
 def plot_cost(
     costs: Mapping[str, Mapping[str, float]],
     path: str | os.PathLike[str],
@@ -86,6 +87,7 @@ def plot_cost(
     return canvas.save(figure, path)
 
 
+@canvas.literal
 def plot_accuracy(
     results: Mapping[str, Mapping[str, Interval]],
     path: str | os.PathLike[str],

@@ -13,6 +13,7 @@ from . import _canvas as canvas
 _LATENCY = "latency, "
 
 
+@canvas.literal
 def plot_speed(
     rows: Sequence[Mapping[str, Any]],
     path: str | os.PathLike[str],

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _BAR_ROOM = 1.32
 
 
+@canvas.literal
 def plot_ticket(
     ticket: RobustTicket,
     path: str | os.PathLike[str],

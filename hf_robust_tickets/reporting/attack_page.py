@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
+from .differences import mark_changes
+from .escaping import Html
 from .formatting import format_percent
-from .html import Facts, Note, Section, Table, write_summary
+from .html import Facts, Note, Section, Table, table, write_summary
 from .views import calibration_sections, view_sections
 
-_WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 _OUTCOMES = {"succeeded": "fooled", "failed": "withstood", "skipped": "wrong before the attack"}
 
 
@@ -31,35 +29,20 @@ class TextPairs:
     outcomes: Sequence[Mapping[str, Any]]
     labels: Mapping[int, str] | None = None
 
-    def html(self) -> str:
+    def html(self) -> Html:
         """The pairs as a table."""
-        head = "".join(f'<th scope="col">{name}</th>' for name in ("Row", "Before", "After", "Outcome"))
-        rows = "\n".join(self._row(outcome) for outcome in self.outcomes)
-        return f'<div class="table"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>'
+        rows = [self._row(outcome) for outcome in self.outcomes]
+        return table(("Row", "Before", "After", "Outcome"), rows, (True, False, False, False))
 
-    def _row(self, outcome: Mapping[str, Any]) -> str:
+    def _row(self, outcome: Mapping[str, Any]) -> list[str]:
         before, after = mark_changes(_joined(outcome["original"]), _joined(outcome["perturbed"]))
         became = _OUTCOMES[outcome["outcome"]]
         if outcome["outcome"] == "succeeded":
             became += f": {self._name(outcome['original_prediction'])} → {self._name(outcome['perturbed_prediction'])}"
-        cells = [str(outcome["index"]), before, after, f"{escape(became)}, {outcome['queries']} queries"]
-        classes = (' class="number"', "", "", "")
-        return "<tr>" + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(classes, cells)) + "</tr>"
+        return [str(outcome["index"]), before, after, f"{became}, {outcome['queries']} queries"]
 
     def _name(self, label: int) -> str:
         return (self.labels or {}).get(label, str(label))
-
-
-def mark_changes(before: str, after: str) -> tuple[str, str]:
-    """Both texts as HTML, with the words that differ inside `<mark>`."""
-    words = [_WORDS.findall(text) for text in (before, after)]
-    matcher = difflib.SequenceMatcher(None, *words, autojunk=False)
-    parts: tuple[list[str], list[str]] = ([], [])
-    for kind, a_from, a_to, b_from, b_to in matcher.get_opcodes():
-        for side, (start, end) in enumerate(((a_from, a_to), (b_from, b_to))):
-            text = escape("".join(words[side][start:end]))
-            parts[side].append(text if kind == "equal" or not text else f"<mark>{text}</mark>")
-    return "".join(parts[0]), "".join(parts[1])
 
 
 def write_attack_page(

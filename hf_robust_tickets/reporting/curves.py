@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from ._canvas import SERIES
+from .escaping import Html, html, join_html
 
 _WIDTH, _HEIGHT = 640, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 16, 48
@@ -47,20 +47,21 @@ class Curves:
     caption: str
     even: bool = False
 
-    def html(self) -> str:
+    def html(self) -> Html:
         """The curves as a figure."""
         values = sorted({x for line in self.lines for x, _ in line.points})
         parts = [self._frame(values)]
         for number, line in enumerate(self.lines):
             parts.append(self._line(line, values, SERIES[number % len(SERIES)]))
-        legend = "".join(
-            f'<span><i style="background:{SERIES[n % len(SERIES)]}"></i>{escape(line.name)}</span>'
+        legend = (
+            html('<span><i style="background:{}"></i>{}</span>', SERIES[n % len(SERIES)], line.name)
             for n, line in enumerate(self.lines)
         )
-        return (
-            f'<figure class="curves"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-            f'aria-label="{escape(self.caption)}">\n' + "\n".join(parts) + f"\n</svg>\n"
-            f'<p class="legend">{legend}</p><figcaption>{escape(self.caption)}</figcaption></figure>'
+        return html(
+            '<figure class="curves"><svg viewBox="0 0 {} {}" role="img" aria-label="{caption}">\n{}\n</svg>\n'
+            '<p class="legend">{}</p><figcaption>{caption}</figcaption></figure>',
+            *(_WIDTH, _HEIGHT, join_html(parts), join_html(legend, "")),
+            caption=self.caption,
         )
 
     def _across(self, x: float, values: Sequence[float]) -> float:
@@ -70,39 +71,38 @@ class Curves:
             share = (x - values[0]) / ((values[-1] - values[0]) or 1.0)
         return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
 
-    def _frame(self, values: Sequence[float]) -> str:
+    def _frame(self, values: Sequence[float]) -> Html:
         bottom = _HEIGHT - _BOTTOM
         parts = []
         for share in _GRID:
             y = _up(share)
-            parts.append(f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}"/>')
-            parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{share:.0%}</text>')
+            line = '<line class="grid" x1="{}" y1="{y:.1f}" x2="{}" y2="{y:.1f}"/>'
+            parts.append(html(line, _LEFT, _WIDTH - _RIGHT, y=y))
+            parts.append(html('<text x="{}" y="{:.1f}" text-anchor="end">{:.0%}</text>', _LEFT - 8, y + 4, share))
         shown = values if len(values) <= 8 else [values[round(i * (len(values) - 1) / 5)] for i in range(6)]
         for x in shown:
             place = self._across(x, values)
-            parts.append(f'<text x="{place:.1f}" y="{bottom + 18}" text-anchor="middle">{x:g}</text>')
+            parts.append(html('<text x="{:.1f}" y="{}" text-anchor="middle">{:g}</text>', place, bottom + 18, x))
         middle = (_LEFT + _WIDTH - _RIGHT) / 2
-        parts.append(f'<text class="axis" x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(self.x)}</text>')
-        half = (bottom + _TOP) / 2
-        turned = f'text-anchor="middle" transform="rotate(-90 12 {half})"'
-        parts.append(f'<text class="axis" x="12" y="{half}" {turned}>{escape(self.y)}</text>')
-        return "\n".join(parts)
+        axis = '<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>'
+        parts.append(html(axis, middle, _HEIGHT - 8, self.x))
+        turned = '<text class="axis" x="12" y="{0}" text-anchor="middle" transform="rotate(-90 12 {0})">{1}</text>'
+        parts.append(html(turned, (bottom + _TOP) / 2, self.y))
+        return join_html(parts)
 
-    def _line(self, line: Line, values: Sequence[float], color: str) -> str:
+    def _line(self, line: Line, values: Sequence[float], color: str) -> Html:
         places = [(self._across(x, values), _up(y)) for x, y in line.points]
         parts = []
         if line.band:
             upper = [(px, _up(high)) for (px, _), (_, high) in zip(places, line.band, strict=True)]
             lower = [(px, _up(low)) for (px, _), (low, _) in zip(places, line.band, strict=True)]
-            parts.append(f'<polygon points="{_path([*upper, *reversed(lower)])}" fill="{color}" opacity="0.14"/>')
-        parts.append(f'<polyline points="{_path(places)}" fill="none" stroke="{color}" stroke-width="2.2"/>')
+            area = '<polygon points="{}" fill="{}" opacity="0.14"/>'
+            parts.append(html(area, _path([*upper, *reversed(lower)]), color))
+        parts.append(html('<polyline points="{}" fill="none" stroke="{}" stroke-width="2.2"/>', _path(places), color))
         if len(places) <= 12:
-            parts += [
-                f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3.4" fill="{color}"><title>{escape(line.name)}, '
-                f"{x:g}: {y:.1%}</title></circle>"
-                for (px, py), (x, y) in zip(places, line.points)
-            ]
-        return "\n".join(parts)
+            dot = '<circle cx="{:.1f}" cy="{:.1f}" r="3.4" fill="{}"><title>{}, {:g}: {:.1%}</title></circle>'
+            parts += [html(dot, px, py, color, line.name, x, y) for (px, py), (x, y) in zip(places, line.points)]
+        return join_html(parts)
 
 
 def white_box_curves(results: Sequence[tuple[str, Mapping[str, Any]]]) -> Curves:

@@ -77,10 +77,10 @@ def format_value(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         if not math.isfinite(value):
-            return str(value)
+            return value if isinstance(value, str) else str(value)
         return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {format_value(item)}" for key, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return ", ".join(format_value(item) for item in value)
-    return str(value)
+    return value if isinstance(value, str) else str(value)

@@ -19,13 +19,14 @@ import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
+from .._files import write_text
 from .._version import __version__
 from ..errors import ConfigurationError, DataError
 from ._page import PAGE, STYLE
+from .escaping import Html, html, join_html
 from .formatting import format_value
 from .tables import Columns, column_headings, is_numeric
 
@@ -43,10 +44,10 @@ class Text:
 
     text: str
 
-    def html(self) -> str:
+    def html(self) -> Html:
         """The passage as paragraphs."""
         paragraphs = [" ".join(part.split()) for part in self.text.split("\n\n")]
-        return "\n".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs if paragraph)
+        return join_html(html("<p>{}</p>", paragraph) for paragraph in paragraphs if paragraph)
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Note:
     text: str
     kind: str = "note"
 
-    def html(self) -> str:
+    def html(self) -> Html:
         """The remark in its box.
 
         Raises:
@@ -69,8 +70,8 @@ class Note:
         """
         if self.kind not in _NOTE_KINDS:
             raise ConfigurationError(f"expected the kind of a note to be one of {_NOTE_KINDS}, got {self.kind!r}")
-        label = f"<strong>{self.kind.title()}.</strong>"
-        return f'<div class="note {self.kind}" role="note">{label} {escape(self.text)}</div>'
+        label = html("<strong>{}.</strong>", self.kind.title())
+        return html('<div class="note {}" role="note">{} {}</div>', self.kind, label, self.text)
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ class Code:
 
     text: str
 
-    def html(self) -> str:
+    def html(self) -> Html:
         """The text, its spaces and lines kept."""
-        return f"<pre><code>{escape(self.text)}</code></pre>"
+        return html("<pre><code>{}</code></pre>", self.text)
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,23 @@ class Facts:
 
     facts: Mapping[str, Any]
 
-    def html(self) -> str:
+    def html(self) -> Html:
         """The figures as tiles."""
-        tiles = "\n".join(
-            f"<div><dt>{escape(name)}</dt><dd>{escape(format_value(value))}</dd></div>"
-            for name, value in self.facts.items()
+        tiles = join_html(
+            html("<div><dt>{}</dt><dd>{}</dd></div>", name, format_value(value)) for name, value in self.facts.items()
         )
-        return f'<dl class="facts">\n{tiles}\n</dl>'
+        return html('<dl class="facts">\n{}\n</dl>', tiles)
+
+
+def table(headings: Sequence[str], cells: Sequence[Sequence[str]], numbers: Sequence[bool], caption: str = "") -> Html:
+    """A table of cells that are text or `Html`; the columns that hold `numbers` are flush right."""
+    right = [Html(' class="number"') if number else "" for number in numbers]
+    head = join_html((html('<th scope="col"{}>{}</th>', c, name) for name, c in zip(headings, right)), "")
+    rows = (join_html((html("<td{}>{}</td>", c, cell) for cell, c in zip(row, right)), "") for row in cells)
+    return html(
+        '<div class="table"><table>\n{}<thead><tr>{}</tr></thead>\n<tbody>\n{}\n</tbody>\n</table></div>',
+        *(caption, head, join_html(html("<tr>{}</tr>", row) for row in rows)),
+    )
 
 
 @dataclass(frozen=True)
@@ -117,20 +128,13 @@ class Table:
     columns: Columns | None = None
     caption: str = ""
 
-    def html(self) -> str:
+    def html(self) -> Html:
         """The table; columns of numbers are flush right."""
         headings = column_headings(self.rows, self.columns)
         cells = [[format_value(row.get(key)) for key in headings] for row in self.rows]
-        classes = [' class="number"' if is_numeric([row[i] for row in cells]) else "" for i in range(len(headings))]
-        head = "".join(f'<th scope="col"{c}>{escape(h)}</th>' for h, c in zip(headings.values(), classes))
-        body = "\n".join(
-            "<tr>" + "".join(f"<td{c}>{escape(cell)}</td>" for cell, c in zip(row, classes)) + "</tr>" for row in cells
-        )
-        caption = f"<caption>{escape(self.caption)}</caption>\n" if self.caption else ""
-        return (
-            f'<div class="table"><table>\n{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n'
-            "</table></div>"
-        )
+        numbers = [is_numeric([row[i] for row in cells]) for i in range(len(headings))]
+        caption = html("<caption>{}</caption>\n", self.caption) if self.caption else ""
+        return table(list(headings.values()), cells, numbers, caption)
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ class Picture:
     caption: str
     alt: str = ""
 
-    def html(self) -> str:
+    def html(self) -> Html:
         """The picture with its caption.
 
         Raises:
@@ -161,17 +165,18 @@ class Picture:
             raise DataError(f"expected a PNG picture at {path}, got another kind of file: save it as PNG")
         width, height = (round(_PIXELS_PER_DOT * size) for size in struct.unpack(">II", content[16:24]))
         data = base64.b64encode(content).decode("ascii")
-        return (
-            f'<figure><img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
-            f'alt="{escape(self.alt or self.caption)}">\n<figcaption>{escape(self.caption)}</figcaption></figure>'
+        return html(
+            '<figure><img src="data:image/png;base64,{}" width="{}" height="{}" alt="{}">\n'
+            "<figcaption>{}</figcaption></figure>",
+            *(data, width, height, self.alt or self.caption, self.caption),
         )
 
 
 class Block(Protocol):
     """What can stand in a section."""
 
-    def html(self) -> str:
-        """Its part of the page."""
+    def html(self) -> Html:
+        """Its part of the page, as `escaping.html` makes it; other text is shown as text."""
 
 
 @dataclass(frozen=True)
@@ -208,29 +213,27 @@ def write_summary(
         DataError: If a picture is missing or no PNG.
         ConfigurationError: If a note has an unknown kind.
     """
-    bodies = [
-        f'<section id="part-{i}">\n<h2>{escape(section.title)}</h2>\n'
-        + "\n".join(block.html() for block in section.blocks)
-        + "\n</section>"
-        for i, section in enumerate(sections, start=1)
-    ]
     made_by = f"hf_robust_tickets {__version__}"
-    page = PAGE.substitute(
-        title=escape(title),
-        lead=escape(lead),
-        style=STYLE,
+    page = html(
+        PAGE,
+        title=title,
+        lead=lead,
+        style=Html(STYLE),
         contents=_contents(sections) if len(sections) >= _LEAST_SECTIONS_LISTED else "",
-        sections="\n".join(bodies),
-        footer=escape(f"{footer} · {made_by}" if footer else made_by),
+        sections=join_html(_section(i, section) for i, section in enumerate(sections, start=1)),
+        footer=f"{footer} · {made_by}" if footer else made_by,
     )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return path
+    write_text(path, page)
+    return Path(path)
 
 
-def _contents(sections: Sequence[Section]) -> str:
-    entries = "\n".join(
-        f'<li><a href="#part-{i}">{escape(section.title)}</a></li>' for i, section in enumerate(sections, start=1)
+def _section(number: int, section: Section) -> Html:
+    blocks = join_html(block.html() for block in section.blocks)
+    return html('<section id="part-{}">\n<h2>{}</h2>\n{}\n</section>', number, section.title, blocks)
+
+
+def _contents(sections: Sequence[Section]) -> Html:
+    entries = join_html(
+        html('<li><a href="#part-{}">{}</a></li>', i, section.title) for i, section in enumerate(sections, start=1)
     )
-    return f'<nav aria-label="Contents"><ol>\n{entries}\n</ol></nav>'
+    return html('<nav aria-label="Contents"><ol>\n{}\n</ol></nav>', entries)

@@ -7,7 +7,6 @@ text, so that a card that somebody edited is told from one that may be written a
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,10 +15,11 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .._files import write_json
+from .._files import read_json, write_json
 from ..errors import CheckpointError, DataError
 from . import _card_sections as sections
 from . import _card_use as use
+from .escaping import join_markdown, markdown
 
 CARD_FILE = "README.md"
 FACTS_FILE = "model_card.json"
@@ -98,14 +98,19 @@ class CardFacts:
         Raises:
             CheckpointError: If the file is damaged, or of another version.
         """
-        values = _read_json(path)
+        values = read_json(path, "the facts of a model card")
         found = (values.pop("schema", None), values.pop("schema_version", None))
         if found != (_SCHEMA, _SCHEMA_VERSION):
             raise CheckpointError(f"expected the facts of a model card in {path}, got {found}: remove the file")
         try:
-            return cls(**values)
+            facts = cls(**values)
         except TypeError as error:
             raise CheckpointError(f"expected the facts of a model card in {path}, got others ({error})") from error
+        for name in ("auto_class", "package_module"):  # the card shows them as code to run
+            value = getattr(facts, name)
+            if value is not None and not (isinstance(value, str) and all(map(str.isidentifier, value.split(".")))):
+                raise CheckpointError(f"expected a name of Python as {name} in {path}, got {value!r}: remove the file")
+        return facts
 
 
 def model_card(
@@ -131,24 +136,25 @@ def model_card(
         DataError: If the facts do not make valid metadata.
     """
     reports = reports or {}
-    parts = [
-        f"# {facts.model_name}",
-        sections.lead(facts),
-        sections.pruned(facts, picture, without_picture),
-        sections.masked(facts),
-        sections.training(facts),
-        sections.evaluation(facts, reports, left_out),
-        sections.cost(facts),
-        use.loading(facts, repository),
-        use.citation(),
-        sections.made_with(facts),
-    ]
-    body = "\n\n".join(part for part in parts if part)
     try:
+        parts = [
+            markdown("# {}", facts.model_name),
+            sections.lead(facts),
+            sections.pruned(facts, picture, without_picture),
+            sections.masked(facts),
+            sections.training(facts),
+            sections.evaluation(facts, reports, left_out),
+            sections.cost(facts),
+            use.loading(facts, repository),
+            use.citation(),
+            sections.made_with(facts),
+        ]
+        body = join_markdown(part for part in parts if part)
         text = f"---\n{card_data(facts, reports).to_yaml()}\n---\n\n{body}\n"
         ModelCard(text)
-    except ValueError as error:
-        raise DataError(f"expected facts that make a valid card, got {error}: correct them") from error
+    # Facts and reports are read from files: what they hold may be of any kind.
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise DataError(f"expected facts that make a valid card, got {error!r}: correct them") from error
     return f"{text}\n<!-- written by hf_robust_tickets, {_fingerprint(text)} -->\n"
 
 
@@ -185,7 +191,7 @@ def read_report(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If it is none.
     """
-    values = _read_json(path)
+    values = read_json(path, "a robustness report")
     if values.get("schema") != "hf_robust_tickets/robustness" or "recipes" not in values:
         raise CheckpointError(f"expected a robustness report in {path}, got another JSON file: give the right one")
     return values
@@ -225,16 +231,6 @@ def _on(facts: CardFacts, data: Mapping[str, Any]) -> dict[str, Any]:
         return {"task_type": facts.task, "dataset_type": "unknown", "dataset_name": "unknown"}
     found = {"task_type": facts.task, "dataset_type": data["repository"], "dataset_name": sections.data_name(data)}
     return found | {f"dataset_{key}": data.get(key) for key in ("config", "split", "revision")}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"expected JSON in {path}, got none ({error}): remove or replace the file") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"expected a JSON object in {path}, got {type(values).__name__}: replace the file")
-    return values
 
 
 def _fingerprint(text: str) -> str:

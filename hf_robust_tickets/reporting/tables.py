@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .escaping import Markdown, escape_markdown, visible
 from .formatting import MISSING, format_percent, format_ratio, format_seconds, format_value
 
 __all__ = ["format_percent", "format_ratio", "format_seconds", "format_value", "markdown_table", "text_table"]
@@ -19,11 +20,15 @@ _NUMBER = re.compile(
 )
 
 
-def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Columns | None = None) -> str:
+_PIPE = re.compile(r"(?<!\\)\|")
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Columns | None = None) -> Markdown:
     """A table in GitHub's Markdown, aligned in the source too.
 
     Args:
-        rows: One mapping per row; a key that a row lacks, or None, is shown as a dash.
+        rows: One mapping per row; a key that a row lacks, or None, is shown as a dash. Values are shown as they are,
+            but for those that are `Markdown` already.
         columns: The keys to show in their order, or a mapping from key to heading; by default all keys, in the order
             of their first appearance.
 
@@ -32,11 +37,11 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Columns | None = 
     """
     headings, cells, right = _lay_out(rows, columns, escape=_escape_markdown)
     if not headings:
-        return ""
+        return Markdown("")
     widths = _widths(headings, cells, least=3)
     rule = ["-" * (width - 1) + ":" if at_right else "-" * width for width, at_right in zip(widths, right)]
     lines = [_pad(headings, widths, right), rule, *(_pad(row, widths, right) for row in cells)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def text_table(rows: Sequence[Mapping[str, Any]], columns: Columns | None = None, indent: int = 0) -> str:
@@ -76,17 +81,19 @@ def _lay_out(
     rows: Sequence[Mapping[str, Any]], columns: Columns | None, escape: Any
 ) -> tuple[list[str], list[list[str]], list[bool]]:
     headings = column_headings(rows, columns)
-    cells = [[escape(format_value(row.get(key))) for key in headings] for row in rows]
-    right = [is_numeric([row[i] for row in cells]) for i in range(len(headings))]
+    shown = [[format_value(row.get(key)) for key in headings] for row in rows]
+    right = [is_numeric([row[i] for row in shown]) for i in range(len(headings))]
+    cells = [[escape(cell) for cell in row] for row in shown]
     return [escape(heading) for heading in headings.values()], cells, right
 
 
 def _escape_markdown(text: str) -> str:
-    return _one_line(text).replace("\\", "\\\\").replace("|", "\\|")
+    # A pipe ends a cell even inside code.
+    return _PIPE.sub(r"\|", text) if isinstance(text, Markdown) else escape_markdown(text.strip())
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return visible(" ".join(text.split()))
 
 
 def _width(text: str) -> int:

@@ -118,6 +118,19 @@ def _transfer(name: str, view: Mapping[str, Any]) -> Section:
     return Section(f"{name}: texts made on another model ({view['recipe']})", [Facts(facts)])
 
 
+def _image_transfer(name: str, view: Mapping[str, Any]) -> Section:
+    rate = view["transfer_rate"]
+    facts = {
+        "robust accuracy": format_percent(view["accuracy"]),
+        "95 % interval": _interval(*view["confidence_interval"]),
+        "clean accuracy": format_percent(view["clean_accuracy"]),
+        "the source under its own attack": format_percent(view["source_accuracy"]),
+        "of what fooled the source": "nothing did" if rate is None else f"{format_percent(rate)} fools the model",
+        "images": view["num_examples"],
+    }
+    return Section(f"{name}: images made on another model ({view['adversary']['name']})", [Facts(facts)])
+
+
 def _auto_attack(name: str, view: Mapping[str, Any]) -> Section:
     facts = {
         "robust accuracy": format_percent(view["robust_accuracy"]),
@@ -128,19 +141,6 @@ def _auto_attack(name: str, view: Mapping[str, Any]) -> Section:
     after = [{"after": attack, "accuracy": format_percent(left)} for attack, left in view["accuracy_after"].items()]
     title = f"{name}: AutoAttack, {view['norm']} ball of {view['radius']:.4g}"
     return Section(title, [Facts(facts), Table(after, caption="Each attack sees what the ones before it left.")])
-
-
-def _image_transfer(name: str, view: Mapping[str, Any]) -> Section:
-    rate = view["transfer_rate"]
-    facts = {
-        "right before and after": format_percent(view["accuracy"]),
-        "95 % interval": _interval(*view["confidence_interval"]),
-        "clean accuracy": format_percent(view["clean_accuracy"]),
-        "the source's own": format_percent(view["source_accuracy"]),
-        "transfer rate": None if rate is None else format_percent(rate),
-        "images": view["num_examples"],
-    }
-    return Section(f"{name}: images made on another model", [Facts(facts)])
 
 
 def _speed(name: str, view: Mapping[str, Any]) -> Section:

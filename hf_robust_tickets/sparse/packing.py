@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 import zlib
 from collections.abc import Mapping
@@ -17,8 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .._files import replacing
 from ..errors import CheckpointError, ConfigurationError
 from .mask import Masks, check_masks
+
+# What content that somebody altered raises.
+_DAMAGE = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RuntimeError, zlib.error)
 
 
 def pack_bits(mask: Tensor) -> np.ndarray:
@@ -32,7 +37,7 @@ def unpack_bits(packed: np.ndarray, shape: tuple[int, ...] | list[int]) -> Tenso
     Raises:
         ValueError: If the number of bytes does not fit the shape.
     """
-    count = int(np.prod(shape))
+    count = _entries(shape)
     if len(packed) != (count + 7) // 8:
         raise ValueError(f"expected {(count + 7) // 8} bytes for a mask of shape {list(shape)}, got {len(packed)}")
     return torch.from_numpy(np.unpackbits(packed, count=count)).bool().reshape(tuple(shape))
@@ -50,8 +55,11 @@ def masks_from_json(content: Mapping[str, Any]) -> Masks:
         CheckpointError: If they are damaged.
     """
     try:
-        return {name: unpack_bits(_from_text(item["bits"]), item["shape"]) for name, item in content.items()}
-    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        return {
+            name: unpack_bits(_from_text(item["bits"], _entries(item["shape"])), item["shape"])
+            for name, item in content.items()
+        }
+    except _DAMAGE as error:
         raise CheckpointError(f"expected packed masks, got damaged ones ({error}): resume an older one") from error
 
 
@@ -93,16 +101,18 @@ def masks_from_json_beside(content: Mapping[str, Any], weights: Mapping[str, Ten
     try:
         for name, item in content.items():
             if name not in weights or list(weights[name].shape) != item["shape"]:
-                masks[name] = torch.ones(item["shape"], dtype=torch.bool)  # refused below, with all others
+                # Refused below, with all others; no memory is taken for a shape that nothing backs.
+                masks[name] = torch.ones((), dtype=torch.bool).expand(_shape(item["shape"]))
                 continue
             weight = weights[name].detach().cpu()
             zero = weight == 0
             mask = ~zero
-            mask[zero] = unpack_bits(_from_text(item["kept_zeros"]), [int(zero.sum())])
+            zeros = int(zero.sum())
+            mask[zero] = unpack_bits(_from_text(item["kept_zeros"], zeros), [zeros])
             if _checksum(mask) != item["checksum"]:
                 raise ValueError(f"{name} has another checksum")
             masks[name] = mask
-    except (KeyError, TypeError, ValueError, zlib.error) as error:
+    except _DAMAGE as error:
         raise CheckpointError(
             f"expected masks that belong to the weights of the checkpoint, got others ({error}): resume an older one"
         ) from error
@@ -129,18 +139,35 @@ def _to_text(packed: np.ndarray) -> str:
     return base64.b64encode(compressor.compress(packed.tobytes()) + compressor.flush()).decode("ascii")
 
 
-def _from_text(text: str) -> np.ndarray:
-    return np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), dtype=np.uint8)
+def _from_text(text: str, entries: int) -> np.ndarray:
+    # A few bytes can stand for gigabytes. `_to_text` writes a bit or more per byte: what would be more than eight
+    # times as long, or longer than the mask, is not its work and is not unpacked.
+    packed, size = base64.b64decode(text, validate=True), (entries + 7) // 8
+    if size > 8 * len(packed):
+        raise ValueError(f"expected a mask of {entries} entries, got {len(packed)} bytes, which cannot hold them")
+    decompressor = zlib.decompressobj()
+    content = decompressor.decompress(packed, size + 1)
+    if not decompressor.eof or len(content) != size:
+        raise ValueError(f"expected {size} bytes for {entries} entries, got more, or a part of them")
+    return np.frombuffer(content, dtype=np.uint8)
+
+
+def _shape(shape: Any) -> list[int]:
+    if not isinstance(shape, list | tuple) or any(type(size) is not int or size < 0 for size in shape):
+        raise ValueError(f"expected the sizes of a mask, got {shape!r:.100}")
+    return list(shape)
+
+
+def _entries(shape: Any) -> int:
+    return math.prod(_shape(shape))
 
 
 def save_masks(masks: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
     """Writes masks as bits, as a whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
     shapes = json.dumps({name: list(mask.shape) for name, mask in masks.items()})
-    save_file({name: torch.from_numpy(pack_bits(mask)) for name, mask in masks.items()}, part, {"shapes": shapes})
-    part.replace(path)
+    packed = {name: torch.from_numpy(pack_bits(mask)) for name, mask in masks.items()}
+    with replacing(path) as temporary:
+        save_file(packed, temporary, {"shapes": shapes})
 
 
 def load_masks(path: str | os.PathLike[str]) -> Masks:
@@ -155,5 +182,5 @@ def load_masks(path: str | os.PathLike[str]) -> Masks:
         with safe_open(path, framework="pt") as file:
             shapes = json.loads((file.metadata() or {})["shapes"])
             return {name: unpack_bits(file.get_tensor(name).numpy(), shape) for name, shape in shapes.items()}
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, *_DAMAGE) as error:
         raise CheckpointError(f"expected a file written by save_masks, got {path} ({error}): save it anew") from error

@@ -1,14 +1,18 @@
-"""What is kept: gates -> scores -> tickets -> surgery, and the early-bird rule."""
+"""What is kept: gates -> scores -> tickets -> surgery, and the rules that say when a ticket has settled."""
 
 from __future__ import annotations
 
-from .distance import MaskDistance, mask_distance
-from .drawing import draw_ticket, random_ticket
+from .distance import MaskDistance, TicketSpread, chance_distance, mask_distance, ticket_spread
+from .drawing import draw_ticket
 from .early_bird import EarlyBirdDetector
-from .gates import Gates, attach_gates, detach_gates, get_gates
+from .gates import Gates, attach_gates, clamp_gates_, detach_gates, get_gates, kinds_cut_near_zero, share_near_zero
 from .hub import export_dense, load_pruned, save_pruned
 from .modeling_robust_ticket import shrink_linear, write_pruned_files
 from .pruning import is_pruned, prune_, pruned_ticket, refuse_unfit
+from .random_tickets import random_ticket
+from .scores import Score, ScoreSums, UnitScores, get_score, list_scores, register_score
+from .shadow import attach_shadows, follow_noise, get_shadows
+from .split_half import SplitHalfDetector
 from .ticket import RobustTicket
 
 __all__ = [
@@ -16,19 +20,35 @@ __all__ = [
     "Gates",
     "MaskDistance",
     "RobustTicket",
+    "Score",
+    "ScoreSums",
+    "SplitHalfDetector",
+    "TicketSpread",
+    "UnitScores",
     "attach_gates",
+    "attach_shadows",
+    "chance_distance",
+    "clamp_gates_",
     "detach_gates",
     "draw_ticket",
     "export_dense",
+    "follow_noise",
     "get_gates",
+    "get_score",
+    "get_shadows",
     "is_pruned",
+    "kinds_cut_near_zero",
+    "list_scores",
     "load_pruned",
     "mask_distance",
     "prune_",
     "pruned_ticket",
     "random_ticket",
     "refuse_unfit",
+    "register_score",
     "save_pruned",
+    "share_near_zero",
     "shrink_linear",
+    "ticket_spread",
     "write_pruned_files",
 ]

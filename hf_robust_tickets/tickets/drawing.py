@@ -6,19 +6,17 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
-from ..architectures import get_architecture
-from ..errors import ConfigurationError, SparsityError
+from ..errors import ConfigurationError, SparsityError, TicketError
 from .gates import Gates
-from .scores import magnitude_scores, random_scores
+from .scores import GateScore, UnitScores, score_gates
 from .ticket import RobustTicket
 
 _SCOPES = ("global", "layer")
 
 
 def draw_ticket(
-    gates: Gates,
+    gates: Gates | UnitScores,
     head_sparsity: float = 1 / 6,
     neuron_sparsity: float = 0.4,
     head_scope: str = "global",
@@ -26,10 +24,10 @@ def draw_ticket(
     round_to: int = 1,
     keep_one: bool = True,
 ) -> RobustTicket:
-    """Keeps the heads and neurons whose coefficients are largest in magnitude (EarlyRobust, section 3.3).
+    """Keeps the heads and neurons of the highest scores: of trained gates, their magnitude (EarlyRobust, section 3.3).
 
     Args:
-        gates: The coefficients.
+        gates: The coefficients that a search has trained, or scores of another kind (`ScoreSums.scores`).
         head_sparsity: Fraction of the heads to remove, in [0, 1).
         neuron_sparsity: Fraction of the neurons to remove, in [0, 1).
         head_scope: `"global"`: rank all layers together; `"layer"`: each layer loses the same fraction.
@@ -42,49 +40,22 @@ def draw_ticket(
     Returns:
         The ticket. Globally, exactly `floor(sparsity * total)` entries go, smallest first and the earlier one on a
         tie; then, with `keep_one`, each layer left empty gets its best entry back. Per layer, `floor(sparsity *
-        width)` go.
+        width)` go. A product within 1e-4 of an integer means that integer: 0.333333 of 12 heads are 4, as in
+        EarlyBERT.
 
     Raises:
         SparsityError: If a sparsity is outside [0, 1).
         ConfigurationError: If a scope or `round_to` is none of the above.
-        TicketError: If a coefficient is not finite.
+        TicketError: If a score is not finite, or all heads or neurons of which some have to go have the same.
     """
-    return RobustTicket(
-        heads=select(magnitude_scores(gates.heads), head_sparsity, head_scope, keep_one=keep_one),
-        neurons=select(magnitude_scores(gates.neurons), neuron_sparsity, neuron_scope, round_to, keep_one),
+    scores = score_gates(gates, GateScore()) if isinstance(gates, Gates) else gates
+    scores.refuse_not_finite()
+    ticket = RobustTicket(
+        heads=select(scores.heads, head_sparsity, head_scope, keep_one=keep_one),
+        neurons=select(scores.neurons, neuron_sparsity, neuron_scope, round_to, keep_one),
     )
-
-
-def random_ticket(
-    model: nn.Module,
-    head_sparsity: float = 1 / 6,
-    neuron_sparsity: float = 0.4,
-    head_scope: str = "global",
-    neuron_scope: str = "global",
-    seed: int = 0,
-    round_to: int = 1,
-    keep_one: bool = True,
-) -> RobustTicket:
-    """The control: a ticket of the same size with random entries.
-
-    Args:
-        model: The model that it is for, dense or pruned.
-        head_sparsity: As in `draw_ticket`, and so are the following.
-        neuron_sparsity: See above.
-        head_scope: See above.
-        neuron_scope: See above.
-        seed: Equal seeds give equal tickets; the global generators are not touched.
-        round_to: See above.
-        keep_one: See above.
-    """
-    architecture = get_architecture(model)
-    generator = torch.Generator(device="cpu").manual_seed(seed)
-    head_scores = random_scores(architecture.num_heads(model), generator)
-    neuron_scores = random_scores(architecture.num_neurons(model), generator)
-    return RobustTicket(
-        heads=select(head_scores, head_sparsity, head_scope, keep_one=keep_one),
-        neurons=select(neuron_scores, neuron_sparsity, neuron_scope, round_to, keep_one),
-    )
+    _refuse_equal(scores, ticket)
+    return ticket
 
 
 def select(
@@ -114,6 +85,17 @@ def select(
     return [_round_up(mask, score, round_to, int(keep_one)) for mask, score in zip(masks, scores)]
 
 
+def _refuse_equal(scores: UnitScores, ticket: RobustTicket) -> None:
+    for kind in ("heads", "neurons"):
+        flat, kept = torch.cat(list(getattr(scores, kind))), torch.cat(getattr(ticket, kind))
+        if len(flat) > 1 and not kept.all() and bool((flat == flat[0]).all()):
+            raise TicketError(
+                f"expected scores of the {kind} that differ, got {len(flat)} times {flat[0].item():g}: which of them "
+                "go would be chance; gates are trained before a ticket is drawn, at a rate at which they do not all "
+                "reach zero, and first-order scores need a loss that depends on them"
+            )
+
+
 def _keep_highest(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
     keep = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
     keep[scores.argsort(stable=True)[: _removed(sparsity, len(scores))]] = False
@@ -122,8 +104,8 @@ def _keep_highest(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
 
 def _removed(sparsity: float, total: int) -> int:
     nearest = round(sparsity * total)
-    # 0.29 * 100 is 28.999999999999996 in floating point: the user means 29. Never all of them.
-    if nearest < total and math.isclose(sparsity * total, nearest, rel_tol=0, abs_tol=1e-9):
+    # 0.29 * 100 is 28.999999999999996 in floating point, and thirds are typed as 0.333333. Never all of them.
+    if nearest < total and math.isclose(sparsity * total, nearest, rel_tol=0, abs_tol=1e-4):
         return nearest
     return math.floor(sparsity * total)
 

@@ -21,8 +21,12 @@ from .._sharding import whole
 from ..architectures import get_architecture
 from ..errors import TicketError
 from .modeling_robust_ticket import count_units, weight_dim
+from .ticket import RobustTicket
 
 GATE_NAME = "robust_gate"
+SHADOW_NAME = "robust_shadow"  # see shadow.py
+# A gate starts at one; below this, its rank is that of single steps.
+NEAR_ZERO = 0.05
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,10 @@ class Gates:
         neurons: One parameter per layer, shape `(neurons of that layer,)`, likewise.
     """
 
-    heads: list[nn.Parameter]
-    neurons: list[nn.Parameter]
+    heads: list[torch.Tensor]
+    neurons: list[torch.Tensor]
 
-    def parameters(self) -> list[nn.Parameter]:
+    def parameters(self) -> list[torch.Tensor]:
         """All coefficients, heads first; their own parameter group in the optimiser."""
         return [gate for gate in (*self.heads, *self.neurons) if gate.numel()]
 
@@ -96,15 +100,54 @@ def get_gates(model: nn.Module) -> Gates | None:
     """
     if not _gated(model):
         return None
+    return Gates(*gate_outputs(model, GATE_NAME))
+
+
+def gate_outputs(model: nn.Module, name: str) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """What the projections of heads, and those of neurons, hold under a name; one of shape `(0,)` where none is."""
     architecture = get_architecture(model)
-    return Gates(
-        heads=[_gate(projection) for projection in architecture.head_outputs(model)],
-        neurons=[_gate(projection) for projection in architecture.neuron_outputs(model)],
+    return (
+        [_held(projection, name) for projection in architecture.head_outputs(model)],
+        [_held(projection, name) for projection in architecture.neuron_outputs(model)],
     )
 
 
+@torch.no_grad()
+def clamp_gates_(gates: Gates) -> Gates:
+    """Puts coefficients below zero back to zero, in place; after every step of the optimiser.
+
+    A coefficient that the L1 norm pushes down ends at zero and stays there. Without this one it would step over zero
+    and be pushed back, for ever: the ranking of what is near zero would be that of an oscillation, and a large part of
+    the coefficients would be negative, where |c| ranks a unit the higher the more it is unwanted.
+    """
+    for gate in gates.parameters():
+        gate.clamp_(min=0)
+    return gates
+
+
+def share_near_zero(gates: Gates) -> tuple[float, float]:
+    """Shares of the heads' and of the neurons' gates whose magnitude is below `NEAR_ZERO`."""
+    return tuple(_mean([gate.abs() < NEAR_ZERO for gate in kind]) for kind in (gates.heads, gates.neurons))
+
+
+def kinds_cut_near_zero(gates: Gates, ticket: RobustTicket) -> list[str]:
+    """The kinds, `"heads"` or `"neurons"`, whose cut falls among gates that are all near zero.
+
+    There, what is kept is hardly better than what goes. One of each layer may be kept for the layer's sake.
+    """
+    found = []
+    for kind in ("heads", "neurons"):
+        kept = [
+            int(((whole(gate.detach()).abs().cpu() < NEAR_ZERO) & mask).sum())
+            for gate, mask in zip(getattr(gates, kind), getattr(ticket, kind), strict=True)
+        ]
+        if sum(kept) > len(kept) and not all(mask.all() for mask in getattr(ticket, kind)):
+            found.append(kind)
+    return found
+
+
 def detach_gates(model: nn.Module, fold: bool = False) -> nn.Module:
-    """Removes gates and their hooks; a model without gates is left as it is.
+    """Removes gates, their shadows and their hooks; a model without gates is left as it is.
 
     Args:
         model: The model.
@@ -128,6 +171,7 @@ def detach_gates(model: nn.Module, fold: bool = False) -> nn.Module:
         if fold:
             _fold_gate(projection)
         delattr(projection, GATE_NAME)
+        projection._buffers.pop(SHADOW_NAME, None)
         for key, hook in list(projection._forward_pre_hooks.items()):
             if hook is _apply_gate:
                 del projection._forward_pre_hooks[key]
@@ -146,9 +190,9 @@ def _kind(module: nn.Module) -> str:
     return f"{type(module).__module__}.{type(module).__name__}"
 
 
-def _gate(projection: nn.Module) -> nn.Parameter:
-    gate = getattr(projection, GATE_NAME, None)
-    return nn.Parameter(torch.ones(0, dtype=torch.float32, device="cpu")) if gate is None else gate
+def _held(projection: nn.Module, name: str) -> torch.Tensor:
+    held = getattr(projection, name, None)
+    return nn.Parameter(torch.ones(0, dtype=torch.float32, device="cpu")) if held is None else held
 
 
 def _gated(model: nn.Module) -> list[nn.Module]:
@@ -166,6 +210,11 @@ def _apply_gate(projection: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[
     return (x * (gate if repeats == 1 else gate.repeat_interleave(repeats)), *rest)
 
 
-def _l1(gates: Sequence[nn.Parameter]) -> torch.Tensor:
+def _mean(masks: Sequence[torch.Tensor]) -> float:
+    counts = [int(whole(mask).sum()) for mask in masks]
+    return sum(counts) / max(1, sum(mask.numel() for mask in masks))
+
+
+def _l1(gates: Sequence[torch.Tensor]) -> torch.Tensor:
     sums = [whole(gate.abs().sum()) for gate in gates if gate.numel()]
     return torch.stack([part.to(sums[0].device) for part in sums]).sum() if sums else torch.zeros((), device="cpu")

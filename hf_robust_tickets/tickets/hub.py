@@ -23,9 +23,11 @@ from ..errors import CheckpointError, ConfigurationError, TicketError
 from .gates import get_gates
 from .growing import grow_units, restore_block
 from .modeling_robust_ticket import HUB_OPTIONS, check_record, derive, find_layers, stock_class
-from .pruning import is_pruned, pruned_ticket
+from .pruning import is_pruned, pruned_ticket, unmark
 
 logger = logging.getLogger(__name__)
+
+ALIGNMENT = 64  # bytes: of what torch allocates on a CPU
 
 # What a damaged folder makes the stock loader raise.
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, OSError, SafetensorError)
@@ -51,7 +53,7 @@ def save_pruned(model: PreTrainedModel, path: str | os.PathLike[str], tokenizer:
 
 
 def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **kwargs: Any) -> Any:
-    """Opens a pruned checkpoint; no remote code is run.
+    """Opens a pruned checkpoint; no code that comes with it is run, and nobody is asked whether it may.
 
     Args:
         path_or_repo: A folder, or a repository on the Hub.
@@ -60,7 +62,8 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
         **kwargs: As for `from_pretrained`: `dtype`, `device_map`, `revision`, `num_labels`, ...
 
     Returns:
-        The model, in eval mode; with `output_loading_info=True` also the loading report.
+        The model, in eval mode; with `output_loading_info=True` also the loading report. On a CPU its weights are
+        copies at addresses of torch's choice, so that products are summed in the order of the model that was saved.
 
     Raises:
         CheckpointError: If the folder is missing, is not a pruned checkpoint, or is damaged: truncated weights, widths
@@ -68,14 +71,19 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
         ConfigurationError: If `auto_class` does not fit the checkpoint.
     """
     wants_report = kwargs.pop("output_loading_info", False)
-    kwargs.pop("trust_remote_code", None)
+    if kwargs.pop("trust_remote_code", False):
+        logger.warning(
+            "trust_remote_code=True is not needed and has no effect: load_pruned runs no code of %s", path_or_repo
+        )
     hub_options = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
     try:
         own = isinstance(auto_class, type) and issubclass(auto_class, PreTrainedModel)
-        config = (auto_class.config_class if own else AutoConfig).from_pretrained(path_or_repo, **hub_options)
+        kind = auto_class.config_class if own else AutoConfig
+        config = kind.from_pretrained(path_or_repo, trust_remote_code=False, **hub_options)
         check_record(getattr(config, "robust_ticket", None))
         stock = _class_for(config, auto_class)
-        model, report = derive(stock).from_pretrained(path_or_repo, output_loading_info=True, **kwargs)
+        options = {"output_loading_info": True, "trust_remote_code": False, **kwargs}
+        model, report = derive(stock).from_pretrained(path_or_repo, **options)
     except ConfigurationError:
         raise
     except _DAMAGE as error:
@@ -83,6 +91,7 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
         raise CheckpointError(f"expected a whole pruned checkpoint at {path_or_repo}, got: {reason}") from error
     _refuse_contradictions(model, report, path_or_repo)
     _check_ticket(model, path_or_repo)
+    _align(model)
     return (model, report) if wants_report else model
 
 
@@ -109,7 +118,7 @@ def export_dense(
     record, ticket = dense.config.robust_ticket, pruned_ticket(dense)
     dense.__class__ = type(dense)._dense_class
     dense.__dict__.pop("_ticket_bytes", None)
-    del dense.config.robust_ticket, dense.config.auto_map
+    unmark(dense.config)
     # Blocks that were removed come back from a model that still has them.
     removed = any(0 in [k for k, d in zip(record[kind], record["dense"][kind]) if d] for kind in ("heads", "neurons"))
     whole = type(dense)(dense.config).to(dense.device, dense.dtype) if removed else dense
@@ -130,6 +139,18 @@ def export_dense(
         if tokenizer is not None:
             tokenizer.save_pretrained(path)
     return dense
+
+
+def _align(model: nn.Module) -> None:
+    """Copies what lies in the file of the checkpoint to where torch allocates.
+
+    A library of matrix products picks its order of summation by the address too, and in the file a tensor begins
+    wherever its header leaves it: the same weights would give other last bits, and a training that goes on from them
+    other weights.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu" and tensor.data_ptr() % ALIGNMENT:
+            tensor.data = tensor.data.clone()
 
 
 def _require_pruned(model: nn.Module) -> None:

@@ -24,6 +24,7 @@ from transformers.utils.hub import cached_file
 RECORD_VERSION = 1
 TICKET_FILE = "ticket.safetensors"
 PER_OUTPUT = ("bias", "running_mean", "running_var")  # what has an entry per output feature beside the weight
+REFUSAL = "none: this model is pruned; open it with trust_remote_code=True, or with hf_robust_tickets.load_pruned"
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
@@ -142,8 +143,7 @@ def _become(module: nn.Module, kind: type, keep: Any = ()) -> nn.Module:
 
 
 class _Constant(nn.Module):
-    # What is left of a projection without inputs: its bias, or zeros; of one without outputs: nothing. A view of a
-    # parameter claims to need a gradient even where none is recorded: the bias is copied.
+    # Without inputs a projection gives its bias, copied (a view claims a gradient), or zeros; without outputs nothing.
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         size = self.out_features if hasattr(self, "out_features") else self.nf
         return (x.new_zeros(1) if self.bias is None else self.bias.clone()).expand(*x.shape[:-1], size)
@@ -190,8 +190,8 @@ def shrink_to_widths(model: nn.Module, record: dict[str, Any]) -> nn.Module:
 
 def check_record(record: Any) -> None:
     """Raises ValueError unless `record` has the form of `config.robust_ticket`."""
-    if not isinstance(record, dict) or record.get("version") != RECORD_VERSION:
-        version = record.get("version") if isinstance(record, dict) else record
+    version = record.get("version") if isinstance(record, dict) else record
+    if version != RECORD_VERSION or not isinstance(record, dict):
         raise ValueError(
             f"expected config.robust_ticket of version {RECORD_VERSION}, got {version!r}: "
             "the checkpoint is not a pruned one, or comes from another version of hf_robust_tickets"
@@ -214,10 +214,15 @@ def auto_map(config: Any, model_class: str) -> dict[str, str]:
     return entries
 
 
+def mark_pruned(model: Any) -> None:
+    """Makes a configuration open a pruned model with this file's classes; others refuse the name of its attention."""
+    model.config.auto_map = auto_map(model.config, type(model).__name__)
+    model.config.attn_implementation = REFUSAL
+
+
 def stock_class(config: Any, mapping: Any, model_class: str | None) -> type:
     """The class that an auto class opens for a configuration; among several, the one that was saved."""
-    known = mapping[type(config)]
-    known = known if isinstance(known, (tuple, list)) else [known]
+    known = mapping[type(config)] if isinstance(mapping[type(config)], (tuple, list)) else [mapping[type(config)]]
     return next((stock for stock in known if stock.__name__ == model_class), known[0])
 
 
@@ -227,19 +232,19 @@ class PrunedModel(_Derived):
     _ticket_bytes: bytes | None = None
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        if config._attn_implementation == REFUSAL:
+            config._attn_implementation = None
         super().__init__(config, *args, **kwargs)
         shrink_to_widths(self, getattr(self.config, "robust_ticket", None))
-        self.config.auto_map = auto_map(self.config, type(self).__name__)
+        mark_pruned(self)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As in the stock class; the ticket beside the weights is carried along, so that it is saved again."""
+        """As in the stock class; the ticket beside the weights, if it is there, is carried along and saved again."""
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if pretrained_model_name_or_path is not None:
             options = {key: kwargs[key] for key in HUB_OPTIONS if kwargs.get(key) is not None}
-            # The ticket is provenance: the weights open without it.
-            absent = ("_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors")
-            options |= dict.fromkeys(absent, False)
+            options |= {f"_raise_exceptions_for_{x}": False for x in ("missing_entries", "connection_errors")}
             file = cached_file(pretrained_model_name_or_path, TICKET_FILE, **options)
             model = loaded[0] if isinstance(loaded, tuple) else loaded
             model._ticket_bytes = None if file is None else Path(file).read_bytes()
@@ -271,24 +276,19 @@ def derive(stock: type, kind: type = PrunedModel) -> type:
 
 
 def write_pruned_files(model: Any, folder: Any) -> None:
-    """Writes what a pruned model needs beside its configuration and weights."""
+    """Writes what a pruned model needs beside its configuration and weights, each file as a whole or not at all."""
     os.makedirs(folder, exist_ok=True)
-    write_atomically(Path(folder, Path(__file__).name), Path(__file__).read_bytes())
-    if model._ticket_bytes is not None:
-        write_atomically(Path(folder, TICKET_FILE), model._ticket_bytes)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader finds either the old content or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with open(temporary, "xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    for name, content in ((Path(__file__).name, Path(__file__).read_bytes()), (TICKET_FILE, model._ticket_bytes)):
+        temporary = Path(folder, f".{name}.{uuid.uuid4().hex}")
+        try:
+            if content is not None:
+                with open(temporary, "xb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(temporary, Path(folder, name))
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _empty(kind: type, stock: type) -> nn.Module:

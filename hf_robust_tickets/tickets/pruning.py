@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from ..architectures import Architecture, Cut, get_architecture
 from ..errors import TicketError
 from .gates import get_gates
-from .modeling_robust_ticket import RECORD_VERSION, auto_map, count_units, cut_units, derive, weight_dim
+from .modeling_robust_ticket import RECORD_VERSION, count_units, cut_units, derive, mark_pruned, weight_dim
 from .ticket import RobustTicket
 
 
@@ -51,10 +51,16 @@ def prune_(model: PreTrainedModel, ticket: RobustTicket) -> PreTrainedModel:
         for layer, mask, all_mask in zip(architecture.layers(model), masks, all_masks):
             cut_units(layer, layout[kind], mask.nonzero().flatten(), selected=all_mask.nonzero().flatten().tolist())
     model.config.robust_ticket = _record(total, dense, layout)
-    model.config.auto_map = auto_map(model.config, type(model).__name__)
+    mark_pruned(model)
     _become_pruned(model)
     model._ticket_bytes = total.to_bytes()
     return model
+
+
+def unmark(config: Any) -> None:
+    """Makes the configuration of a pruned model that of the dense one, in place."""
+    for name in ("robust_ticket", "auto_map", "attn_implementation"):
+        config.__dict__.pop(name, None)
 
 
 def is_pruned(model: nn.Module) -> bool:

@@ -14,8 +14,8 @@ import safetensors
 import safetensors.torch
 import torch
 
+from .._files import read_bytes, write_bytes
 from ..errors import CheckpointError, TicketError
-from .modeling_robust_ticket import write_atomically
 
 _FORMAT = "robust-ticket"
 
@@ -155,10 +155,8 @@ class RobustTicket:
         Returns:
             The path.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, self.to_bytes())
-        return path
+        write_bytes(path, self.to_bytes())
+        return Path(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RobustTicket:
@@ -167,11 +165,7 @@ class RobustTicket:
         Raises:
             CheckpointError: If the file is missing, is no ticket, or is damaged.
         """
-        try:
-            content = Path(path).read_bytes()
-        except OSError as error:
-            raise CheckpointError(f"expected a ticket at {path}, which cannot be read ({error})") from error
-        return cls.from_bytes(content, source=str(path))
+        return cls.from_bytes(read_bytes(path, "a ticket"), source=str(path))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RobustTicket):

@@ -1,18 +1,19 @@
 """Adversaries and tickets inside `transformers.Trainer`: the only room that imports it."""
 
-from .arguments import AdversarialTrainingArguments, AdversaryOptions, RobustTicketArguments, TicketOptions
+from .arguments import AdversarialTrainingArguments, AdversaryOptions
 from .callbacks.base import AttackCallback
 from .callbacks.catastrophic import CatastrophicOverfittingCallback
 from .callbacks.early_bird import EarlyBirdCallback
 from .callbacks.overfitting import RobustOverfittingCallback
 from .callbacks.robustness import RobustSelectionCallback
+from .callbacks.scores import ScoreCallback
 from .extensions import Extension, register_extension
 from .jobs.cost import PhaseCost
-from .jobs.gates import GateTraining
 from .sparse.callback import SparseTrainingCallback
 from .sparse.cost import SparseCost, sparse_cost
 from .sparse.trainer import SparseTrainer
 from .steps.registry import register_step
+from .ticket_arguments import RobustTicketArguments, TicketOptions
 from .ticket_trainer import RobustTicketTrainer
 from .trainer import AdversarialTrainer
 
@@ -24,12 +25,12 @@ __all__ = [
     "CatastrophicOverfittingCallback",
     "EarlyBirdCallback",
     "Extension",
-    "GateTraining",
     "PhaseCost",
     "RobustOverfittingCallback",
     "RobustSelectionCallback",
     "RobustTicketArguments",
     "RobustTicketTrainer",
+    "ScoreCallback",
     "SparseCost",
     "SparseTrainer",
     "SparseTrainingCallback",

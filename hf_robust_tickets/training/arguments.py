@@ -1,19 +1,18 @@
-"""The options of adversarial training and of tickets, as dataclasses beside `TrainingArguments`."""
+"""The options of adversarial training, as dataclasses beside `TrainingArguments`."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import TrainingArguments
 
 from ..adversaries import Adversary, get_adversary
-from ..errors import ConfigurationError, SparsityError
+from ..errors import ConfigurationError
 
-_SCOPES = ("global", "layer")
 SCHEDULES = ("constant", "linear", "cosine")
 # Hyper-parameters that nearly every method has: options of their own.
 _COMMON = ("steps", "step_size", "init_magnitude", "max_norm", "norm", "scope")
@@ -157,115 +156,3 @@ class AdversarialTrainingArguments(AdversaryOptions, TrainingArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_adversary()
-
-
-@dataclass
-class TicketOptions:
-    """How the ticket is searched for, drawn and fine-tuned.
-
-    The options of `TrainingArguments` (epochs, learning rate, saving, evaluation) speak of the fine-tuning; the
-    `adversary_*` options of the search.
-
-    Attributes:
-        search_epochs: Budget of the search, in epochs; it stops earlier when the ticket stops changing.
-        search_max_steps: Budget in steps instead, for a data set without a length; -1 means `search_epochs`.
-        search_learning_rate: Learning rate of the weights during the search; `None` means that of the fine-tuning.
-        search_warmup: Share of the budget over which the search's learning rates rise; they fall linearly after it.
-        gate_learning_rate: Learning rate of the gates.
-        gate_l1_heads: Weight of the sum of the absolute head gates in the loss.
-        gate_l1_neurons: The same for the neurons' gates.
-        head_sparsity: Fraction of the attention heads that is cut, in [0, 1).
-        neuron_sparsity: Fraction of the feed-forward neurons that is cut, in [0, 1).
-        head_scope: `"global"` ranks the heads of all layers together, `"layer"` each layer's own.
-        neuron_scope: The same for the neurons.
-        ticket_interval: Time between two tickets, as a fraction of an epoch.
-        ticket_patience: How many tickets in a row must resemble an earlier one for the search to stop.
-        ticket_tolerance: How far they may be from it (fraction of mask entries).
-        round_to: Round the number of kept neurons of a layer up to a multiple of this.
-        keep_one: Leave every layer at least one head and one neuron; otherwise a layer that keeps none loses the
-            whole attention or feed-forward block.
-        rewind: Fine-tune from the weights before the search; otherwise from those after it.
-        finetune_adversary: Adversary of the fine-tuning; `None` is plain fine-tuning.
-        finetune_adversary_kwargs: Its options: those of `AdversaryOptions` without the prefix `adversary_`, and
-            further hyper-parameters of the method, e.g. `{"steps": 3, "step_size": 0.05, "start_step": 0.1}`; a dict,
-            or JSON on the command line.
-    """
-
-    search_epochs: float = field(default=1.0, metadata={"help": "Budget of the search, in epochs."})
-    search_max_steps: int = field(default=-1, metadata={"help": "Budget of the search in steps, if positive."})
-    search_learning_rate: float | None = field(default=None, metadata={"help": "None: that of the fine-tuning."})
-    search_warmup: float = field(default=0.1, metadata={"help": "Share of the search with a rising learning rate."})
-    gate_learning_rate: float = field(default=1e-2, metadata={"help": "Learning rate of the gates."})
-    gate_l1_heads: float = field(default=1e-4, metadata={"help": "Weight of the L1 norm of the head gates."})
-    gate_l1_neurons: float = field(default=1e-4, metadata={"help": "Weight of the L1 norm of the neuron gates."})
-    head_sparsity: float = field(default=1 / 6, metadata={"help": "Fraction of heads that is cut."})
-    neuron_sparsity: float = field(default=0.4, metadata={"help": "Fraction of feed-forward neurons that is cut."})
-    head_scope: str = field(default="global", metadata={"help": "Rank heads over all layers: global, or layer."})
-    neuron_scope: str = field(default="global", metadata={"help": "Rank neurons over all layers: global, or layer."})
-    ticket_interval: float = field(default=0.05, metadata={"help": "Epochs between two tickets."})
-    ticket_patience: int = field(default=5, metadata={"help": "Similar tickets in a row before the search stops."})
-    ticket_tolerance: float = field(default=0.1, metadata={"help": "Largest distance between similar tickets."})
-    round_to: int = field(default=1, metadata={"help": "Round kept neurons up to a multiple."})
-    keep_one: bool = field(default=True, metadata={"help": "Leave every layer a head and a neuron at least."})
-    rewind: bool = field(default=True, metadata={"help": "Fine-tune from the weights before the search."})
-    finetune_adversary: str | None = field(default=None, metadata={"help": "Adversary of the fine-tuning."})
-    finetune_adversary_kwargs: dict[str, Any] | str | None = field(
-        default=None, metadata={"help": "Its options: those of adversary_* without the prefix, as JSON."}
-    )
-
-    def finetune_adversary_options(self) -> AdversaryOptions:
-        """The fine-tuning's adversary, as `AdversaryOptions`.
-
-        Raises:
-            ConfigurationError: If `finetune_adversary_kwargs` names something that is neither an option nor a
-                hyper-parameter of the method.
-        """
-        given = read_options("finetune_adversary_kwargs", self.finetune_adversary_kwargs)
-        names = [
-            f.name.removeprefix("adversary_") for f in fields(AdversaryOptions) if f.name.startswith("adversary_")
-        ]
-        names.remove("kwargs")
-        options = {f"adversary_{name}": given.pop(name) for name in names if name in given}
-        if self.finetune_adversary in (None, "none"):
-            if options or given:
-                raise ConfigurationError(
-                    "finetune_adversary_kwargs needs finetune_adversary, got none: name the method"
-                )
-            return AdversaryOptions(adversary=None)
-        known = get_adversary(self.finetune_adversary).__dataclass_fields__
-        if unknown := sorted(given.keys() - known.keys()):
-            raise ConfigurationError(
-                f"finetune_adversary_kwargs has no option {', '.join(unknown)}: expected "
-                f"{', '.join(dict.fromkeys([*known, *names]))}"
-            )
-        return AdversaryOptions(adversary=self.finetune_adversary, **options, adversary_kwargs=given or None)
-
-    def _check_ticket_options(self) -> None:
-        for name in ("head_sparsity", "neuron_sparsity"):
-            if not 0 <= getattr(self, name) < 1:
-                raise SparsityError(f"{name} must be in [0, 1), got {getattr(self, name)}: it is a fraction")
-        for name in ("head_scope", "neuron_scope"):
-            if getattr(self, name) not in _SCOPES:
-                raise ConfigurationError(f"{name} must be one of {', '.join(_SCOPES)}, got {getattr(self, name)!r}")
-        for name in ("search_epochs", "ticket_interval", "ticket_tolerance", "gate_learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("ticket_patience", "round_to"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("gate_l1_heads", "gate_l1_neurons", "search_warmup"):
-            if getattr(self, name) < 0:
-                raise ConfigurationError(f"{name} must not be negative, got {getattr(self, name)}")
-        self.finetune_adversary_kwargs = (
-            read_options("finetune_adversary_kwargs", self.finetune_adversary_kwargs) or None
-        )
-        self.finetune_adversary_options()._check_adversary()
-
-
-@dataclass
-class RobustTicketArguments(TicketOptions, AdversarialTrainingArguments):
-    """`AdversarialTrainingArguments` plus `TicketOptions`; no inherited default differs."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._check_ticket_options()

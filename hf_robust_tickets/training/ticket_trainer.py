@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from torch import Tensor, nn
 from torch.optim import Optimizer
-from transformers import TrainingArguments, set_seed
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import set_seed
 from transformers.trainer_utils import TrainOutput
 
-from ..architectures import get_architecture
 from ..errors import ConfigurationError
 from ..reporting.model_card import CardFacts
-from ..tickets import (
-    RobustTicket,
-    is_pruned,
-    prune_,
-    refuse_unfit,
-    write_pruned_files,
-)
-from .arguments import AdversaryOptions, RobustTicketArguments, TicketOptions
-from .callbacks.early_bird import EarlyBirdCallback
-from .checks.labels import refuse_unlabelled
-from .checks.validation import check_adversary
+from ..tickets import RobustTicket, is_pruned, prune_, write_pruned_files
+from .arguments import AdversaryOptions
+from .checks.ticket_job import check_ticket_job
 from .hub.card import adversary_facts
-from .jobs import phases
+from .jobs import console
 from .jobs.checkpoints import explain_failed_save, last_complete_checkpoint
-from .jobs.folder import JobFolder, describe_job, refuse_foreign_checkpoint
-from .jobs.gates import GateTraining
+from .jobs.phases import begin_next_phase, phase, remake_model, without_model_init
 from .jobs.search import (
     LogRemainder,
     describe_origin,
     describe_search,
-    early_bird_callback,
     gated_model,
-    refuse_prepared,
-    refuse_sharding,
     search_arguments,
+    search_method,
 )
+from .jobs.search_method import SearchMethod
+from .jobs.ticket_folder import SearchResult, TicketFolder, check_own_checkpoint, describe_job
+from .ticket_arguments import RobustTicketArguments, TicketOptions
 from .trainer import AdversarialTrainer
-
-logger = logging.getLogger(__name__)
 
 
 class RobustTicketTrainer(AdversarialTrainer):
@@ -65,8 +55,8 @@ class RobustTicketTrainer(AdversarialTrainer):
     Attributes:
         ticket: The `RobustTicket`; `None` before `train()` has drawn it.
         tickets: All tickets drawn in the search, oldest first.
-        search_log: One dict per ticket drawn in the search; see `EarlyBirdCallback.log`.
-        converged: Whether the search stopped by itself; `None` before it has ended.
+        search_log: One dict per ticket drawn in the search; see `EarlyBirdCallback.log` and `ScoreCallback.log`.
+        converged: Whether the ticket had settled when the search ended; `None` before.
 
     Raises:
         ConfigurationError: For a ready-made optimiser, a pruned model, DeepSpeed or the first version of FSDP.
@@ -86,12 +76,14 @@ class RobustTicketTrainer(AdversarialTrainer):
         self.ticket_options = self.args if isinstance(self.args, TicketOptions) else TicketOptions()
         self._search_adversary = self.args if isinstance(self.args, AdversaryOptions) else AdversaryOptions()
         self._given_ticket = ticket
-        self._refuse_unsupported()
-        # Those of the Trainer itself: progress, logging integrations, cost.
+        self._search: SearchMethod | None = None
+        method = None if ticket is not None else self._search_method()
+        adversary = None if method is None else method.build_adversary()
+        check_ticket_job(self, ticket, adversary, self._search_adversary if method is None else method.adversary)
+        # Those of the Trainer itself: progress, logging integrations.
         self._search_callbacks = [c for c in self.callback_handler.callbacks if c not in (callbacks or [])]
-        self._job: JobFolder | None = None
-        self._gate_training: GateTraining | None = None
-        self._forget()
+        self._job: TicketFolder | None = None
+        self._take(SearchResult(), {})
         self._use_finetune_adversary()
 
     def train(
@@ -120,11 +112,11 @@ class RobustTicketTrainer(AdversarialTrainer):
         if self._job is None or resume_from_checkpoint:
             self.search(resume_from_checkpoint=bool(resume_from_checkpoint))
         job, self._job = self._job, None
-        with self._without_model_init():
+        with without_model_init(self):
             self._draw(job)
             checkpoint = self._finetuning_checkpoint(resume_from_checkpoint)
-            set_seed(self.args.seed)
-            phases.say(self, phases.finetuning_begins(self.args, self.adversary, checkpoint))
+            begin_next_phase(self)
+            console.say(self, console.finetuning_begins(self.args, self.adversary, checkpoint))
             output = super().train(checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
         self._close_phase("finetune", job)
         return output
@@ -142,14 +134,15 @@ class RobustTicketTrainer(AdversarialTrainer):
         Raises:
             CheckpointError: If the output folder belongs to another job, or there is nothing to resume.
         """
-        self._remake_model()
-        with self._without_model_init():
+        remake_model(self, self._trial)
+        with without_model_init(self):
             job = self._open_job(resume=resume_from_checkpoint)
-            if self.ticket is None:
-                callback = EarlyBirdCallback() if self._given_ticket else self._run_search(job, resume_from_checkpoint)
-                self._finish_search(job, self._given_ticket or callback.ticket or callback.last_ticket, callback)
+            if self.ticket is not None:
+                console.say(self, console.ALREADY_SEARCHED)
+            elif self._given_ticket is not None:
+                self._keep(job, SearchResult(self._given_ticket), {"log": [], "detector": None})
             else:
-                phases.say(self, phases.ALREADY_SEARCHED)
+                self._run_search(job, resume_from_checkpoint)
             job.load_weights(job.start if self.ticket_options.rewind else job.end, self.model)
         self._job = job
         return self.ticket
@@ -159,77 +152,112 @@ class RobustTicketTrainer(AdversarialTrainer):
         """Per phase that is over (`search`, `finetune`), the fields of `PhaseCost`."""
         return self._phase_costs
 
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> Optimizer:
-        """As in `Trainer.create_optimizer`; in the search, with the gates in a group of their own."""
-        if self._gate_training is None or self.optimizer is not None:
-            return super().create_optimizer(*args, **kwargs)
-        create = partial(super().create_optimizer, *args, **kwargs)
-        return self._gate_training.create_optimizer(self.model, create)
-
     def card_facts(self, **options: Any) -> CardFacts:
         """As in `AdversarialTrainer.card_facts`, with the search and where the ticket is from."""
         facts, attack = super().card_facts(**options), self._search_adversary
         if facts.ticket is None:
             return facts
-        searched = {"search": adversary_facts(attack.build_adversary(), attack)} if self.search_log else {}
+        method = search_method(self.ticket_options.ticket_score)
+        attacked = method.uses_adversary(self.ticket_options) and attack.build_adversary()
+        searched = {"search": adversary_facts(attacked or None, attack)} if self.search_log else {}
         return replace(
             facts,
             adversaries={**searched, "finetune": facts.adversaries.get("train")},
             search=describe_search(self.search_log, self.ticket_options),
-            ticket={**facts.ticket, "origin": describe_origin(self.converged)},
+            ticket={**facts.ticket, "origin": describe_origin(self.converged, self._found.asked)},
             cost=self.cost,
         )
 
-    def _run_search(self, job: JobFolder, resume: bool) -> EarlyBirdCallback:
-        set_seed(self.args.seed)
-        # Without rewinding, fine-tuning starts from what the search has trained, gates included.
-        with gated_model(self, fold=not self.ticket_options.rewind), self._searching() as search_args:
-            phases.say(self, phases.search_begins(search_args, self.adversary, self.ticket_options))
-            super().train(last_complete_checkpoint(search_args.output_dir) if resume else None)
-            self._close_phase("search", job)
-            return next(c for c in self.callback_handler.callbacks if isinstance(c, EarlyBirdCallback))
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Optimizer:
+        """As in `Trainer.create_optimizer`; in the search, what the gates need of it too."""
+        create = partial(super().create_optimizer, *args, **kwargs)
+        if self._search is None or self.optimizer is not None:
+            return create()
+        return self._search.create_optimizer(self.model, create)
 
-    def _finish_search(self, job: JobFolder, ticket: RobustTicket | None, callback: EarlyBirdCallback) -> None:
-        if ticket is None:
+    def create_scheduler(self, *args: Any, **kwargs: Any) -> LRScheduler:
+        """As in `Trainer.create_scheduler`; in the search, with the schedule of the gates."""
+        present, scheduler = self.lr_scheduler, super().create_scheduler(*args, **kwargs)
+        if self._search is not None and present is None:
+            self._search.adapt_scheduler(scheduler)
+        return scheduler
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """As in `AdversarialTrainer.training_step`; a search by first-order scores may score and not train."""
+        if self._search is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        with self._search.around_step(model):
+            return super().training_step(model, inputs, num_items_in_batch)
+
+    @property
+    def is_attacking(self) -> bool:
+        """As in `AdversarialTrainer.is_attacking`; a search by first-order scores attacks what it scores."""
+        on_turn = super().is_attacking
+        return on_turn if self._search is None else self._search.attacks(on_turn)
+
+    def floating_point_ops(self, inputs: dict[str, Tensor | Any]) -> float:
+        """As in `AdversarialTrainer.floating_point_ops`; batches that are scored have no gradients of weights."""
+        flops = super().floating_point_ops(inputs)
+        return flops if self._search is None else self._search.count_flops(flops)
+
+    def _run_search(self, job: TicketFolder, resume: bool) -> None:
+        set_seed(self.args.seed)
+        method = self._search_method()
+        # Without rewinding, fine-tuning starts from what the search has trained, gates included.
+        with gated_model(self, method, fold=not self.ticket_options.rewind), self._searching(method):
+            console.say(self, console.search_begins(self.args, self.adversary, method))
+            super().train(last_complete_checkpoint(self.args.output_dir) if resume else None)
+            self._close_phase("search", job)
+            callback = method.callback
+            method.report()
+        found = SearchResult.of(callback)
+        if found.ticket is None:
             raise ConfigurationError(
-                f"the search ended after {self.state.global_step} steps without a ticket: raise search_epochs, or "
-                "lower ticket_interval"
+                f"the search ended after {self.state.global_step} steps without a ticket: raise its budget, or lower "
+                "ticket_interval"
             )
-        searched = self._given_ticket is None
-        self.converged = (callback.ticket is not None) if searched else None
-        if self.converged is False:
-            logger.warning(
-                "the ticket still changed when the search's budget ended (%d tickets, tolerance %g): the last one is "
-                "used; raise search_epochs or ticket_tolerance",
-                len(callback.log),
-                self.ticket_options.ticket_tolerance,
-            )
-        elif self.converged:
-            phases.say(self, phases.search_ended(callback.log))
-        self.ticket, self.search_log, self.tickets = ticket, callback.log, callback.tickets
+        if found.converged or found.asked:
+            console.say(self, console.search_ended(found.log))
+        self._keep(job, found, callback.found)
+
+    @contextmanager
+    def _searching(self, method: SearchMethod) -> Iterator[None]:
+        """While it lasts, a `SearchMethod` has its say in the optimiser and the steps."""
+        args = search_arguments(self.args, self.ticket_options, method)
+        callbacks = [*self._search_callbacks, *method.callbacks, LogRemainder()]
+        with phase(self, args, callbacks, method.build_adversary(), method.adversary):
+            self._search, self.runner.terms = method, method.terms
+            self.adversarial_step = method.build_step() or self.adversarial_step
+            try:
+                yield
+            finally:
+                self._search, self.runner.terms = None, []
+
+    def _search_method(self) -> SearchMethod:
+        options = self.ticket_options
+        return search_method(options.ticket_score)(self, options, self._search_adversary)
+
+    def _keep(self, job: TicketFolder, found: SearchResult, progress: dict[str, Any]) -> None:
+        """The search is over: what it has found, and the weights that fine-tuning may start from, go to the folder."""
+        self._take(found, self._phase_costs)
         with explain_failed_save(self.args.output_dir):
             if not self.ticket_options.rewind:
                 job.save_weights(job.end, self.model)
-            job.save_ticket(ticket, {"searched": searched, "converged": self.converged}, callback.progress)
+            job.save_search(found, progress)
         self.accelerator.wait_for_everyone()
 
-    def _forget(self) -> None:
-        self.ticket: RobustTicket | None = None
-        self.tickets: list[RobustTicket] = []
-        self.search_log: list[dict[str, Any]] = []
-        self.converged: bool | None = None
-        self._phase_costs: dict[str, dict[str, float]] = {}
+    def _take(self, found: SearchResult, costs: dict[str, dict[str, float]]) -> None:
+        self._found, self._phase_costs = found, costs
+        self.ticket, self.tickets, self.search_log, self.converged = found
 
-    def _open_job(self, resume: bool) -> JobFolder:
+    def _open_job(self, resume: bool) -> TicketFolder:
         """Makes the output folder ours and brings the model and what is known to where the job stands."""
-        job = JobFolder(self.args.output_dir, writes=self.args.should_save)
+        job, given = TicketFolder(self.args.output_dir, writes=self.args.should_save), self._given_ticket
         if is_pruned(self.model):
             raise ConfigurationError("the model is pruned already: pass the dense model to start or resume a job")
-        self._forget()
-        description = describe_job(
-            self.model, self.args, self.ticket_options, self._search_adversary, self.train_dataset
-        )
-        given = self._given_ticket
+        self._take(SearchResult(), {})
+        options = self.ticket_options, self._search_adversary
+        description = describe_job(self.model, self.args, *options, self.train_dataset)
         job.open({**description, "given_ticket": None if given is None else given.fingerprint()}, resume=resume)
         if not job.start.exists():
             with explain_failed_save(self.args.output_dir):
@@ -237,52 +265,27 @@ class RobustTicketTrainer(AdversarialTrainer):
         self.accelerator.wait_for_everyone()
         if resume:
             job.load_weights(job.start, self.model)
-            self._phase_costs = job.load_cost()
-        if resume and job.ticket.exists():
-            self.ticket = RobustTicket.load(job.ticket)
-            self.search_log, self.tickets = job.load_progress()
-            self.converged = bool(self.search_log and self.search_log[-1]["stop"]) if given is None else None
+            self._take(job.load_search(), job.load_cost())
         return job
 
-    def _draw(self, job: JobFolder) -> None:
-        """Cuts; optimiser and wrappers are built anew, since parameters are new objects."""
-        dense = phases.count_parameters(self.model)
+    def _draw(self, job: TicketFolder) -> None:
+        """Cuts; the parameters are new objects after it."""
+        dense = console.count_parameters(self.model)
         prune_(self.model, self.ticket)
-        phases.say(self, phases.cut(self.ticket, dense, self.model))
+        console.say(self, console.cut(self.ticket, dense, self.model))
         if self.args.should_save:
             # The Trainer's uploads during training take the weights from a checkpoint, and the rest from here.
             write_pruned_files(self.model, job.path)
-        self.model_wrapped = self.model
-        self.optimizer, self.lr_scheduler, self._created_lr_scheduler = None, None, False
 
     def _finetuning_checkpoint(self, resume: str | bool | None) -> str | None:
         checkpoint = last_complete_checkpoint(self.args.output_dir) if resume is True else resume or None
         if checkpoint is not None:
-            refuse_foreign_checkpoint(checkpoint, self.ticket)
+            check_own_checkpoint(checkpoint, self.ticket)
         return checkpoint
 
-    def _close_phase(self, name: str, job: JobFolder) -> None:
+    def _close_phase(self, name: str, job: TicketFolder) -> None:
         self._phase_costs[name] = self.cost_meter.cost(self.state).as_dict()
         job.save_cost(self._phase_costs)
-
-    @contextmanager
-    def _searching(self) -> Iterator[TrainingArguments]:
-        """While it lasts, this trainer has the arguments, adversary and callbacks of the search."""
-        options, before = self.ticket_options, (self.args, self.callback_handler.callbacks)
-        try:
-            self.args = search_arguments(self.args, options)
-            self._gate_training = GateTraining(
-                options.gate_learning_rate, options.gate_l1_heads, options.gate_l1_neurons
-            )
-            self.runner.terms.append(self._gate_training.penalty)
-            self._set_adversary(self._search_adversary.build_adversary(), self._search_adversary)
-            early_bird = early_bird_callback(options, self._search_adversary)
-            self.callback_handler.callbacks = [*self._search_callbacks, early_bird, LogRemainder()]
-            yield self.args
-        finally:
-            self.args, self.callback_handler.callbacks = before
-            self.runner.terms, self._gate_training = [], None
-            self._use_finetune_adversary()
 
     @contextmanager
     def _trying(self, trial: Any) -> Iterator[None]:
@@ -302,36 +305,6 @@ class RobustTicketTrainer(AdversarialTrainer):
             self.args._check_ticket_options()
         self._use_finetune_adversary()
 
-    @contextmanager
-    def _without_model_init(self) -> Iterator[None]:
-        """Hides `model_init`: `Trainer.train` would make the model anew, dense, at the start of each phase."""
-        model_init, self.model_init = self.model_init, None
-        try:
-            yield
-        finally:
-            self.model_init = model_init
-
-    def _remake_model(self) -> None:
-        if self.model_init is not None:
-            set_seed(self.args.seed)
-            self.model = self.call_model_init(self._trial)
-            self._move_model_to_device(self.model, self.args.device)
-            self.model_wrapped = self.model
-
     def _use_finetune_adversary(self) -> None:
         adversary = self.ticket_options.finetune_adversary_options()
         self._set_adversary(adversary.build_adversary(), adversary)
-
-    def _refuse_unsupported(self) -> None:
-        get_architecture(self.model)
-        refuse_prepared(self)
-        refuse_sharding(self)
-        refuse_unfit(self.model, None if is_pruned(self.model) else self._given_ticket)
-        refuse_unlabelled(self.train_dataset, self.data_collator, self.label_names)
-        adversary = self._search_adversary.build_adversary()
-        if adversary is not None and self._given_ticket is None:
-            check_adversary(self, adversary, self._search_adversary)
-        if not hasattr(self.train_dataset or [], "__len__") and self.ticket_options.search_max_steps < 1:
-            raise ConfigurationError(
-                "search_epochs needs a data set with a length, got a stream: give search_max_steps"
-            )

@@ -32,7 +32,7 @@ class VGGConfig(StagedConfig):
         if self.image_size < 2 ** len(self.widths):
             raise ValueError(
                 f"VGGConfig: {len(self.widths)} poolings need images of {2 ** len(self.widths)} pixels, got "
-                f"image_size={self.image_size}: leave stages away"
+                f"image_size={self.image_size}: leave stages out"
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import random
 import subprocess
 import sys
@@ -56,8 +57,8 @@ def options(folder: Path, output: Path, *extra: str, train: str = "train.parquet
     return [
         *("--model_name_or_path", str(folder / "model"), "--output_dir", str(output)),
         *("--train_file", str(folder / train), "--validation_file", str(folder / train)),
-        *("--max_length", "16", "--search_max_steps", "6", "--ticket_interval", "0.1", "--ticket_patience", "2"),
-        *("--ticket_tolerance", "0.9", "--adversary_steps", "2", "--max_steps", "4", "--disable_tqdm", "True"),
+        *("--max_length", "16", "--search_max_steps", "6", "--score_warmup", "2", "--score_batches", "4"),
+        *("--ticket_tolerance", "0.9", "--max_steps", "4", "--disable_tqdm", "True"),
         *("--save_strategy", "no", "--report_to", "none", *extra),
     ]
 
@@ -137,6 +138,44 @@ def test_bad_yaml(tmp_path, capsys):
     (tmp_path / "job.yaml").write_text("output_dir: [")
     assert main(["train", str(tmp_path / "job.yaml")]) == 1
     assert "is no YAML" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "a0: &a0 [x, x]\n" + "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)),
+            "aliases stand for",
+        ),
+        ("&a [*a]", "aliases stand for"),
+        ("output_dir: " + "[" * 50_000, "no YAML"),
+        ("output_dir: 2026-02-31", "no YAML"),
+        ("output_dir: " + "1" * 10_000, "no YAML"),
+        ("seed: [[1]]", "expected a value or a list of values for seed, got a list in a list"),
+        ("- seed", "one `option: value` per line"),
+        ("x" * 2_000_000, "at most 1,048,576 bytes"),
+        (b"\xff\xfe\x00", "expected a file of options in UTF-8"),
+    ],
+    ids=["aliases", "itself", "deep", "date", "number", "nested", "list", "large", "bytes"],
+)
+def test_a_yaml_file_that_means_harm_is_one_line(tmp_path, capsys, content, message):
+    (tmp_path / "job.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert main(["train", str(tmp_path / "job.yaml")]) == 1
+    assert message in one_line(capsys)
+
+
+def test_a_pipe_in_place_of_a_yaml_file_is_refused(tmp_path, capsys):
+    os.mkfifo(tmp_path / "job.yaml")
+    assert main(["train", str(tmp_path / "job.yaml")]) == 1
+    assert "no regular file" in one_line(capsys)
+
+
+def test_a_mapping_in_yaml_is_json_on_the_line(folder, tmp_path):
+    pairs = options(folder, tmp_path / "out")
+    lines = [f"{key[2:]}: {value}" for key, value in zip(pairs[::2], pairs[1::2])]
+    lines += ["lr_scheduler_type: cosine", "lr_scheduler_kwargs: {num_cycles: 0.25}"]
+    (tmp_path / "job.yaml").write_text("\n".join(lines))
+    assert main(["search", str(tmp_path / "job.yaml")]) == 0
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from hf_robust_tickets.cli.push import open_checkpoint
 from hf_robust_tickets.errors import CheckpointError
 from hf_robust_tickets.tickets import is_pruned, prune_, random_ticket, save_pruned
+from hf_robust_tickets.training.hub.contents import files_to_upload
 from tests.testing.hub.process import environment
 from tests.testing.paths import ROOT
 from tests.testing.tiny import tiny_bert, tiny_tokenizer
@@ -37,6 +38,11 @@ def folder(tmp_path) -> Path:
     for name in ("training_args.bin", "_job.json", "checkpoint-4/model.safetensors", "robustness/outcomes.jsonl"):
         (tmp_path / "small" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "small" / name).write_bytes(b"only here")
+    for name in (".env", "train.csv", "notes.txt", "optimizer.pt", "scaler.pt", "rng_state_0.pth", "outcomes.jsonl"):
+        (tmp_path / "small" / name).write_text("secret")
+    for name in ("runs/events.out", "wandb/config.yaml", ".cache/x", "robustness.json.part", "secret.safetensors"):
+        (tmp_path / "small" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "small" / name).write_text("secret")
     return tmp_path / "small"
 
 
@@ -85,8 +91,14 @@ def test_a_repository_that_holds_files_is_filled_only_when_allowed(writer, hub, 
     assert "expected a new or empty repository, got me/taken, which holds 9 files at main" in line
     assert "--exist_ok" in line and hub.repositories["me/taken"].branches["main"] == commit
     (folder / "note.txt").write_text("more")
-    assert push(writer, folder, "me/taken", "--exist_ok")[0] == 0
+    status, _, printed = push(writer, folder, "me/taken", "--exist_ok")
+    assert status == 0 and "not uploaded: .cache, .env, _job.json" in printed
+    assert "note.txt" not in hub.files("me/taken")
+    assert push(writer, folder, "me/taken", "--exist_ok", "--also", "note.txt", "robustness/outcomes.jsonl")[0] == 0
     assert hub.file("me/taken", "note.txt") == b"more"
+    assert hub.file("me/taken", "robustness/outcomes.jsonl") == b"only here"
+    for name in ("none.txt", "../x", "/etc/hostname"):
+        assert "to upload too" in refused(writer, folder, "me/taken", "--exist_ok", "--also", name)
     status, _, printed = push(writer, folder, "me/taken", "--revision", "other")
     assert status == 0 and "/me/taken/tree/other" in printed
     assert hub.files("me/taken", "other") == hub.files("me/taken")
@@ -114,6 +126,60 @@ def test_what_the_hub_refuses(writer, hub, folder):
     assert files(folder) == before
     assert "token without the right to write there (403" in refused(writer, folder, "somebody/else")
     assert not {"me/no", "somebody/else"} & set(hub.repositories)
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "model.safetensors", "modeling_robust_ticket.py", "README.md"])
+def test_a_link_out_of_the_folder_is_refused(writer, hub, folder, tmp_path, name):
+    there = folder / name
+    (tmp_path / "elsewhere").write_bytes(there.read_bytes() if there.exists() else b"secret")
+    there.unlink(missing_ok=True)
+    there.symlink_to(tmp_path / "elsewhere")
+    repository = f"me/link-{name[:5]}"
+    assert "a link to" in refused(writer, folder, repository) and repository not in hub.repositories
+
+
+def test_a_link_to_another_kind_of_file_in_the_folder_is_refused(writer, hub, folder):
+    (folder / "vocab.txt").symlink_to(folder / ".env")
+    assert "a link to" in refused(writer, folder, "me/env")
+    (folder / "vocab.txt").unlink()
+    (folder / "kept").mkdir()
+    (folder / "model.safetensors").rename(folder / "kept/model.safetensors")
+    (folder / "model.safetensors").symlink_to("kept/model.safetensors")
+    assert push(writer, folder, "me/inside")[0] == 0
+    assert hub.file("me/inside", "model.safetensors") == (folder / "kept/model.safetensors").read_bytes()
+
+
+def test_code_that_a_configuration_names_goes_along_and_no_other(writer, hub, folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] |= {"AutoX": ["me/x--mine.Mine", None], "AutoY": "../../etc/hostname.X"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "mine.py").write_text("from .helper import x\nfrom . import y\n")
+    (folder / "helper.py").write_text("import os\n")
+    (folder / "train.py").write_text("TOKEN = 1\n")
+    assert push(writer, folder, "me/code")[0] == 0
+    sent = {name for name in hub.files("me/code") if name.endswith(".py")}
+    assert sent == {"modeling_robust_ticket.py", "mine.py", "helper.py"}
+
+
+def test_pickled_weights_go_only_where_there_are_no_others(tmp_path):
+    for name in ("config.json", "pytorch_model.bin", "training_args.bin"):
+        (tmp_path / name).write_text("{}")
+    assert files_to_upload(tmp_path) == ["config.json", "pytorch_model.bin"]
+    (tmp_path / "model-00001-of-00002.safetensors").touch()
+    assert files_to_upload(tmp_path) == ["config.json", "model-00001-of-00002.safetensors"]
+
+
+def test_a_folder_without_a_tokenizer_or_a_classifier_is_refused(writer, hub, folder):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    save_file({name: value for name, value in weights.items() if "classifier" not in name}, path, {"format": "pt"})
+    assert "got none for classifier.bias" in refused(writer, folder, "me/no-head")
+    save_file(weights, path, {"format": "pt"})
+    (folder / "tokenizer.json").unlink()
+    assert "tokenizer" in refused(writer, folder, "me/no-words")
+    (folder / "tokenizer_config.json").unlink()
+    assert "every word is unknown" in refused(writer, folder, "me/no-words")
+    assert not {"me/no-head", "me/no-words"} & set(hub.repositories)
 
 
 def test_a_push_that_lost_the_hub_is_completed_by_the_same_command(writer, hub, folder):

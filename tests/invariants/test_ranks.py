@@ -55,6 +55,7 @@ print("KIND", type(trainer.model_wrapped).__name__, flush=True)
 # Nothing random, and an optimiser that does not blow up gradients near zero.
 EXACT = {"optim": "sgd", "learning_rate": 0.1, "adversary_init_magnitude": 0.0}
 SAVING = {"save_strategy": "steps", "save_steps": 3}
+SCORING = {"score_warmup": 3, "score_batches": 4, "gate_shadow": True}
 
 
 def test_gates_get_the_gradient_of_the_whole_batch(tmp_path):
@@ -73,11 +74,24 @@ def test_gates_get_the_gradient_of_the_whole_batch(tmp_path):
     ("launcher", "options", "kind"),
     [
         (TORCHRUN, {}, "DistributedDataParallel"),
+        (TORCHRUN, {"gate_shadow": True}, "DistributedDataParallel"),
+        (TORCHRUN, {"ticket_score": "taylor", **SCORING}, "DistributedDataParallel"),
+        (TORCHRUN, {"ticket_score": "adversarial-taylor", **SCORING}, "DistributedDataParallel"),
         pytest.param(ACCELERATE, {}, "DistributedDataParallel", marks=pytest.mark.slow),
         pytest.param(ACCELERATE, FSDP, "FSDPBertForSequenceClassification", marks=pytest.mark.slow),
         pytest.param(TORCHRUN, {**FSDP, "rewind": False, **SAVING}, "FSDPBert", marks=pytest.mark.slow),
+        pytest.param(TORCHRUN, {**FSDP, "ticket_score": "taylor", **SCORING}, "FSDPBert", marks=pytest.mark.slow),
     ],
-    ids=["torchrun", "accelerate", "accelerate-fsdp2", "torchrun-fsdp2-no-rewind"],
+    ids=[
+        "torchrun",
+        "shadow",
+        "taylor",
+        "adversarial-taylor",
+        "accelerate",
+        "accelerate-fsdp2",
+        "torchrun-fsdp2-no-rewind",
+        "taylor-fsdp2",
+    ],
 )
 def test_whole_job_on_two_ranks(launcher, options, kind, tmp_path):
     """Both ranks draw the same ticket; one rank with the whole batch draws it too."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hf_robust_tickets.reporting.attack_page import TextPairs, mark_changes, write_attack_page
+from hf_robust_tickets.reporting.attack_page import TextPairs, write_attack_page
+from hf_robust_tickets.reporting.differences import mark_changes
 from tests.testing.reports import outcome, report
 
 

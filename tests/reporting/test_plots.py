@@ -64,6 +64,13 @@ def is_picture(path) -> bool:
     return path.read_bytes().startswith(PNG)
 
 
+def test_names_are_drawn_as_they_are(tmp_path):
+    for name in ("a$b_c$ $\\frac{1$", "x\ud800y\x00"):
+        assert plot_cost({name: {"train": 3.0}, "b": {name: 4.0}}, tmp_path / "cost.png").read_bytes().startswith(PNG)
+        values = {name: {name: (0.5, 0.4, 0.6)}}
+        assert plot_accuracy(values, tmp_path / "accuracy.png", title=name, subtitle=name).read_bytes().startswith(PNG)
+
+
 def test_distance_matrix_shows_the_distances(tmp_path, figures):
     a = RobustTicket(heads=(torch.tensor([True, True]),), neurons=(torch.tensor([True, True, True, True]),))
     b = RobustTicket(heads=(torch.tensor([True, False]),), neurons=(torch.tensor([True, True, True, False]),))

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from hf_robust_tickets.evaluation import ImageTransferResult
 from hf_robust_tickets.reporting.attack_page import write_attack_page
 from hf_robust_tickets.reporting.curves import Curves, Line
 from tests.testing.reports import outcome, report
@@ -63,6 +64,10 @@ TRANSFER = {
     "confidence_interval": [0.05, 0.7],
     "warnings": ["its answers mislead the attack"],
 }
+IMAGE_TRANSFER = ImageTransferResult(
+    (True, True, False), (True, False, False), (True, True, True), (False, False, True), {"name": "pixel-pgd"},
+    sample_ids=(0, 1, 2),
+).to_dict()  # fmt: skip
 CALIBRATION = {
     kind: {
         "accuracy": 0.8,
@@ -79,7 +84,7 @@ CALIBRATION = {
 def page(tmp_path):
     values = report(outcome("skipped", index=1), outcome("failed", index=2), outcome("succeeded", index=3))
     values["recipes"]["pwws"]["calibration"] = CALIBRATION
-    views = [("small", view) for view in (WHITE_BOX, NOISE, CONTRAST, TRANSFER)]
+    views = [("small", view) for view in (WHITE_BOX, NOISE, CONTRAST, TRANSFER, IMAGE_TRANSFER)]
     return write_attack_page(tmp_path / "page.html", {"small": values}, views=views)
 
 
@@ -107,6 +112,8 @@ def test_all_views_are_on_the_page(tmp_path):
     for part in (
         "Inside balls around the input",
         "small: pgd, l2, input",
+        "small: images made on another model (pixel-pgd)",
+        "50.0 % fools the model",
         "the gradients &lt;are&gt; odd",
         "small: natural noise",
         "typos",

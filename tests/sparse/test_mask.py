@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import tracemalloc
+import zlib
 
 import pytest
 import torch
@@ -207,6 +210,23 @@ def test_damaged_masks(tmp_path):
         load_masks(tmp_path / "cut")
     with pytest.raises(ConfigurationError, match="which is not there"):
         load_masks(tmp_path / "absent")
+
+
+def test_a_bomb_is_not_unpacked():
+    bomb = base64.b64encode(zlib.compress(bytes(200_000_000), 9)).decode()  # 194 kB
+    weights = {"a": torch.zeros(8, 100)}
+    tracemalloc.start()
+    for shape in ([8, 100], [40_000, 40_000], [2**40, 2**40]):
+        with pytest.raises(CheckpointError, match="damaged"):
+            masks_from_json({"a": {"shape": shape, "bits": bomb}})
+    with pytest.raises(CheckpointError, match="got others"):
+        masks_from_json_beside({"a": {"shape": [8, 100], "kept_zeros": bomb, "checksum": 0}}, weights)
+    for shape in ([2**20, 2**20], [2**40, 2**40], [-1], "ab", None, [1.5]):
+        with pytest.raises((CheckpointError, TicketError)):
+            masks_from_json_beside({"b": {"shape": shape, "kept_zeros": "", "checksum": 0}}, weights)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000_000
 
 
 def test_shared_weights_are_masked_once():

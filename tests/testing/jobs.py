@@ -14,6 +14,14 @@ from tests.testing.tiny import tiny_bert, tiny_data
 
 # A search that has time to be cut off, and checkpoints to go on from.
 SLOW_SEARCH = {"ticket_tolerance": 0.5, "ticket_patience": 4, "save_strategy": "steps", "save_steps": 2}
+# The same of every kind: four steps of training before the first of four batches is scored.
+_SCORING = {"score_warmup": 4, "score_batches": 4, "ticket_tolerance": 1e-3}
+SEARCHES = {
+    "gate": {},
+    "shadow": {"gate_shadow": True},
+    "taylor": {"ticket_score": "taylor", **_SCORING},
+    "adversarial-taylor": {"ticket_score": "adversarial-taylor", **_SCORING},
+}
 
 
 def make_args(folder: str | Path, **options: Any) -> RobustTicketArguments:
@@ -22,6 +30,9 @@ def make_args(folder: str | Path, **options: Any) -> RobustTicketArguments:
         "output_dir": str(folder),
         "per_device_train_batch_size": 8,
         "num_train_epochs": 2,
+        "ticket_score": "gate",
+        # A job of a few steps settles by its tolerance alone.
+        "gate_shadow": False,
         "search_epochs": 2.0,
         "adversary_steps": 2,
         "ticket_interval": 0.25,
@@ -43,14 +54,15 @@ def make_trainer(folder: str | Path, model: PreTrainedModel | None = None, **opt
     return RobustTicketTrainer(args=make_args(folder, **options), train_dataset=data, eval_dataset=data, **kwargs)
 
 
-def slow_job(folder: str | Path, seed: int = 99) -> RobustTicketTrainer:
-    """A job with a slow search; the seed draws its random classifier."""
-    return make_trainer(folder, model=tiny_bert(seed=seed, hidden_dropout_prob=0.1), **SLOW_SEARCH)
+def slow_job(folder: str | Path, seed: int = 99, search: str = "gate") -> RobustTicketTrainer:
+    """A job with a slow search, one of `SEARCHES`; the seed draws its random classifier."""
+    options = {**SLOW_SEARCH, **SEARCHES[search]}
+    return make_trainer(folder, model=tiny_bert(seed=seed, hidden_dropout_prob=0.1), **options)
 
 
-def finish(folder: Path, resume: bool, seed: int = 99) -> RobustTicketTrainer:
+def finish(folder: Path, resume: bool, seed: int = 99, search: str = "gate") -> RobustTicketTrainer:
     """Trains a slow job to its end, from where it was cut off if asked to, and saves the model in `small`."""
-    trainer = slow_job(folder, seed)
+    trainer = slow_job(folder, seed, search)
     trainer.train(resume_from_checkpoint=resume)
     trainer.save_model(str(folder / "small"))
     return trainer

@@ -254,3 +254,14 @@ def test_descriptions_that_cannot_be_right():
         own(neurons=NO_UNITS)
     with pytest.raises(ConfigurationError, match=r"heads\.output is 'conv9'"):
         own(heads=UnitGroup(output="conv9", cuts=()))
+
+
+def test_a_random_ticket_of_equal_parameters_where_channels_weigh_differently():
+    model = resnet()
+    like = random_ticket(model, 0.0, 0.5, seed=7)
+    found = random_ticket(model, like=like, match="parameters", seed=1)
+    assert found.neuron_counts != like.neuron_counts
+    dense, kept, other = (
+        sum(p.numel() for p in net.parameters()) for net in (resnet(), prune_(resnet(), like), prune_(resnet(), found))
+    )
+    assert abs(kept - other) < 0.05 * (dense - kept)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from hf_robust_tickets.errors import ConfigurationError, SparsityError, TicketError
-from hf_robust_tickets.tickets import Gates, draw_ticket, random_ticket
+from hf_robust_tickets.tickets import Gates, attach_gates, draw_ticket, prune_, random_ticket
 from hf_robust_tickets.tickets.drawing import select
 from tests.testing.families import tiny_model
 
@@ -100,6 +102,13 @@ def test_other_bad_options():
         draw_ticket(gates([[float("nan"), 1.0]], [[1.0]]))
 
 
+def test_thirds_as_they_are_typed():
+    # Expected as in EarlyBERT: 4 of 12 heads.
+    for typed in (0.333333, 0.33333333, 1 / 3):
+        assert [int((~mask).sum()) for mask in select([torch.rand(12)], typed)] == [4]
+    assert [int((~mask).sum()) for mask in select([torch.rand(12)], 0.3333)] == [3]
+
+
 def test_random_tickets_have_the_drawn_size_and_their_own_seed():
     model = tiny_model()
     state = torch.random.get_rng_state()
@@ -109,3 +118,60 @@ def test_random_tickets_have_the_drawn_size_and_their_own_seed():
     assert first != other
     assert sum(first.head_counts) == 6
     assert sum(first.neuron_counts) == 24
+
+
+def test_a_random_ticket_with_the_counts_of_another():
+    model = tiny_model()
+    like = random_ticket(model, 0.5, 0.7, seed=9)
+    first, again, other = (random_ticket(model, like=like, seed=s) for s in (1, 1, 2))
+    assert (first.head_counts, first.neuron_counts) == (like.head_counts, like.neuron_counts)
+    assert first == again and first not in (other, like)
+    with pytest.raises(ConfigurationError, match="leave out head_sparsity, round_to"):
+        random_ticket(model, head_sparsity=0.5, round_to=4, like=like)
+    with pytest.raises(ConfigurationError, match="needs like=ticket"):
+        random_ticket(model, match="parameters")
+    with pytest.raises(ConfigurationError, match="counts, parameters, got 'size'"):
+        random_ticket(model, like=like, match="size")
+    prune_(model, like)
+    with pytest.raises(TicketError, match="expected like to be a ticket for this model"):
+        random_ticket(model, like=like)
+
+
+def parameters_with(model, ticket):
+    return sum(p.numel() for p in prune_(copy.deepcopy(model), ticket).parameters())
+
+
+def test_a_random_ticket_of_equal_parameters():
+    model = tiny_model()
+    like = draw_ticket(steep_gates(model), 0.5, 0.5)
+    first = random_ticket(model, like=like, match="parameters", seed=1)
+    assert parameters_with(model, first) == parameters_with(model, like) < parameters_with(model, whole(model))
+    # The ticket takes all from the first layers; the control from anywhere.
+    assert first.neuron_counts != like.neuron_counts
+    # Layers of unequal width: a neuron weighs the same in each, a head too.
+    prune_(model, random_ticket(model, 0.25, 0.25, seed=3))
+    like = draw_ticket(steep_gates(model), 0.3, 0.3)
+    assert parameters_with(model, random_ticket(model, like=like, match="parameters")) == parameters_with(model, like)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_equal_parameters_in_other_families(family):
+    model = tiny_model(family)
+    like = draw_ticket(steep_gates(model), 0.5, 0.5)
+    found = random_ticket(model, like=like, match="parameters", seed=1)
+    dense, kept, other = (parameters_with(model, t) for t in (whole(model), like, found))
+    assert abs(kept - other) <= 0.1 * (dense - kept)
+
+
+def steep_gates(model):
+    """The first layers are worth least."""
+    attached = attach_gates(copy.deepcopy(model))
+    with torch.no_grad():
+        for kind in (attached.heads, attached.neurons):
+            for i, gate in enumerate(kind):
+                gate += i + torch.linspace(0, 0.5, len(gate))
+    return attached
+
+
+def whole(model):
+    return random_ticket(model, 0.0, 0.0)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -28,6 +29,8 @@ from hf_robust_tickets.tickets import (
     random_ticket,
     save_pruned,
 )
+from hf_robust_tickets.tickets.hub import ALIGNMENT
+from hf_robust_tickets.tickets.modeling_robust_ticket import derive
 from tests.testing.families import logits, tiny_inputs, tiny_model
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 
@@ -78,6 +81,19 @@ def test_loading_is_exact_and_saving_again_gives_the_same_folder(pruned, folder,
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
 
 
+def test_opened_weights_lie_where_torch_allocates_and_not_in_the_file(pruned, folder):
+    """Or matrix products would be summed in another order than in the model that was saved."""
+    stock = derive(BertForSequenceClassification).from_pretrained(folder)
+    assert any(p.data_ptr() % ALIGNMENT for p in stock.parameters()), "or there is nothing to mend any more"
+    model = load_pruned(folder)
+    assert not any(t.data_ptr() % ALIGNMENT for t in (*model.parameters(), *model.buffers()))
+    assert all(p.requires_grad and p.is_leaf for p in model.parameters())
+    masked = tiny_model(head="ForMaskedLM")
+    save_pruned(prune_(masked, random_ticket(masked)), folder / "tied")
+    tied = load_pruned(folder / "tied")
+    assert tied.get_input_embeddings().weight is tied.get_output_embeddings().weight
+
+
 def test_the_task_can_be_chosen(pruned, folder):
     assert type(load_pruned(folder, AutoModel)).__name__ == "BertModel"
     assert type(load_pruned(folder, "AutoModelForTokenClassification")).__name__ == "BertForTokenClassification"
@@ -122,8 +138,53 @@ def test_shards(pruned, tmp_path):
 
 def test_plain_from_pretrained_fails_loudly(folder):
     for stock in (AutoModelForSequenceClassification, BertForSequenceClassification):
-        with pytest.raises(RuntimeError, match="mismatch"):
-            stock.from_pretrained(folder)
+        # With the option random weights would take the place of those whose sizes differ.
+        for options in ({}, {"ignore_mismatched_sizes": True}, {"num_labels": 3, "ignore_mismatched_sizes": True}):
+            with pytest.raises(ValueError, match=r"this model is pruned; open it with .*load_pruned"):
+                stock.from_pretrained(folder, **options)
+    config = AutoConfig.from_pretrained(folder)
+    with pytest.raises(ValueError, match="this model is pruned"):
+        AutoModelForSequenceClassification.from_config(config)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_the_attention_can_be_chosen(pruned, folder, tmp_path, attention):
+    model = load_pruned(folder, attn_implementation=attention)
+    assert model.config._attn_implementation == attention
+    torch.testing.assert_close(logits(model, INPUTS), logits(pruned, INPUTS))
+    remote = AutoModelForSequenceClassification.from_pretrained(
+        folder, trust_remote_code=True, attn_implementation=attention
+    )
+    assert remote.config._attn_implementation == attention
+    model.save_pretrained(tmp_path / "again")
+    assert load_pruned(tmp_path / "again").config._attn_implementation == "sdpa"
+
+
+def test_a_checkpoint_of_an_earlier_version_opens_and_is_marked(pruned, folder, tmp_path):
+    edit_config(folder, lambda config: config.pop("attn_implementation"))
+    model = load_pruned(folder)
+    assert torch.equal(logits(model, INPUTS), logits(pruned, INPUTS))
+    model.save_pretrained(tmp_path / "again")
+    with pytest.raises(ValueError, match="this model is pruned"):
+        BertForSequenceClassification.from_pretrained(tmp_path / "again", ignore_mismatched_sizes=True)
+
+
+def test_no_remote_code_is_run_and_nobody_is_asked(folder, tmp_path, monkeypatch, caplog):
+    def ask(*_):
+        raise AssertionError("asked on the terminal")
+
+    monkeypatch.setattr("builtins.input", ask)
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass C: pass\n")
+    for name in ("AutoConfig", "AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer"):
+        edit_config(folder, lambda config, name=name: config["auto_map"].update({name: "evil.C"}))
+    for options in ({}, {"trust_remote_code": False}, {"trust_remote_code": True}):
+        assert is_pruned(load_pruned(folder, **options))
+        assert is_pruned(load_pruned(folder, BertForSequenceClassification, **options))
+    assert "has no effect" in caplog.text and not (tmp_path / "ran").exists()
+    edit_config(folder, lambda config: config.update(model_type="mine"))
+    with pytest.raises(CheckpointError, match="expected a whole pruned checkpoint"):
+        load_pruned(folder)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_dense_export_opens_with_the_stock_classes(pruned, tmp_path):
@@ -131,7 +192,7 @@ def test_the_dense_export_opens_with_the_stock_classes(pruned, tmp_path):
     assert type(dense) is BertForSequenceClassification
     assert is_pruned(pruned)
     config = json.loads((tmp_path / "config.json").read_text())
-    assert not {"robust_ticket", "auto_map"} & set(config)
+    assert not {"robust_ticket", "auto_map", "attn_implementation"} & set(config)
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     assert_same_outputs(logits(model, INPUTS), logits(pruned, INPUTS))
     # What was kept is at its old place, so cutting again gives the pruned model back.

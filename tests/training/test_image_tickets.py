@@ -59,6 +59,8 @@ def test_search_under_pixel_attacks_and_cut(tmp_path, name):
     options = {
         "adversary": "pixel-pgd",
         "adversary_steps": 3,
+        "ticket_score": "gate",
+        "gate_shadow": False,
         "search_epochs": 1.0,
         "ticket_interval": 0.25,
         "ticket_patience": 2,

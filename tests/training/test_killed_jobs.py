@@ -11,11 +11,12 @@ from tests.testing.jobs import finish, saved_weights
 from tests.testing.killing import kill_at
 
 _TRAINER, _JOB, _TICKET = (
-    f"hf_robust_tickets.{module}" for module in ("training.ticket_trainer", "training.jobs.folder", "tickets.ticket")
+    f"hf_robust_tickets.{module}"
+    for module in ("training.ticket_trainer", "training.jobs.ticket_folder", "tickets.ticket")
 )
 # Module, function and whether it is done when the process dies; and whether the ticket is in the folder then.
 MOMENTS = {
-    "before-draw": ((_JOB, "JobFolder.save_ticket", False), False),
+    "before-draw": ((_JOB, "TicketFolder.save_search", False), False),
     "logs-written": ((_TICKET, "RobustTicket.save", False), False),
     "ticket-written": ((_TICKET, "RobustTicket.save", True), True),
     "before-prune": ((_TRAINER, "prune_", False), True),

@@ -123,7 +123,7 @@ def test_facts_of_a_folder(trained, tmp_path, caplog):
     assert facts_of_folder(folder, model, "other").model_name == "other"
     (folder / "model_card.json").rename(tmp_path / "kept.json")
     known = facts_of_folder(folder, model, "bare")
-    assert known.ticket["origin"] == "the early bird of the search"
+    assert known.ticket["origin"] == "the one at which the search settled"
     assert known.search["epoch"] == trained.search_log[-1]["epoch"] and known.cost == trained.cost
     (tmp_path / "kept.json").rename(folder / "model_card.json")
     with_other_weights = load_pruned(folder)

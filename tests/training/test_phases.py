@@ -10,7 +10,7 @@ import pytest
 import transformers
 from transformers import TrainerCallback
 
-from hf_robust_tickets.training.jobs import phases
+from hf_robust_tickets.training.jobs import console
 from hf_robust_tickets.training.ticket_trainer import RobustTicketTrainer
 from tests.testing.jobs import make_args
 from tests.testing.tiny import tiny_bert, tiny_data
@@ -45,7 +45,7 @@ def run(folder, resume=False, **options) -> tuple[RobustTicketTrainer, list[dict
 
 
 def said(caplog) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == phases.__name__]
+    return [record.getMessage() for record in caplog.records if record.name == console.__name__]
 
 
 def test_each_phase_says_what_it_does(tmp_path, caplog):
@@ -66,7 +66,7 @@ def test_a_resumed_job_says_where_it_goes_on(tmp_path, caplog):
     caplog.clear()
     run(tmp_path, save_strategy="epoch", max_steps=4, finetune_adversary="fgm", resume=True)
     lines = said(caplog)
-    assert lines[0] == phases.ALREADY_SEARCHED
+    assert lines[0] == console.ALREADY_SEARCHED
     checkpoint = tmp_path / "checkpoint-4"
     assert lines[-1] == f"fine-tuning (2 of 2): adversarial training (fgm), 4 steps; from {checkpoint}"
 
@@ -74,7 +74,7 @@ def test_a_resumed_job_says_where_it_goes_on(tmp_path, caplog):
 def test_who_asks_for_errors_alone_is_told_nothing(tmp_path, caplog):
     run(tmp_path, max_steps=1, log_level="error")
     assert said(caplog) == []
-    with caplog.at_level(logging.WARNING, logger=phases.__name__):
+    with caplog.at_level(logging.WARNING, logger=console.__name__):
         run(tmp_path / "other", max_steps=1)
     assert said(caplog) == []
 
@@ -82,7 +82,7 @@ def test_who_asks_for_errors_alone_is_told_nothing(tmp_path, caplog):
 @pytest.mark.parametrize("first", [True, False])
 def test_one_process_speaks_for_all(tmp_path, caplog, first):
     rank = SimpleNamespace(is_world_process_zero=lambda: first, args=make_args(tmp_path))
-    phases.say(rank, "settled")
+    console.say(rank, "settled")
     assert said(caplog) == (["settled"] if first else [])
 
 
@@ -94,7 +94,7 @@ def test_a_line_is_seen_once_with_and_without_logging_set_up(monkeypatch, capsys
     # Not raised by what the program asks of all libraries: WARNING is the default.
     monkeypatch.setattr(root, "level", logging.WARNING)
     monkeypatch.setattr(root, "handlers", [handler] if set_up else [])
-    phases.logger.info("settled")
+    console.logger.info("settled")
     assert capsys.readouterr().err == ("program: settled\n" if set_up else "settled\n")
 
 

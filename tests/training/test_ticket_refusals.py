@@ -92,7 +92,7 @@ def test_unknown_architecture(tmp_path):
 
 
 def test_budget_too_short_for_a_ticket(tmp_path):
-    with pytest.raises(ConfigurationError, match="without a ticket: raise search_epochs"):
+    with pytest.raises(ConfigurationError, match="without a ticket: raise its budget"):
         make_trainer(tmp_path, search_max_steps=1, ticket_interval=0.5).train()
 
 

@@ -20,7 +20,7 @@ sys.path.insert(0, {root!r})
 from tests.testing.jobs import slow_job
 import os, signal
 
-trainer = slow_job({folder!r})
+trainer = slow_job({folder!r}, search={search!r})
 step = trainer.training_step
 
 def killing_step(*args, **kwargs):
@@ -33,18 +33,34 @@ trainer.train()
 """
 
 
-@pytest.mark.parametrize(("searching", "step"), [(True, 1), (True, 3), (False, 1), (False, 5)])
-def test_killed_and_resumed_equals_uninterrupted(tmp_path, searching, step):
-    script = JOB.format(root=str(ROOT), searching=searching, step=step, folder=str(tmp_path / "cut"))
+@pytest.mark.parametrize(
+    ("search", "searching", "step"),
+    [
+        ("gate", True, 1),
+        ("gate", True, 3),
+        ("gate", False, 1),
+        ("gate", False, 5),
+        ("shadow", True, 3),
+        ("shadow", True, 7),
+        ("taylor", True, 3),
+        ("taylor", True, 5),
+        ("taylor", True, 7),
+        ("adversarial-taylor", True, 7),
+    ],
+)
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, search, searching, step):
+    script = JOB.format(root=str(ROOT), searching=searching, step=step, folder=str(tmp_path / "cut"), search=search)
     killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     # The script that resumes makes another random classifier head: the rewind point is the one of the first run.
-    resumed, whole = finish(tmp_path / "cut", resume=True, seed=5), finish(tmp_path / "whole", resume=False)
+    resumed = finish(tmp_path / "cut", resume=True, seed=5, search=search)
+    whole = finish(tmp_path / "whole", resume=False, search=search)
     assert resumed.ticket == whole.ticket and resumed.search_log == whole.search_log
     one, other = saved_weights(tmp_path / "cut"), saved_weights(tmp_path / "whole")
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert resumed.cost["finetune"]["passes"] == whole.cost["finetune"]["passes"] == 8
+    assert resumed.cost["search"]["steps"] == whole.cost["search"]["steps"] > step or not searching
 
 
 def test_killed_during_a_save_falls_back_to_the_last_good_checkpoint(tmp_path, caplog):

@@ -21,7 +21,7 @@ from hf_robust_tickets import (
 from hf_robust_tickets.adversaries import FreeLB
 from hf_robust_tickets.errors import TicketError
 from hf_robust_tickets.tickets import is_pruned
-from hf_robust_tickets.training import GateTraining
+from hf_robust_tickets.training.jobs.gate_search import GatePenalty
 from tests.testing.jobs import make_args, make_trainer
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 from tests.testing.tiny import tiny_bert, tiny_data
@@ -130,7 +130,7 @@ def test_given_ticket_is_not_searched_for(tmp_path):
 
 def test_plain_training_arguments(tmp_path):
     args = TrainingArguments(str(tmp_path), max_steps=2, save_strategy="no", report_to="none")
-    trainer = RobustTicketTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(160))
+    trainer = RobustTicketTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(8 * 72))
     trainer.train()
     assert sum(trainer.ticket.neuron_counts) == 128 - 51
 
@@ -205,10 +205,10 @@ def test_gates_have_a_group_of_their_own(tmp_path):
             groups[:] = [{k: g[k] for k in ("initial_lr", "weight_decay")} for g in self.optimizer.param_groups]
             return super().training_step(*args, **kwargs)
 
-    args = make_args(tmp_path, gate_learning_rate=0.5, weight_decay=0.1, learning_rate=1e-4)
+    args = make_args(tmp_path, gate_learning_rate=0.05, weight_decay=0.1, learning_rate=1e-4)
     trainer = Look(model=tiny_bert(), args=args, train_dataset=tiny_data(32))
     trainer.search()
-    assert groups[-1] == {"initial_lr": 0.5, "weight_decay": 0.0} and groups[0]["initial_lr"] == 1e-4
+    assert groups[-1] == {"initial_lr": 0.05, "weight_decay": 0.0} and groups[0]["initial_lr"] == 1e-4
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])
@@ -229,7 +229,7 @@ def test_penalty_counts_once_per_step(tmp_path, accumulation, extra):
         trainer = AdversarialTrainer(
             model=model, args=args, train_dataset=tiny_data(), callbacks=[keep], adversary=adversary
         )
-        trainer.runner.terms.append(GateTraining(l1_heads=weight, l1_neurons=2 * weight).penalty)
+        trainer.runner.terms.append(GatePenalty(heads=weight, neurons=2 * weight))
         trainer.train()
         return {name: g for name, g in keep.gradient.items() if "gate" in name}
 

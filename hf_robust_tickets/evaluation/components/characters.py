@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._compat import import_textattack
+from ..._files import read_text
 from ...errors import MissingResourceError
 
 import_textattack()
@@ -133,15 +134,21 @@ def read_homoglyphs(path: Path) -> dict[str, list[str]]:
 
     Raises:
         MissingResourceError: If the file holds none.
+        CheckpointError: If it is no file of text.
     """
     found: dict[str, list[str]] = {}
-    for line in path.read_text(encoding="utf-8-sig").splitlines():
+    for line in read_text(path, "a list of look-alike characters").removeprefix("\ufeff").splitlines():
         codes = line.partition("#")[0].split(";")
         if len(codes) < 2:
             continue
         source, target = (codes[i].split() for i in (0, 1))
         if len(source) == len(target) == 1:
-            found.setdefault(chr(int(source[0], 16)), []).append(chr(int(target[0], 16)))
+            try:
+                found.setdefault(chr(int(source[0], 16)), []).append(chr(int(target[0], 16)))
+            except (ValueError, OverflowError) as error:
+                raise MissingResourceError(
+                    f"expected lines `0061 ; 0430 # ...` in {path}, got {line!r:.80}: get the file again"
+                ) from error
     if not found:
         raise MissingResourceError(
             f"expected lines `0061 ; 0430 # ...` in {path}, got none: run `robust-tickets resources fetch homoglyphs`"

@@ -7,11 +7,11 @@ This module imports TextAttack: import it inside functions only.
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ..._compat import import_textattack
+from ..._files import read_plain_pickle
 from .constraints import universal_tags
 
 import_textattack()
@@ -47,8 +47,7 @@ class HowNetSwap(WordSwapHowNet):
     def __init__(self, path: Path) -> None:
         self.max_candidates = -1
         self.pos_dict = {"ADJ": "adj", "NOUN": "noun", "ADV": "adv", "VERB": "verb"}
-        with path.open("rb") as file:
-            self.candidates_bank = _PlainPickle(file).load()
+        self.candidates_bank = read_plain_pickle(path, "HowNet's candidates")
 
     def _get_transformations(self, current_text: Any, indices_to_modify: Any) -> list[Any]:
         tags = universal_tags(current_text.words)
@@ -59,10 +58,3 @@ class HowNetSwap(WordSwapHowNet):
                 if candidate != word and is_one_word(candidate):
                     found.append(current_text.replace_word_at_index(i, candidate))
         return found
-
-
-class _PlainPickle(pickle.Unpickler):
-    """Reads dictionaries, lists and strings; whatever would call code is refused."""
-
-    def find_class(self, module: str, name: str) -> NoReturn:
-        raise pickle.UnpicklingError(f"expected plain data, got {module}.{name}: the file is not what it should be")

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ..._compat import import_textattack, textattack_cache
-from ...errors import MissingResourceError
+from ..._files import read_array, read_plain_pickle
+from ...errors import CheckpointError, MissingResourceError
 from ..resources import VECTORS_FILES, VECTORS_FOLDER, VECTORS_SHAPE, files_sha256
 
 import_textattack()
@@ -58,6 +58,7 @@ def load_word_vectors(folder: str | os.PathLike[str] | None = None) -> WordVecto
 
     Raises:
         MissingResourceError: If a file is not there.
+        CheckpointError: If one is not what it should be; nothing in it is run.
     """
     folder = textattack_cache() / VECTORS_FOLDER if folder is None else Path(folder)
     if absent := [name for name in VECTORS_FILES if not (folder / name).is_file()]:
@@ -65,9 +66,13 @@ def load_word_vectors(folder: str | os.PathLike[str] | None = None) -> WordVecto
             f"expected {', '.join(VECTORS_FILES)} in {folder}, got a folder without {', '.join(absent)}: hand over "
             "one laid out as TextAttack's word_embeddings/paragramcf"
         )
-    matrix = np.load(folder / "paragram.npy", mmap_mode="r")
-    word2index = np.load(folder / "wordlist.pickle", allow_pickle=True)
+    matrix, neighbours = (read_array(folder / name) for name in ("paragram.npy", "nn.npy"))
+    word2index = read_plain_pickle(folder / "wordlist.pickle", "the words of the vectors")
+    if not isinstance(word2index, dict) or not all(index in range(len(matrix)) for index in word2index.values()):
+        raise CheckpointError(
+            f"expected words with numbers below {len(matrix)} in {folder}, got others: hand over the whole folder"
+        )
     index2word = {index: word for word, index in word2index.items()}
-    vectors = WordVectors(matrix, word2index, index2word, np.load(folder / "nn.npy", mmap_mode="r"))
+    vectors = WordVectors(matrix, word2index, index2word, neighbours)
     vectors.sha256 = files_sha256(folder / name for name in VECTORS_FILES)
     return vectors

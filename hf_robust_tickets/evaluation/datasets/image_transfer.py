@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -30,76 +30,89 @@ from ..white_box.perturbed_model import PerturbedBatch, make_batches
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_PER_IMAGE = ("clean", "robust", "source_clean", "source_robust")
+
 
 @dataclass(frozen=True)
 class ImageTransferResult(EvaluationResult, kind="image_transfer"):
     """How a model classifies images that were made to fool another.
 
-    All counts are over the whole sample: every image is attacked on the source and replayed, whether it fooled the
-    source or not.
+    Every image of the sample is attacked on the source and replayed, whether it fooled the source or not.
 
     Attributes:
-        num_examples: Size of the sample.
-        clean_right: Images that the model classifies right without perturbation.
-        still_right: How many of those it classifies right after it too.
-        source_clean_right: Images that the source classifies right without perturbation.
-        source_still_right: How many of those it classifies right after its own attack.
-        both_fooled: Images that both classify right without perturbation, and both wrong after it.
-        source_fooled: Images that both classify right without perturbation, and the source wrong after it.
-        fooled: Rows that the model classified right before and wrong after.
+        clean: Whether the model classifies each image right without perturbation, in the order of the sample.
+        robust: Whether it does so without perturbation and with the source's.
+        source_clean: `clean` of the source.
+        source_robust: `robust` of the source, under its own attack.
         adversary: The attack on the source and its hyper-parameters.
-        restarts: Starts per image; the one of the highest loss on the source is replayed.
-        criterion: Where the source is judged: `"last"`, at the end of the ascent, which is what is replayed.
-        source: What the images were made on; `model` is what they were replayed on.
+        restarts: Starts per image; the end of the highest loss on the source is replayed.
+        source: The model that the images were made on; `model` is the one that they were replayed on.
+        criterion: Where models are judged: `"last"`, at the end of the ascent, which is what is replayed.
     """
 
-    num_examples: int
-    clean_right: int
-    still_right: int
-    source_clean_right: int
-    source_still_right: int
-    both_fooled: int
-    source_fooled: int
-    fooled: tuple[int, ...] = ()
+    clean: tuple[bool, ...] = field(repr=False)
+    robust: tuple[bool, ...] = field(repr=False)
+    source_clean: tuple[bool, ...] = field(repr=False)
+    source_robust: tuple[bool, ...] = field(repr=False)
     adversary: Mapping[str, Any] = field(default_factory=dict)
     restarts: int = 1
-    criterion: str = "last"
     source: Mapping[str, Any] = field(default_factory=dict)
+    criterion: str = "last"
+
+    @property
+    def num_examples(self) -> int:
+        """Size of the sample."""
+        return len(self.clean)
 
     @property
     def clean_accuracy(self) -> float:
         """Accuracy without perturbation, in [0, 1]."""
-        return self.clean_right / self.num_examples
+        return _mean(self.clean)
 
     @property
     def accuracy(self) -> float:
         """Share of all images that are right before and after, in [0, 1]: robust accuracy under transfer."""
-        return self.still_right / self.num_examples
-
-    @property
-    def source_accuracy(self) -> float:
-        """The same of the source under its own attack."""
-        return self.source_still_right / self.num_examples
-
-    @property
-    def transfer_rate(self) -> float:
-        """Of the images that fooled the source, and that both had right, the share that fools the model; or NaN."""
-        return self.both_fooled / self.source_fooled if self.source_fooled else math.nan
+        return _mean(self.robust)
 
     @property
     def confidence_interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the accuracy."""
-        return wilson_interval(self.still_right, self.num_examples)
+        return wilson_interval(sum(self.robust), self.num_examples)
+
+    @property
+    def source_accuracy(self) -> float:
+        """Accuracy of the source under its own attack."""
+        return _mean(self.source_robust)
+
+    @property
+    def transfer_rate(self) -> float:
+        """Of the images that both had right and that fooled the source, the share that fools the model, or NaN."""
+        figures = zip(self.clean, self.robust, self.source_clean, self.source_robust, strict=True)
+        fooled = [not robust for clean, robust, was, held in figures if clean and was and not held]
+        return _mean(fooled) if fooled else math.nan
+
+    @property
+    def fooled(self) -> tuple[int, ...]:
+        """Rows that the model classified right before and wrong after."""
+        figures = zip(self.sample_ids, self.clean, self.robust, strict=True)
+        return tuple(row for row, clean, robust in figures if clean and not robust)
+
+    @property
+    def answers(self) -> dict[str, dict[int, bool]]:
+        """Row -> whether the model was right before and after."""
+        name = f"{self.adversary.get('name')} made on {str(self.source.get('sha256'))[:12]}"
+        return {name: dict(zip(self.sample_ids, self.robust, strict=True))}
 
     def derived(self) -> dict[str, Any]:
-        """Accuracies, rate and interval."""
+        """Accuracies, the interval, the rate of transfer and the rows that were fooled."""
+        names = ("num_examples", "clean_accuracy", "accuracy", "source_accuracy")
         rate = None if math.isnan(self.transfer_rate) else self.transfer_rate
-        figures = {name: getattr(self, name) for name in ("clean_accuracy", "accuracy", "source_accuracy")}
-        return {**figures, "transfer_rate": rate, "confidence_interval": list(self.confidence_interval)}
+        more = {"transfer_rate": rate, "confidence_interval": list(self.confidence_interval)}
+        return {name: getattr(self, name) for name in names} | more | {"fooled": list(self.fooled)}
 
     @classmethod
     def _decoded(cls, name: str, value: Any) -> Any:
-        return tuple(value) if name == "fooled" else super()._decoded(name, value)
+        return tuple(value) if name in _PER_IMAGE else super()._decoded(name, value)
 
 
 def evaluate_image_transfer(
@@ -147,43 +160,37 @@ def evaluate_image_transfer(
     _refuse_other_classes(model, source_model)
     rows = image_rows(dataset, tokenizer, config.num_examples, config.seed, config.label_column)
     found: list[Tensor] = []
-    modes = false_robustness.mode_warnings(model)
-    modes += [f"source: {text}" for text in false_robustness.mode_warnings(source_model)]
+    warnings = false_robustness.mode_warnings(model)
+    warnings += [f"source: {text}" for text in false_robustness.mode_warnings(source_model)]
     with evaluation_mode(model), evaluation_mode(source_model), torch.random.fork_rng():
         torch.manual_seed(config.seed)
         with tqdm(total=len(rows), disable=not config.progress) as bar:
             for inputs, labels in make_batches(rows, config.batch_size, model, None):
-                found.append(
-                    _replay(
-                        (model, source_model), inputs["pixel_values"], labels, attack, boxes, restarts, config.bf16
-                    )
-                )
+                batches = _batches((model, source_model), boxes, inputs["pixel_values"], labels, config.bf16)
+                found.append(_replay(*batches, attack, restarts))
                 bar.update(len(labels))
-    clean, still, source_clean, source_still = torch.cat(found, dim=1)
-    both = clean & source_clean & ~source_still
+    clean, robust, source_clean, source_robust = (tuple(each.tolist()) for each in torch.cat(found, dim=1))
     result = ImageTransferResult(
-        num_examples=len(rows),
-        clean_right=int(clean.sum()),
-        still_right=int(still.sum()),
-        source_clean_right=int(source_clean.sum()),
-        source_still_right=int(source_still.sum()),
-        both_fooled=int((both & ~still).sum()),
-        source_fooled=int(both.sum()),
-        fooled=tuple(
-            row["row"] for row, was, is_right in zip(rows, clean, still, strict=True) if was and not is_right
-        ),
+        clean,
+        robust,
+        source_clean,
+        source_robust,
         adversary=attack.describe(),
         restarts=restarts,
+        source=describe_model(source_model),
+        model=describe_model(model),
+        settings={**({"bf16": True} if config.bf16 else {}), "data": describe_data(dataset)},
         seed=config.seed,
         sample_ids=tuple(row["row"] for row in rows),
-        model=describe_model(model),
-        source=describe_model(source_model),
-        settings={**({"bf16": True} if config.bf16 else {}), "data": describe_data(dataset)},
         versions=versions(),
     )
-    warnings = modes + ([] if own is None else _compare(result, own, attack.max_norm))
+    warnings += [] if own is None else _compared_with_own(result, own, attack.max_norm)
     log_warnings(warnings)
     return dataclasses.replace(result, warnings=tuple(warnings))
+
+
+def _mean(values: Sequence[bool]) -> float:
+    return sum(values) / len(values)
 
 
 def _attack_and_boxes(
@@ -221,29 +228,32 @@ def _refuse_other_classes(model: PreTrainedModel, source: PreTrainedModel) -> No
         )
 
 
-def _replay(
+def _batches(
     models: tuple[PreTrainedModel, PreTrainedModel],
+    boxes: tuple[PixelBox, PixelBox],
     values: Tensor,
     labels: Tensor,
-    attack: Adversary,
-    boxes: tuple[PixelBox, PixelBox],
-    restarts: int,
     bf16: bool,
-) -> Tensor:
+) -> tuple[PerturbedBatch, PerturbedBatch]:
+    """The same pixels as the model is given them, and as the source is."""
+    boxes[0].check(values)
+    found = []
+    for model, box in zip(models, boxes, strict=True):
+        weight = next(model.parameters())
+        seen = box.normalize(boxes[0].pixels(values.float())).to(weight.device, weight.dtype)
+        inputs = {"pixel_values": seen}
+        found.append(PerturbedBatch(model, None, inputs, labels.to(weight.device), box=box, bf16=bf16))
+    return found[0], found[1]
+
+
+def _replay(batch: PerturbedBatch, source: PerturbedBatch, attack: Adversary, restarts: int) -> Tensor:
     """Whether each image is right: clean and replayed on the model, clean and attacked on the source, (4, batch)."""
-    (model, source), (own, other) = models, boxes
-    own.check(values)
-    device = next(source.parameters()).device
-    seen = other.normalize(own.pixels(values.float())).to(device)
-    batch = PerturbedBatch(source, None, {"pixel_values": seen}, labels.to(device), box=other, bf16=bf16)
-    replay = PerturbedBatch(model, None, {"pixel_values": values}, labels, box=own, bf16=bf16)
-    end = _strongest(batch, attack, restarts)
-    pixels = (own.pixels(values.float()) + end.delta.to(values.device)).clamp(0, 1)
+    end = _strongest(source, attack, restarts)
     with torch.no_grad():
-        source_clean = is_right(batch.logits(torch.zeros_like(seen)), batch.labels)
-        clean = is_right(replay.run({"pixel_values": values}), labels)
-        replayed = is_right(replay.run({"pixel_values": own.normalize(pixels).to(values.dtype)}), labels)
-    return torch.stack([clean.cpu(), (clean & replayed).cpu(), source_clean.cpu(), (source_clean & end.right).cpu()])
+        clean, source_clean = (is_right(b.logits(torch.zeros_like(b.x)), b.labels) for b in (batch, source))
+        replayed = is_right(batch.logits(batch.project(end.delta.to(batch.x.device))), batch.labels)
+    found = (clean, clean & replayed, source_clean, source_clean & end.right)
+    return torch.stack([each.cpu() for each in found])
 
 
 def _strongest(batch: PerturbedBatch, attack: Adversary, restarts: int) -> AttackOutcome:
@@ -261,7 +271,7 @@ def _strongest(batch: PerturbedBatch, attack: Adversary, restarts: int) -> Attac
     return best
 
 
-def _compare(result: ImageTransferResult, own: WhiteBoxResult, radius: float) -> list[str]:
+def _compared_with_own(result: ImageTransferResult, own: WhiteBoxResult, radius: float) -> list[str]:
     """A warning where the images of another model do more damage than the attack on the model itself."""
     robust = next((value for key, value in own.robust_accuracy.items() if math.isclose(key, radius)), None)
     if robust is None or own.sample_ids != result.sample_ids:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from ..._files import write_json
+from ..._files import read_json, write_json
 from ...errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
+_WHAT = "the result of an evaluation"
 _REMEDY = "evaluate again, or read it with the version of hf_robust_tickets that wrote it"
 
 _KINDS: dict[str, type[EvaluationResult]] = {}
@@ -78,7 +77,7 @@ class EvaluationResult:
         Args:
             path: The file; its folder is made if need be.
         """
-        write_json(Path(path), self.to_dict())
+        write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -87,7 +86,7 @@ class EvaluationResult:
         Raises:
             CheckpointError: If it is something else, damaged, or of a schema version that is not known.
         """
-        return cls.from_dict(_read(path), origin=f" in {path}")
+        return cls.from_dict(read_json(path, _WHAT), origin=f" in {path}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], origin: str = "") -> Self:
@@ -143,8 +142,8 @@ def load_result(path: str | os.PathLike[str]) -> EvaluationResult:
     Raises:
         CheckpointError: If the file holds none, or a damaged one.
     """
-    values = _read(path)
-    schema = values.get("schema") if isinstance(values, dict) else None
+    values = read_json(path, _WHAT)
+    schema = values.get("schema")
     if schema not in _KINDS:
         known = ", ".join(sorted(result.kind for result in _KINDS.values()))
         got = f"the schema {schema!r}" if schema else "another JSON file"
@@ -156,15 +155,3 @@ def log_warnings(warnings: Iterable[str]) -> None:
     """Says what a reader of a result has to know."""
     for warning in warnings:
         logger.warning("%s", warning)
-
-
-def _read(path: str | os.PathLike[str]) -> Any:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8", errors="surrogatepass"))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CheckpointError(f"expected the result of an evaluation in {path}, got no file ({reason})") from error
-    except ValueError as error:  # no JSON, or bytes that are no text
-        raise CheckpointError(
-            f"expected the result of an evaluation in {path}, got no valid JSON ({error})"
-        ) from error

@@ -80,7 +80,7 @@ class PerturbedBatch:
             return torch.zeros_like(clean)
 
         with torch.no_grad(), self.injector.armed(look):
-            self.run(self.inputs)
+            self._run(self.inputs)
         if not seen:
             raise ConfigurationError(
                 f"expected a pass through the module that is perturbed, got none with the inputs "
@@ -92,14 +92,13 @@ class PerturbedBatch:
         """Logits under a perturbation, (batch, classes)."""
         if self.injector is not None:
             with self.injector.armed(lambda clean: delta):
-                return self.run(self.inputs)
+                return self._run(self.inputs)
         pixels = self.x + delta.to(self.x.dtype) if self.box is None else self.box.add(self.x, delta)
         if self.pixel_range is not None:
             pixels = pixels.clamp(*self.pixel_range)
-        return self.run({**self.inputs, "pixel_values": pixels})
+        return self._run({**self.inputs, "pixel_values": pixels})
 
-    def run(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Logits of any inputs, float32."""
+    def _run(self, inputs: dict[str, Tensor]) -> Tensor:
         with torch.autocast(self.labels.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             return self.model(**inputs).logits.float()
 

@@ -77,7 +77,7 @@ class StatefulCallback(TrainerCallback, ExportableState):
 
     def _refuse_other(self, before: dict[str, Any]) -> None:
         now = json.loads(json.dumps(self.circumstances()))
-        # A checkpoint of before a circumstance was kept does not contradict it.
+        # A checkpoint that does not know a circumstance yet does not contradict it.
         told = differences({name: before.get(name, value) for name, value in now.items()}, now)
         if told:
             raise CheckpointError(

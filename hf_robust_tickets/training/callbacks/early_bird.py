@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from torch import nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from ...errors import ConfigurationError, TicketError
-from ...tickets import EarlyBirdDetector, RobustTicket, draw_ticket, get_gates, mask_distance
-from ..steps.schedule import first_step
-from .base import StatefulCallback
-
-logger = logging.getLogger(__name__)
+from ...errors import ConfigurationError
+from ...tickets import EarlyBirdDetector, RobustTicket, draw_ticket, get_shadows, mask_distance, share_near_zero
+from ..steps.schedule import first_step, steps_per_epoch
+from .tickets import TicketCallback, gates_of, named
 
 
-class EarlyBirdCallback(StatefulCallback):
+class EarlyBirdCallback(TicketCallback):
     """Draws a ticket from the gates at regular intervals and stops training when it no longer changes.
 
-    Works on any `Trainer` whose model has gates (`attach_gates(model)` before training). Under data parallelism the
-    gates are equal on all ranks, and the ticket is a deterministic function of them: all ranks stop together.
+    Works on any `Trainer` whose model has gates (`attach_gates(model)` before training). Where they have shadows
+    (`attach_shadows(model)`, as in the search of `RobustTicketTrainer`), a ticket has settled only if it is also
+    clearly closer to those after it than the shadow's are: gates that follow noise come to rest as well when the
+    learning rate runs out. Under data parallelism the gates are equal on all ranks, and the ticket is a deterministic
+    function of them: all ranks stop together. No ticket is drawn before a gate has moved.
 
     Args:
         head_sparsity: Fraction of heads that a ticket cuts.
@@ -34,13 +34,15 @@ class EarlyBirdCallback(StatefulCallback):
         keep_one: See `draw_ticket`.
         start_step: No ticket is drawn before this step; below 1 it is a fraction of all steps. Give it the start of
             the attack, or the search may settle before it has seen one.
+        at_step: Draw one at this step and stop there, settled or not; -1: stop when it has settled.
 
     Attributes:
-        log: One dict per ticket: `step`, `epoch`, `stop`, `head_distance` and `neuron_distance` to the ticket
-            before, and `head_distance_window` and `neuron_distance_window`: the largest distance of the oldest ticket
-            still compared to those after it, which the tolerance bounds. All distances of the first are `None`.
+        log: As in `TicketCallback`, with `head_distance_window` and `neuron_distance_window`: the largest distance of
+            the oldest ticket still compared to those after it, which the tolerance bounds; of shadows,
+            `shadow_head_distance`, `shadow_head_distance_window` and so on; and `near_zero_heads` and
+            `near_zero_neurons`, the shares of gates below 0.05. All distances of the first are `None`.
         tickets: All tickets drawn so far.
-        ticket: The early-bird ticket; `None` before the search has converged.
+        ticket: The early-bird ticket; `None` before the search has settled.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class EarlyBirdCallback(StatefulCallback):
         round_to: int = 1,
         keep_one: bool = True,
         start_step: float = 0,
+        at_step: int = -1,
     ) -> None:
         if interval <= 0:
             raise ConfigurationError(f"interval must be a positive fraction of an epoch, got {interval}")
@@ -67,29 +70,14 @@ class EarlyBirdCallback(StatefulCallback):
             "keep_one": keep_one,
         }
         self._rule = {"interval": interval, "patience": patience, "tolerance": tolerance}
-        self._start_step = start_step
-        self._steps_per_epoch = 0.0
+        self._start_step, self._at_step = start_step, at_step
+        self._steps_per_epoch = 1
         self.reset()
 
     def reset(self) -> None:
         """Forgets all tickets."""
         self._detector = EarlyBirdDetector(tolerance=self._rule["tolerance"], patience=self._rule["patience"])
         self.log: list[dict[str, Any]] = []
-
-    @property
-    def tickets(self) -> list[RobustTicket]:
-        """All tickets drawn so far."""
-        return self._detector.history
-
-    @property
-    def ticket(self) -> RobustTicket | None:
-        """The early-bird ticket, or `None` while there is none."""
-        return self._detector.ticket
-
-    @property
-    def last_ticket(self) -> RobustTicket | None:
-        """The newest ticket, converged or not."""
-        return self.tickets[-1] if self.tickets else None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -99,64 +87,57 @@ class EarlyBirdCallback(StatefulCallback):
         Raises:
             TicketError: If the model has no gates.
         """
-        self._gates(kwargs["model"])
+        gates_of(kwargs["model"])
         self.restore(state)
-        self._steps_per_epoch = _steps_per_epoch(args, state, kwargs.get("train_dataloader"))
+        self._steps_per_epoch = steps_per_epoch(args, state, kwargs.get("train_dataloader"))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Draws a ticket when the interval is over, and stops the training when the tickets have settled."""
+        asked = state.global_step == self._at_step
         interval = max(1, round(self._rule["interval"] * self._steps_per_epoch))
-        if state.global_step % interval or state.global_step <= first_step(self._start_step, state):
+        if not asked and (state.global_step % interval or state.global_step <= first_step(self._start_step, state)):
             return
-        self._record(draw_ticket(self._gates(kwargs["model"]), **self._draw_options), state)
-        if self.ticket is not None:
+        gates = gates_of(kwargs["model"])
+        if all(bool((gate == 1).all()) for gate in gates.parameters()):
+            return
+        settled = self._draw(kwargs["model"], state)
+        if asked or (settled and self._at_step < 0):
             control.should_training_stop = True
             # A checkpoint of this very step would be resumed past the stop.
             control.should_save = False
 
     def options(self) -> dict[str, Any]:
         """Arguments of the constructor."""
-        return {**self._draw_options, **self._rule, "start_step": self._start_step}
+        return {**self._draw_options, **self._rule, "start_step": self._start_step, "at_step": self._at_step}
 
     @property
     def progress(self) -> dict[str, Any]:
-        """All that was drawn and logged so far, as JSON."""
-        return {"log": self.log, "detector": self._detector.state_dict()}
+        """What a checkpoint keeps."""
+        return self.found
 
     @progress.setter
     def progress(self, value: dict[str, Any]) -> None:
         self.log = value["log"]
         self._detector.load_state_dict(value["detector"])
 
-    def _record(self, ticket: RobustTicket, state: TrainerState) -> None:
-        distance = mask_distance(self.tickets[-1], ticket) if self.tickets else None
-        stop = self._detector.update(ticket)
-        window = self._detector.distance
-        record = {
-            "step": state.global_step,
-            "epoch": state.epoch,
-            "head_distance": None if distance is None else distance.heads,
-            "neuron_distance": None if distance is None else distance.neurons,
-            "head_distance_window": None if window is None else window.heads,
-            "neuron_distance_window": None if window is None else window.neurons,
-            "stop": stop,
-        }
-        self.log.append(record)
-        logger.info("ticket at step %d: %s", state.global_step, record)
-
-    @staticmethod
-    def _gates(model: nn.Module) -> Any:
-        gates = get_gates(model)
-        if gates is None:
-            raise TicketError("the model has no gates to watch: call attach_gates(model) before training")
-        return gates
+    def _draw(self, model: nn.Module, state: TrainerState) -> bool:
+        gates, shadows = gates_of(model), get_shadows(model)
+        before, detector = self.last_ticket, self._detector
+        settled, more = detector.index is not None, {}
+        if shadows is None:
+            settled = detector.update(draw_ticket(gates, **self._draw_options))
+        else:
+            shadow_before, shadow = detector.last_shadow, draw_ticket(shadows, **self._draw_options)
+            settled = detector.update(draw_ticket(gates, **self._draw_options), shadow)
+            more = named(_between(shadow_before, shadow), "shadow_{}_distance")
+            more |= named(detector.shadow_distance, "shadow_{}_distance_window")
+        window = named(detector.distance, "{}_distance_window")
+        near = dict(zip(("near_zero_heads", "near_zero_neurons"), share_near_zero(gates)))
+        self._record(state, before, settled, **window, **more, **near)
+        return settled
 
 
-def _steps_per_epoch(args: TrainingArguments, state: TrainerState, dataloader: Any) -> float:
-    try:
-        return max(1.0, len(dataloader) / args.gradient_accumulation_steps)
-    except TypeError:
-        # A stream has no length: the budget of the run stands for the epoch.
-        return float(state.max_steps)
+def _between(before: RobustTicket | None, after: RobustTicket) -> Any:
+    return None if before is None else mask_distance(before, after)

@@ -10,7 +10,7 @@ from ...errors import DivergenceError
 from ..jobs.checkpoints import last_complete_checkpoint
 
 # Steps: an fp16 scaler leaves out those that overflow and halves its scale, from 65536 to 1 in 16 of them; a loss that
-# is not finite for longer is none of its searching.
+# is not finite for longer is not its doing.
 SCALER_PATIENCE = 20
 
 

@@ -71,7 +71,7 @@ def _check_reentrant_checkpoints(args: TrainingArguments, adversary: Adversary, 
     """Raises ConfigurationError where torch could not give the gradient of delta alone."""
     if not (checkpointing_options(args) or {}).get("use_reentrant"):
         return
-    # Passes that train give delta's gradient too, by the way.
+    # Passes that train the weights give delta's gradient too.
     alone = not all(adversary.loss_weight(k) for k in range(adversary.num_passes))
     if alone or adversary.extensions or options.adversary_weight_perturbation:
         raise ConfigurationError(

@@ -18,17 +18,20 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import PreTrainedModel, Trainer
 from transformers.modelcard import TASK_MAPPING, TrainingSummary
 
+from ..._files import read_text, write_text
 from ..._provenance import describe_data, model_fingerprint
 from ..._version import __version__
 from ...adversaries import Adversary
 from ...errors import CheckpointError
+from ...reporting.escaping import code, markdown
 from ...reporting.model_card import CARD_FILE, FACTS_FILE, CardFacts, is_replaceable, model_card, read_report
 from ...reporting.plots import plot_ticket
 from ...tickets import RobustTicket, is_pruned, pruned_ticket
-from ...tickets.modeling_robust_ticket import auto_map, write_atomically
+from ...tickets.modeling_robust_ticket import auto_map
+from ...tickets.pruning import unmark
 from ..arguments import AdversaryOptions
-from ..jobs.folder import JobFolder
 from ..jobs.search import describe_origin, describe_search
+from ..jobs.ticket_folder import TicketFolder
 from ..sparse.facts import sparse_facts
 
 logger = logging.getLogger(__name__)
@@ -84,8 +87,8 @@ def facts_of_folder(folder: Path, model: PreTrainedModel, name: str) -> CardFact
             return replace(saved, model_name=name, weights=facts.weights)
         logger.warning("%s is of other weights than those in %s and is not used", FACTS_FILE, folder)
         return facts
-    job = JobFolder(folder, writes=False)
-    log, _ = job.load_progress()
+    job = TicketFolder(folder, writes=False)
+    log = (job.read("search_log.json") or {}).get("log", [])
     origin = getattr(model.config, "_name_or_path", None)
     search = describe_search(log) if facts.ticket else None
     ticket = facts.ticket if search is None else {**facts.ticket, "origin": describe_origin(search["converged"])}
@@ -138,12 +141,12 @@ def write_model_card(
     shown, left_out = _reports(folder, facts, reports)
     facts.save(folder / FACTS_FILE)
     card = folder / CARD_FILE
-    if card.exists() and not is_replaceable(card.read_text(encoding="utf-8")):
+    if card.exists() and not is_replaceable(read_text(card, "a model card")):
         logger.warning("%s was written or edited by somebody and is kept: remove it to have it generated", card)
         return False
     picture, reason = _draw_ticket(model, folder)
     text = model_card(facts, repository, reports=shown, left_out=left_out, picture=picture, without_picture=reason)
-    write_atomically(card, text.encode("utf-8"))
+    write_text(card, text)
     return True
 
 
@@ -170,7 +173,7 @@ def _facts_of_model(model: PreTrainedModel, name: str, sharded: bool = False) ->
 
 def _count_dense(model: Any) -> int:
     config = copy.deepcopy(model.config)
-    del config.robust_ticket, config.auto_map
+    unmark(config)
     with torch.device("meta"):
         dense = type(model)._dense_class(config)
     return sum(parameter.numel() for parameter in dense.parameters())
@@ -202,7 +205,8 @@ def _draw_ticket(model: PreTrainedModel, folder: Path) -> tuple[str | None, str]
         return None, "The picture of the ticket was left out: the checkpoint came without its ticket."
     if importlib.util.find_spec("matplotlib") is None:
         remedy = "pip install 'hf_robust_tickets[plots]'"
-        return None, f"The picture of the ticket was left out: matplotlib is not installed (`{remedy}`)."
+        reason = "The picture of the ticket was left out: matplotlib is not installed ({})."
+        return None, markdown(reason, code(remedy))
     plot_ticket(ticket, folder / PICTURE)
     return PICTURE, ""
 

@@ -1,110 +1,91 @@
-"""What the console is told between the phases of a job: one line each, on the first process.
-
-The Trainer's own lines say nothing of phases: two trainings follow one another whose steps both begin at 0. These
-lines are logged at INFO by a logger of their own, which is open at that level. Where the program has set up no logging
-they go to the standard error, above a progress bar; otherwise where all of its records go. `log_level="error"` in the
-arguments, or transformers' verbosity at error, silences them, and so does a higher level of the logger.
-"""
+"""Jobs of two phases: a search in a folder of its own, and the training that goes on with what it found."""
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-from tqdm.auto import tqdm
-from transformers import Trainer, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import IntervalStrategy
 
 from ...adversaries import Adversary
-from ...reporting.formatting import format_parameters
-from ...tickets import RobustTicket
-from ..arguments import TicketOptions
+from ..arguments import AdversaryOptions
 
-logger = logging.getLogger(__name__)
-
-ALREADY_SEARCHED = "search (1 of 2): over before this run, its ticket is in the output folder"
+if TYPE_CHECKING:
+    from ..trainer import AdversarialTrainer
 
 
-class _Console(logging.Handler):
-    """The standard error, for programs that have no handler above this logger's."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not logging.getLogger(__package__).hasHandlers():
-            tqdm.write(self.format(record), file=sys.stderr)
-
-
-if logger.level == logging.NOTSET:
-    logger.setLevel(logging.INFO)
-logger.addHandler(_Console())
-
-
-def say(trainer: Trainer, line: str) -> None:
-    """Logs a line, once for all processes, unless the arguments ask for errors alone."""
-    if trainer.is_world_process_zero() and trainer.args.get_process_log_level() <= logging.WARNING:
-        logger.info(line)
-
-
-def search_begins(args: TrainingArguments, adversary: Adversary | None, options: TicketOptions) -> str:
-    """The line before the search.
+def search_arguments(args: TrainingArguments, folder: Path) -> TrainingArguments:
+    """The arguments of a training, for a search beside it: a folder of its own, no evaluation, no upload.
 
     Args:
-        args: Those of the search.
-        adversary: That of the search.
-        options: The rule that ends it.
+        args: Those of the training that goes on with what is found.
+        folder: Where the search saves.
     """
-    rule = (
-        f"until {options.ticket_patience} tickets in a row are within {options.ticket_tolerance:g} of an earlier one"
-    )
-    return f"search (1 of 2): {_name(adversary)} with gates, {rule}; {_length(args)} at most"
+    search = copy.copy(args)
+    search.output_dir = folder.as_posix()
+    search.eval_strategy = IntervalStrategy.NO
+    search.eval_on_start = False
+    search.load_best_model_at_end = False
+    search.push_to_hub = False
+    search.save_total_limit = 1
+    return search
 
 
-def search_ended(log: Sequence[Mapping[str, Any]]) -> str:
-    """The line after a search that has settled.
+@contextmanager
+def phase(
+    trainer: AdversarialTrainer,
+    args: TrainingArguments,
+    callbacks: list[TrainerCallback],
+    adversary: Adversary | None,
+    options: AdversaryOptions,
+) -> Iterator[None]:
+    """While it lasts, a trainer is that of another training; afterwards it has what was its own.
 
     Args:
-        log: `EarlyBirdCallback.log`.
+        trainer: Its `train` may be called inside.
+        args: The arguments of the phase.
+        callbacks: All of its callbacks.
+        adversary: The adversary of the phase.
+        options: How that is used.
     """
-    return f"ticket settled at step {log[-1]['step']}, epoch {log[-1]['epoch']:.2f}"
+    own = trainer.args, trainer.callback_handler.callbacks, trainer.adversary, trainer.adversary_options
+    try:
+        trainer.args, trainer.callback_handler.callbacks = args, callbacks
+        trainer._set_adversary(adversary, options)
+        yield
+    finally:
+        trainer.args, trainer.callback_handler.callbacks, *before = own
+        trainer._set_adversary(*before)
 
 
-def cut(ticket: RobustTicket, before: int, model: nn.Module) -> str:
-    """The line after pruning.
+def begin_next_phase(trainer: AdversarialTrainer) -> None:
+    """Lets a trainer train its present model anew: fresh optimiser, schedule and wrappers, and the seed.
 
-    Args:
-        ticket: What was kept.
-        before: Parameters of the dense model.
-        model: The pruned one.
+    A job that is resumed between its phases draws the random numbers that one without interruption draws.
     """
-    units = [
-        f"{sum(counts):,} of {sum(map(len, masks)):,} {kind}"
-        for kind, counts, masks in (
-            ("heads", ticket.head_counts, ticket.heads),
-            ("neurons", ticket.neuron_counts, ticket.neurons),
-        )
-        if sum(map(len, masks))
-    ]
-    left = format_parameters(count_parameters(model))
-    return f"kept {', '.join(units)}: {left} of {format_parameters(before)} parameters"
+    trainer.model_wrapped = trainer.model
+    trainer.optimizer, trainer.lr_scheduler, trainer._created_lr_scheduler = None, None, False
+    set_seed(trainer.args.seed)
 
 
-def finetuning_begins(args: TrainingArguments, adversary: Adversary | None, checkpoint: str | None) -> str:
-    """The line before the fine-tuning; `checkpoint` is where it goes on, if it was cut off."""
-    start = f"from {checkpoint}" if checkpoint else "steps and epochs count anew"
-    return f"fine-tuning (2 of 2): {_name(adversary)}, {_length(args)}; {start}"
+@contextmanager
+def without_model_init(trainer: AdversarialTrainer) -> Iterator[None]:
+    """Hides `model_init`: `Trainer.train` would make the model anew, dense, at the start of each phase."""
+    model_init, trainer.model_init = trainer.model_init, None
+    try:
+        yield
+    finally:
+        trainer.model_init = model_init
 
 
-def count_parameters(model: nn.Module) -> int:
-    """All parameters, shared ones once."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _name(adversary: Adversary | None) -> str:
-    return "plain training" if adversary is None else f"adversarial training ({adversary.name})"
-
-
-def _length(args: TrainingArguments) -> str:
-    if args.max_steps > 0:
-        return f"{args.max_steps} steps"
-    return f"{args.num_train_epochs:g} epoch{'' if args.num_train_epochs == 1 else 's'}"
+def remake_model(trainer: AdversarialTrainer, trial: Any = None) -> None:
+    """Makes the model anew where there is a `model_init`, with the seed: a job begins with it."""
+    if trainer.model_init is not None:
+        set_seed(trainer.args.seed)
+        trainer.model = trainer.call_model_init(trial)
+        trainer._move_model_to_device(trainer.model, trainer.args.device)
+        trainer.model_wrapped = trainer.model

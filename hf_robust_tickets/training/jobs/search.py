@@ -5,30 +5,28 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from ..._sharding import whole
-from ...errors import ConfigurationError
-from ...tickets import attach_gates, detach_gates, get_gates
-from ..arguments import AdversaryOptions, TicketOptions
-from ..callbacks.early_bird import EarlyBirdCallback
-from .folder import JobFolder
+from ...tickets import attach_gates, detach_gates, get_score
+from ..ticket_arguments import TicketOptions
+from . import phases
+from .folder import SEARCH
+from .gate_search import GateSearch
+from .score_search import ScoreSearch
+from .search_method import SearchMethod
 
-# Options that decide which ticket is found.
+# Options that decide which ticket is found, whatever the score; those of each are in its `SearchMethod`.
 _DECISIVE = (
+    "ticket_score",
     "ticket_tolerance",
-    "ticket_patience",
-    "ticket_interval",
-    "search_epochs",
-    "search_max_steps",
-    "search_learning_rate",
-    "gate_learning_rate",
-    "gate_l1_heads",
-    "gate_l1_neurons",
+    "ticket_at_step",
+    "search_warmup",
     "head_sparsity",
     "neuron_sparsity",
     "head_scope",
@@ -51,38 +49,20 @@ class LogRemainder(TrainerCallback):
             control.should_log = True
 
 
-def early_bird_callback(options: TicketOptions, adversary: AdversaryOptions) -> EarlyBirdCallback:
-    """The callback that ends the search, with the options of the job."""
-    return EarlyBirdCallback(
-        head_sparsity=options.head_sparsity,
-        neuron_sparsity=options.neuron_sparsity,
-        head_scope=options.head_scope,
-        neuron_scope=options.neuron_scope,
-        interval=options.ticket_interval,
-        patience=options.ticket_patience,
-        tolerance=options.ticket_tolerance,
-        round_to=options.round_to,
-        keep_one=options.keep_one,
-        start_step=adversary.adversary_start_step if adversary.build_adversary() else 0,
-    )
+def search_method(name: str) -> type[SearchMethod]:
+    """How a score of this name is searched with."""
+    return GateSearch if get_score(name).trains_gates else ScoreSearch
 
 
-def search_arguments(args: TrainingArguments, options: TicketOptions) -> TrainingArguments:
+def search_arguments(args: TrainingArguments, options: TicketOptions, method: SearchMethod) -> TrainingArguments:
     """The arguments of the fine-tuning, with those that the search has of its own."""
-    search = copy.copy(args)
-    search.output_dir = JobFolder(args.output_dir, writes=False).search.as_posix()
-    search.num_train_epochs = options.search_epochs
-    search.max_steps = options.search_max_steps
+    search = phases.search_arguments(args, Path(args.output_dir) / SEARCH)
     if options.search_learning_rate is not None:
         search.learning_rate = options.search_learning_rate
-    search.lr_scheduler_type = SchedulerType.LINEAR
+    if options.search_weight_decay is not None:
+        search.weight_decay = options.search_weight_decay
     search.lr_scheduler_kwargs = None
-    search.warmup_steps = options.search_warmup
-    search.eval_strategy = IntervalStrategy.NO
-    search.eval_on_start = False
-    search.load_best_model_at_end = False
-    search.push_to_hub = False
-    search.save_total_limit = 1
+    method.set_arguments(search)
     if args.save_strategy in (SaveStrategy.EPOCH, SaveStrategy.BEST):
         search.save_strategy = SaveStrategy.STEPS
         search.save_steps = _SEARCH_SAVES
@@ -93,28 +73,48 @@ def describe_search(log: Sequence[Mapping[str, Any]], options: TicketOptions | N
     """How a search ended, and the options that decided it, as JSON scalars; None if there was none.
 
     Args:
-        log: `EarlyBirdCallback.log`.
+        log: `TicketCallback.log`.
         options: Those of the search, if they are known.
     """
     if not log:
         return None
     last = log[-1]
     found = {"converged": last["stop"], "epoch": last["epoch"], "step": last["step"], "tickets": len(log)}
+    if last.get("asked"):
+        found["asked"] = True
+    found["stop_rule"] = _stop_rule(last)
+    if "batches" in last:
+        found["batches"] = last["batches"]
     found |= {f"last_{kind}_distance": last[f"{kind}_distance"] for kind in ("head", "neuron")}
-    decisive = {} if options is None else {name: getattr(options, name) for name in _DECISIVE}
+    names = () if options is None else (*_DECISIVE, *search_method(options.ticket_score).decisive)
+    decisive = {name: getattr(options, name) for name in names}
     # What is off says nothing.
     return found | {name: value for name, value in decisive.items() if value not in (None, -1)}
 
 
-def describe_origin(converged: bool | None) -> str:
-    """Where a ticket is from, as a reader is told; `converged` is None if it was not searched for."""
+def _stop_rule(record: Mapping[str, Any]) -> str:
+    if "batches" in record:
+        return "the tickets of even and of odd batches agree"
+    agreed = "a ticket resembles those after it"
+    return f"{agreed}, more than a shadow of noise does" if "shadow_head_distance" in record else agreed
+
+
+def describe_origin(converged: bool | None, asked: bool = False) -> str:
+    """Where a ticket is from, as a reader is told.
+
+    Args:
+        converged: Whether its search has settled; `None` if it was not searched for.
+        asked: Whether it was to be drawn at a given step.
+    """
     if converged is None:
         return "one that was given, not searched for"
-    return "the early bird of the search" if converged else "the last one of a search that did not settle"
+    if asked:
+        return f"that of a step that was asked for, at which the search had {'' if converged else 'not '}settled"
+    return "the one at which the search settled" if converged else "the last one of a search that did not settle"
 
 
 @contextmanager
-def gated_model(trainer: Trainer, fold: bool) -> Iterator[None]:
+def gated_model(trainer: Trainer, method: SearchMethod, fold: bool) -> Iterator[None]:
     """While it lasts, the trainer's model has gates.
 
     FSDP cuts a model's parameters into shards in place and never puts them together again, but pruning needs whole
@@ -122,6 +122,7 @@ def gated_model(trainer: Trainer, fold: bool) -> Iterator[None]:
 
     Args:
         trainer: Its `model` is the dense one before and after.
+        method: Adds what else it needs.
         fold: Whether the dense model gets what was trained, gates included; otherwise only a search without FSDP
             leaves its weights behind.
     """
@@ -129,10 +130,12 @@ def gated_model(trainer: Trainer, fold: bool) -> Iterator[None]:
     if trainer.is_fsdp_enabled:
         trainer.model = trainer.model_wrapped = copy.deepcopy(dense)
     attach_gates(trainer.model)
+    method.attach(trainer.model)
     try:
         yield
         if fold and trainer.model is not dense:
             attach_gates(dense)
+            method.attach(dense)
             _take_weights(dense, trainer.model)
     finally:
         trainer.model = trainer.model_wrapped = dense
@@ -142,37 +145,3 @@ def gated_model(trainer: Trainer, fold: bool) -> Iterator[None]:
 def _take_weights(dense: nn.Module, sharded: nn.Module) -> None:
     # One at a time: gathered on the accelerator, kept on the CPU.
     dense.load_state_dict({name: whole(tensor).cpu() for name, tensor in sharded.state_dict().items()})
-
-
-def refuse_prepared(trainer: Trainer) -> None:
-    """Raises ConfigurationError for what is made before its time: an optimiser, and gates in the model."""
-    if trainer.optimizer is not None or trainer.lr_scheduler is not None:
-        raise ConfigurationError(
-            "a ready-made optimiser or scheduler holds the dense parameters, which pruning replaces: pass "
-            "optimizer_cls_and_kwargs=(cls, kwargs) and lr_scheduler_type instead of optimizers"
-        )
-    if get_gates(trainer.model) is not None:
-        raise ConfigurationError("the model has gates already: call detach_gates(model) first")
-
-
-def refuse_sharding(trainer: Trainer) -> None:
-    """Raises ConfigurationError where a search and what follows it cannot be right."""
-    if trainer.is_deepspeed_enabled:
-        raise ConfigurationError(
-            "a DeepSpeed engine keeps weights and optimiser in buffers of its own, which gates and pruning cannot "
-            "reach: use DDP or FSDP2 for the job, and DeepSpeed for the pruned model"
-        )
-    if not trainer.is_fsdp_enabled:
-        return
-    plugin = trainer.accelerator.state.fsdp_plugin
-    if plugin.fsdp_version != 2 or plugin.cpu_ram_efficient_loading:
-        raise ConfigurationError(
-            f"a ticket is searched under FSDP2 with the weights on every rank at the start, got version "
-            f"{plugin.fsdp_version} and cpu_ram_efficient_loading={plugin.cpu_ram_efficient_loading}: set "
-            "fsdp_config={'version': 2, 'cpu_ram_efficient_loading': False}"
-        )
-    if "FULL_STATE_DICT" not in str(plugin.state_dict_type):
-        raise ConfigurationError(
-            f"checkpoints of a pruned model hold it whole, got {plugin.state_dict_type}: set "
-            "fsdp_config={'state_dict_type': 'FULL_STATE_DICT'}"
-        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ...errors import CheckpointError, ConfigurationError
 from ...sparse import MaskedWeights, RobustRecord, SparseMethod, get_sparse_method, select_weights
 from ...sparse.base import REGULAR, Decision
 from ..callbacks.base import AttackCallback, StatefulCallback, differences
+from ..steps.schedule import steps_per_epoch
 from .ranks import refuse_replicas, refuse_surroundings_of_masks, refuse_transposed
 from .records import RobustHistory, may_decide
 from .updates import SparseRun
@@ -157,7 +157,7 @@ class SparseTrainingCallback(StatefulCallback, AttackCallback):
             refuse_transposed(self._model, weights)
         layers = MaskedWeights(weights)
         seed = args.seed if self._seed is None else self._seed
-        steps = _steps_per_epoch(args, state, kwargs.get("train_dataloader"))
+        steps = steps_per_epoch(args, state, kwargs.get("train_dataloader"))
         self._run.start(layers, state, kwargs["optimizer"], seed, steps, self._model)
         self._running = True
         if self.method.adapts:
@@ -270,11 +270,3 @@ def _as_list(patterns: str | Iterable[str] | None) -> list[str] | None:
     if patterns is None:
         return None
     return [patterns] if isinstance(patterns, str) else list(patterns)
-
-
-def _steps_per_epoch(args: TrainingArguments, state: TrainerState, dataloader: Any) -> int:
-    try:
-        return max(1, math.ceil(len(dataloader) / args.gradient_accumulation_steps))
-    except TypeError:
-        # A stream has no length: the budget of the run stands for the epoch.
-        return state.max_steps

@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..jobs.folder import SEARCH
 from .callback import SparseTrainingCallback
 
-# Where `SparseTrainer` keeps the first of two stages.
-SEARCH_FOLDER = "_search"
 SUMMARY_FILE = "search.json"
 
 
@@ -21,7 +20,7 @@ def sparse_callback(trainer: Any) -> SparseTrainingCallback | None:
 
 def search_summary(trainer: Any) -> dict[str, Any] | None:
     """What stage 1 of a `SparseTrainer` left behind: `method`, `adversary`, `log`, `converged`, `cost` and more."""
-    path = Path(trainer.args.output_dir) / SEARCH_FOLDER / SUMMARY_FILE
+    path = Path(trainer.args.output_dir) / SEARCH / SUMMARY_FILE
     if not getattr(trainer, "has_two_stages", False) or not path.exists():
         return None
     return json.loads(path.read_text())

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import TrainingArguments
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType, TrainOutput
+from transformers.trainer_utils import SaveStrategy, SchedulerType, TrainOutput
 
-from ..._files import write_json
 from ...adversaries import Adversary
 from ...errors import CheckpointError, ConfigurationError
 from ...sparse import FixedMasks, SparseMethod, load_masks, save_masks
 from ..hub.card import adversary_facts
 from ..jobs.checkpoints import checkpoints, explain_failed_save, last_complete_checkpoint
+from ..jobs.folder import SEARCH, JobFolder
+from ..jobs.phases import begin_next_phase, phase, search_arguments
 from ..trainer import AdversarialTrainer
 from .callback import SparseTrainingCallback
 from .cost import step_passes
-from .facts import SEARCH_FOLDER, SUMMARY_FILE
+from .facts import SUMMARY_FILE
 
 logger = logging.getLogger(__name__)
 
 _MASKS = "sparse_masks.safetensors"
-_WEIGHTS = "end.safetensors"
 # More epochs than a search will have: its end is that of its own training.
 _WHOLE_TRAINING = 1e6
 
@@ -122,20 +118,22 @@ class SparseTrainer(AdversarialTrainer):
             output = super().train(resume_from_checkpoint, *args, **kwargs)
             self._save_masks(Path(self.args.output_dir))
             return output
-        folder = Path(self.args.output_dir) / SEARCH_FOLDER
-        first, resume = self._where_to_resume(folder, resume_from_checkpoint)
-        if resume_from_checkpoint and (folder / _MASKS).exists():
-            self._refuse_other_search(folder)
+        job = JobFolder(self.args.output_dir, writes=self.args.should_save)
+        first, resume = self._where_to_resume(job.search, resume_from_checkpoint)
+        if resume_from_checkpoint and (job.search / _MASKS).exists():
+            self._check_same_search(job)
         else:
-            self._first_stage(folder, first)
-        masks = FixedMasks(load_masks(folder / _MASKS))
+            self._first_stage(job, first)
+        masks = FixedMasks(load_masks(job.search / _MASKS))
         if not resume:
-            _load_weights(self.model, folder / _WEIGHTS)
+            job.load_weights(job.end, self.model)
+        begin_next_phase(self)
         self.sparse = SparseTrainingCallback(masks, **self._patterns)
-        with self._callbacks([*self.callback_handler.callbacks, self.sparse]):
+        callbacks = [*self.callback_handler.callbacks, self.sparse]
+        with phase(self, self.args, callbacks, self.adversary, self.adversary_options):
             output = super().train(resume, *args, **kwargs)
             self.sparse = self._own_callback()
-        self._save_masks(Path(self.args.output_dir))
+        self._save_masks(job.path)
         return output
 
     def _where_to_resume(self, folder: Path, asked: str | bool | None) -> tuple[str | bool | None, str | bool | None]:
@@ -159,49 +157,35 @@ class SparseTrainer(AdversarialTrainer):
             raise CheckpointError(f"expected a checkpoint of stage {stage}, got {asked}: use {remedy}")
         return (asked, None) if in_first_stage else (None, asked)
 
-    def _first_stage(self, folder: Path, resume: str | bool | None) -> None:
+    def _first_stage(self, job: JobFolder, resume: str | bool | None) -> None:
         """Trains until the mask has settled, and keeps weights and mask; the mask is written last."""
         attack = self._search_adversary
         method = replace(self.sparse.method, budget=_WHOLE_TRAINING, attack_search=attack is not None)
         self.search = SparseTrainingCallback(method, **self._patterns, stop_after_search=True)
-        args, adversary = self.args, self.adversary
-        try:
-            self.args = _search_arguments(args, folder, self.sparse.method.budget, self._search_schedule)
-            self._set_adversary(attack, self.adversary_options)
+        args = _search_arguments(self.args, job.search, self.sparse.method.budget, self._search_schedule)
+        # The Trainer's own flow of saving, and no callback of the user.
+        callbacks = [self.callback_handler.callbacks[0], self.search]
+        with phase(self, args, callbacks, attack, self.adversary_options):
             passes = {} if attack is None else step_passes(attack, self.step_cost)
-            with self._callbacks([*self._first_callbacks(), self.search]):
-                super().train(resume)
-                self.search = self._own_callback()
-                cost = self.cost_meter.cost(self.state).as_dict()
-        finally:
-            self.args = args
-            self._set_adversary(adversary, self.adversary_options)
-        if self.args.should_save:
-            with explain_failed_save(self.args.output_dir):
-                weights = self.accelerator.unwrap_model(self.model).state_dict()
-                part = folder / f"{_WEIGHTS}.part"
-                folder.mkdir(parents=True, exist_ok=True)
-                save_file({name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}, part)
-                part.replace(folder / _WEIGHTS)
-                log = {"log": self.search.log, "distances": self.search.distances, "converged": self.search.converged}
-                write_json(folder / SUMMARY_FILE, {**self._asked_search, **log, "cost": cost, "step_passes": passes})
-        self._save_masks(folder, self.search.masks)
+            super().train(resume)
+            self.search = self._own_callback()
+            cost = self.cost_meter.cost(self.state).as_dict()
+        found = {"log": self.search.log, "distances": self.search.distances, "converged": self.search.converged}
+        with explain_failed_save(self.args.output_dir):
+            job.save_weights(job.end, self.accelerator.unwrap_model(self.model))
+            summary = {**self._asked_search, **found, "cost": cost, "step_passes": passes}
+            job.write(f"{SEARCH}/{SUMMARY_FILE}", summary)
+        self._save_masks(job.search, self.search.masks)
         self.accelerator.wait_for_everyone()
-        self.model_wrapped = self.model
-        self.optimizer, self.lr_scheduler, self._created_lr_scheduler = None, None, False
 
-    def _refuse_other_search(self, folder: Path) -> None:
-        summary = json.loads((folder / SUMMARY_FILE).read_text())
+    def _check_same_search(self, job: JobFolder) -> None:
+        summary = job.read(f"{SEARCH}/{SUMMARY_FILE}") or {}
         found = {name: summary.get(name) for name in self._asked_search}
         if found != self._asked_search:
             raise CheckpointError(
-                f"the masks in {folder} were found with other options: expected {self._asked_search}, got {found}; "
-                "resume with those, or use another output_dir"
+                f"the masks in {job.search} were found with other options: expected {self._asked_search}, got "
+                f"{found}; resume with those, or use another output_dir"
             )
-
-    def _first_callbacks(self) -> list[Any]:
-        """The Trainer's own flow of saving: no callback of the user."""
-        return [self.callback_handler.callbacks[0]]
 
     def _own_callback(self) -> SparseTrainingCallback:
         """The callback of the present stage (a new object after its state was restored)."""
@@ -212,42 +196,19 @@ class SparseTrainer(AdversarialTrainer):
             with explain_failed_save(self.args.output_dir):
                 save_masks(self.masks if masks is None else masks, folder / _MASKS)
 
-    @contextmanager
-    def _callbacks(self, callbacks: list[Any]) -> Iterator[None]:
-        before = self.callback_handler.callbacks
-        self.callback_handler.callbacks = callbacks
-        try:
-            yield
-        finally:
-            self.callback_handler.callbacks = before
-
 
 def _search_arguments(
     args: TrainingArguments, folder: Path, budget: float, schedule: SchedulerType | str | None
 ) -> TrainingArguments:
     """The arguments of stage 1: those of the training, for a share of its epochs, without evaluation."""
-    search = copy.copy(args)
+    search = search_arguments(args, folder)
     if schedule is not None:
         search.lr_scheduler_type, search.lr_scheduler_kwargs = SchedulerType(schedule), None
-    search.output_dir = folder.as_posix()
     if args.max_steps > 0 and budget < 1:
         search.max_steps = max(1, round(budget * args.max_steps))
     else:
         search.max_steps = -1
         search.num_train_epochs = budget * args.num_train_epochs if budget < 1 else budget
-    search.eval_strategy = IntervalStrategy.NO
-    search.eval_on_start = False
-    search.load_best_model_at_end = False
-    search.push_to_hub = False
-    search.save_total_limit = 1
     if args.save_strategy == SaveStrategy.BEST:
         search.save_strategy = SaveStrategy.EPOCH
     return search
-
-
-def _load_weights(model: Any, path: Path) -> None:
-    try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"cannot take the weights after stage 1 from {path} ({reason}): start anew") from error

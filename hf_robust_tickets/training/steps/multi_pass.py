@@ -1,4 +1,4 @@
-"""Several weighted passes over a batch, each its own call of the Trainer's step: FreeLB, PGD and their kin."""
+"""Several weighted passes over a batch, each its own call of the Trainer's step: FreeLB, PGD and the like."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MultiPassStep(AdversarialStep):
         if context.restarts > 1:
             self._climb_from_many_starts(context)
         for k in range(last if context.restarts > 1 else 0, last + 1):
-            weight = adversary.loss_weight(k) * (1 - context.clean_weight)
+            weight = self._weight(context, k)
             if k == last and context.weights is not None:
                 self._perturb_weights(context)
             with context.one_pass(attached=k == last), self.runner.defer_sync(context.model, k < last):
@@ -46,6 +46,10 @@ class MultiPassStep(AdversarialStep):
                 with self.runner.defer_sync(context.model, k < last):
                     self._ascend(context, another_pass=k < last)
         return total
+
+    def _weight(self, context: StepContext, k: int) -> float:
+        """The share of pass `k` in the gradient that reaches the weights."""
+        return context.adversary.loss_weight(k) * (1 - context.clean_weight)
 
     def _clean_pass(self, context: StepContext) -> Tensor:
         with (
@@ -100,3 +104,10 @@ class MultiPassStep(AdversarialStep):
             losses = losses_by_example(logits_of(outputs), context.labels, self.runner.unwrapped(model))
             worst.offer(context.perturbation.delta.detach(), losses)
         context.perturbation.delta = worst.delta.requires_grad_()
+
+
+class EndOfAscentStep(MultiPassStep):
+    """The same passes, of which only the last, at the end of the ascent, has a gradient that reaches the weights."""
+
+    def _weight(self, context: StepContext, k: int) -> float:
+        return float(k == context.adversary.num_passes - 1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from transformers import TrainerState
+from transformers import TrainerState, TrainingArguments
 
 from ..arguments import AdversaryOptions
 
@@ -12,6 +13,14 @@ from ..arguments import AdversaryOptions
 def first_step(start: float, state: TrainerState) -> float:
     """The step that an option in steps, or (below 1) in a fraction of all steps, speaks of."""
     return start * state.max_steps if start < 1 else start
+
+
+def steps_per_epoch(args: TrainingArguments, state: TrainerState, dataloader: Any) -> int:
+    """Optimiser steps of an epoch, as the Trainer counts them; of a stream, all steps of the run stand for it."""
+    try:
+        return max(1, math.ceil(len(dataloader) / args.gradient_accumulation_steps))
+    except TypeError:
+        return state.max_steps
 
 
 def strength(options: AdversaryOptions, state: TrainerState) -> float:

@@ -11,7 +11,7 @@ from torch import nn
 
 from hf_robust_tickets.adversaries import PGD, PixelFast, PixelPGD
 from hf_robust_tickets.errors import ConfigurationError, DataError
-from hf_robust_tickets.evaluation import evaluate_image_transfer, evaluate_white_box
+from hf_robust_tickets.evaluation import ImageTransferResult, evaluate_image_transfer, evaluate_white_box
 from hf_robust_tickets.vision import small_image_processor
 from tests.testing.pixels import MEAN, STD, ConvConfig, ConvNet, tiny_convnet, tiny_images
 
@@ -58,9 +58,10 @@ def test_counts_by_hand():
     result = evaluate_image_transfer(
         Linear(*MODEL).train(), IMAGES, source_model=Linear(*SOURCE), adversary=STEP, progress=False
     )
-    assert (result.num_examples, result.clean_right, result.still_right) == (6, 5, 2)
-    assert (result.source_clean_right, result.source_still_right) == (5, 3)
-    assert (result.both_fooled, result.source_fooled) == (1, 2) and result.fooled == (0, 2, 3)
+    assert result.clean == (True, True, True, True, False, True)
+    assert result.robust == (False, True, False, False, False, True) and result.fooled == (0, 2, 3)
+    assert result.source_clean == (True, True, True, False, True, True)
+    assert result.source_robust == (False, False, True, False, True, True)
     assert result.accuracy == pytest.approx(2 / 6) and result.clean_accuracy == pytest.approx(5 / 6)
     assert result.source_accuracy == pytest.approx(0.5) and result.transfer_rate == pytest.approx(0.5)
     assert any("train mode" in warning for warning in result.warnings)
@@ -80,8 +81,8 @@ def test_each_model_is_given_its_own_normalisation_of_the_same_pixels():
         adversary=STEP,
         progress=False,
     )
-    assert (result.clean_right, result.still_right, result.fooled) == (5, 2, (0, 2, 3))
-    assert (result.source_clean_right, result.source_still_right) == (5, 3)
+    assert (sum(result.clean), sum(result.robust), result.fooled) == (5, 2, (0, 2, 3))
+    assert (sum(result.source_clean), sum(result.source_robust)) == (5, 3)
 
 
 def test_images_stay_images():
@@ -106,7 +107,7 @@ def test_of_several_starts_the_strongest_on_the_source_is_replayed():
     options = {"adversary": attack, "progress": False, "source_model": source}
     one = evaluate_image_transfer(model, data, PROCESSOR, **options)
     many = evaluate_image_transfer(model, data, PROCESSOR, restarts=6, **options)
-    assert many.source_still_right <= one.source_still_right and many.restarts == 6
+    assert sum(many.source_robust) <= sum(one.source_robust) and many.restarts == 6
     again = evaluate_image_transfer(model, data, PROCESSOR, restarts=6, **options)
     assert again == many
     assert evaluate_image_transfer(model, data, PROCESSOR, batch_size=5, **options).num_examples == 24
@@ -115,8 +116,7 @@ def test_of_several_starts_the_strongest_on_the_source_is_replayed():
 def test_replayed_on_itself_it_is_the_models_own_attack():
     model, data = tiny_convnet(1).eval(), tiny_images(24)
     result = evaluate_image_transfer(model, data, PROCESSOR, source_model=model, progress=False)
-    assert result.still_right == result.source_still_right and result.clean_right == result.source_clean_right
-    assert result.source_fooled == result.both_fooled
+    assert result.robust == result.source_robust and result.clean == result.source_clean
     own = evaluate_white_box(model, data, PROCESSOR, progress=False)
     # The white box counts an image as robust that holds at every point of the ascent, not at its end alone.
     compared = evaluate_image_transfer(model, data, PROCESSOR, source_model=model, own=own, progress=False)
@@ -174,4 +174,5 @@ def test_the_result_as_json(tmp_path):
     result.save(tmp_path / "transfer.json")
     content = json.loads((tmp_path / "transfer.json").read_text())
     assert content["schema"] == "hf_robust_tickets/image_transfer" and content["transfer_rate"] is None
+    assert ImageTransferResult.load(tmp_path / "transfer.json") == result
     assert content["accuracy"] == 1.0 and content["sample_ids"] == [0]

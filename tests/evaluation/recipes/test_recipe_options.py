@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -310,3 +312,19 @@ def test_word_vectors_from_a_folder_are_named_by_their_checksum(tmp_path, monkey
     assert RobustnessReport.from_dict(report.to_dict())["iga"].sha256 == report["iga"].sha256
     with pytest.raises(MissingResourceError, match=r"without paragram\.npy, wordlist\.pickle, nn\.npy"):
         evaluate(data, "iga", word_vectors=tmp_path)
+
+
+def test_a_folder_of_vectors_runs_no_code(tmp_path):
+    write_vectors(tmp_path)
+    folder = tmp_path / VECTORS_FOLDER
+    data = [{"text": "Some good film", "label": 1}]
+    words = folder / "wordlist.pickle"
+    plain = words.read_bytes()
+    for content in (pickle.dumps(Path("/")), pickle.dumps(["good"]), pickle.dumps({"good": 10**6}), b"cut"):
+        words.write_bytes(content)
+        with pytest.raises(CheckpointError, match="expected"):
+            evaluate(data, "iga", word_vectors=folder)
+    words.write_bytes(plain)
+    np.save(folder / "nn.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(CheckpointError, match=r"expected an array at .*nn\.npy"):
+        evaluate(data, "iga", word_vectors=folder)

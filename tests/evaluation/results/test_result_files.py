@@ -45,12 +45,13 @@ RESULTS = [
     report(),
     WhiteBoxResult(0.75, {0.1: 0.5, 1.0: 0.0}, {0.1: 0.5, 1.0: 0.25}, 4, {"name": "pgd"}, 2, 1, "last", seed=3, **HOW),
     auto_attack(),
+    ImageTransferResult((True, True), (True, False), (True, False), (False, False), {"name": "pixel-pgd"}, 2,
+                        {"sha256": "1"}, sample_ids=(3, 4), seed=2, **HOW),
     TransferResult("pwws", 9, 8, 7, (3,), {"sha256": "1"}, sample_ids=(3, 4), **HOW),
     NoiseResult(
         0.5, (NoiseCell("typos", 1, Comparison("typos-1", "clean", "noisy", 1, 2, 3, 4), 5, {6: "a", 7: {"b": "c"}}),),
         10, seed=1, **HOW,
     ),
-    ImageTransferResult(6, 5, 2, 5, 3, 1, 2, (0, 2), {"name": "p"}, 2, source={"sha256": "1"}, seed=4, **HOW),
     ContrastResult(4, 3, 2, 1, {"original": (2, 2), "revised": (1, 2)}, 1, sample_ids=(0, 1, 2, 3), **HOW),
     AccuracyResult(Calibration.of([[0.9, 0.1], [0.2, 0.8]], [0, 0]), seed=0, sample_ids=(1, 5), **HOW),
     speed(),
@@ -92,7 +93,7 @@ def test_a_foreign_file_is_refused_in_one_line(content, tmp_path):
     with pytest.raises(CheckpointError, match="expected the result of an evaluation") as caught:
         load_result(path)
     assert "\n" not in str(caught.value)
-    with pytest.raises(CheckpointError, match="got no file"):
+    with pytest.raises(CheckpointError, match="no such file"):
         load_result(tmp_path / "nowhere.json")
 
 

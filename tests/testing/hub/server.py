@@ -84,7 +84,7 @@ class Hub:
 
 
 class Connection(BaseHTTPRequestHandler):
-    """What all requests have in common; heirs know the routes."""
+    """What all requests have in common; subclasses know the routes."""
 
     hub: Hub
     routes: Sequence[tuple[str, str, Callable[..., None]]] = ()

@@ -1,0 +1,114 @@
+"""Makes the evidence of the search: score x sparsity x seed on SST-2, beside dense and random tickets.
+
+    python benchmarks/search_evidence.py                                   # everything that is not done yet
+    python benchmarks/search_evidence.py --arms dense taylor@50 --seeds 0  # a part of it
+
+One JSON file per arm and seed in docs/evidence/search; what is there is not made again, so a run that was cut off goes
+on where it was. The data is looked for in $ROBUST_TICKETS_DATA, and in shared/data beside the checkout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from datasets import disable_progress_bars  # noqa: E402
+
+from benchmarks.search_arms import ARMS, SearchProtocol, load_splits, train_arm  # noqa: E402
+from benchmarks.search_report import write_report  # noqa: E402
+from benchmarks.storage import data_folder, read_result, write_result  # noqa: E402
+from hf_robust_tickets.evaluation import evaluate_robustness  # noqa: E402
+from hf_robust_tickets.tickets import load_pruned  # noqa: E402
+
+logger = logging.getLogger("evidence")
+RESULTS = ROOT / "docs" / "evidence" / "search"
+
+
+def main() -> None:
+    options, protocol = _parse()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    disable_progress_bars()
+    for attack in (False, True) if options.attack else (False,):
+        for seed in options.seeds:
+            for arm in options.arms:
+                path = options.results / f"{arm}-{seed}.json"
+                result = read_result(path, protocol) or _train(arm, seed, protocol, options, path)
+                if attack:
+                    _attack(result, protocol, options, path)
+    if options.results == RESULTS:
+        write_report(options.results, ROOT / "docs")
+
+
+def _train(arm: str, seed: int, protocol: SearchProtocol, options: argparse.Namespace, path: Path) -> dict[str, Any]:
+    logger.info("training %s, seed %d", arm, seed)
+    shutil.rmtree(options.models / f"{arm}-{seed}", ignore_errors=True)
+    result = train_arm(arm, seed, protocol, data_folder("sst2"), options.models)
+    write_result(path, result)
+    logger.info(
+        "%s, seed %d: development %.3f, test %.3f, %.0f core s",
+        *(arm, seed, result["development"], result["test"], result["core_seconds"]),
+    )
+    return result
+
+
+def _attack(result: dict[str, Any], protocol: SearchProtocol, options: argparse.Namespace, path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    name = f"{result['arm']}-{result['seed']}"
+    todo, folder = [recipe for recipe in protocol.recipes if recipe not in result["attacks"]], options.models / name
+    if not todo:
+        return
+    if not (folder / "model").is_dir():
+        logger.warning("%s is gone: remove %s to train it again", folder, path)
+        return
+    load = load_pruned if "ticket" in result else AutoModelForSequenceClassification.from_pretrained
+    test = load_splits(data_folder("sst2"), protocol)["test"]
+    for recipe in todo:
+        report = evaluate_robustness(
+            load(folder / "model"),
+            test,
+            AutoTokenizer.from_pretrained(folder / "model"),
+            recipes=[recipe],
+            num_examples=protocol.num_examples,
+            seed=0,
+            text_columns="sentence",
+            sentence_encoder="minilm",
+            output_dir=folder / "attacks",
+            progress=False,
+        )
+        attacked = report[recipe]
+        result["attacks"][recipe] = {
+            "accuracy_under_attack": attacked.accuracy_under_attack,
+            "interval": list(attacked.confidence_interval),
+            "mean_queries": attacked.mean_queries,
+        }
+        write_result(path, result)
+        logger.info("%s, %s: %.3f under attack", name, recipe, attacked.accuracy_under_attack)
+
+
+def _parse() -> tuple[argparse.Namespace, SearchProtocol]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--models", type=Path, default=ROOT / "out" / "search")
+    parser.add_argument("--no-attack", dest="attack", action="store_false")
+    for field in fields(SearchProtocol):
+        if field.name not in ("recipes", "bf16"):
+            parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+    parser.add_argument("--recipes", nargs="+", default=list(SearchProtocol.recipes))
+    options = parser.parse_args()
+    given = {f.name: getattr(options, f.name) for f in fields(SearchProtocol) if f.name not in ("recipes", "bf16")}
+    return options, SearchProtocol(**given, recipes=tuple(options.recipes))
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,10 @@ from ..reporting.attack_page import write_attack_page
 from ..reporting.tables import text_table
 from .options import parse
 
-FILES = ("robustness", HOTFLIP, "accuracy", "white_box", "auto_attack", "noise", "contrast", "transfer", "bench")
+FILES = (
+    *("robustness", HOTFLIP, "accuracy", "white_box", "auto_attack", "noise", "contrast", "transfer"),
+    *("image_transfer", "bench"),
+)
 """What results are called in the folder of a model."""
 
 

@@ -47,6 +47,7 @@ class ImageTransferResult(EvaluationResult, kind="image_transfer"):
         adversary: The attack on the source and its hyper-parameters.
         restarts: Starts per image; the end of the highest loss on the source is replayed.
         source: The model that the images were made on; `model` is the one that they were replayed on.
+        criterion: Where models are judged: `"last"`, at the end of the ascent, which is what is replayed.
     """
 
     clean: tuple[bool, ...] = field(repr=False)
@@ -56,6 +57,7 @@ class ImageTransferResult(EvaluationResult, kind="image_transfer"):
     adversary: Mapping[str, Any] = field(default_factory=dict)
     restarts: int = 1
     source: Mapping[str, Any] = field(default_factory=dict)
+    criterion: str = "last"
 
     @property
     def num_examples(self) -> int:

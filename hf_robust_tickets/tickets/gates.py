@@ -130,6 +130,12 @@ def share_near_zero(gates: Gates) -> tuple[float, float]:
     return tuple(_mean([gate.abs() < NEAR_ZERO for gate in kind]) for kind in (gates.heads, gates.neurons))
 
 
+def differ(gates: Sequence[torch.Tensor]) -> bool:
+    """Whether the coefficients of a kind are not all equal, so that they can be ranked; fewer than two always can."""
+    flat = torch.cat([whole(gate.detach()).flatten().cpu() for gate in gates])
+    return len(flat) < 2 or not bool((flat == flat[0]).all())
+
+
 def kinds_cut_near_zero(gates: Gates, ticket: RobustTicket) -> list[str]:
     """The kinds, `"heads"` or `"neurons"`, whose cut falls among gates that are all near zero.
 

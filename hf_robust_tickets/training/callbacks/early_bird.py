@@ -8,7 +8,8 @@ from torch import nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from ...errors import ConfigurationError
-from ...tickets import EarlyBirdDetector, RobustTicket, draw_ticket, get_shadows, mask_distance, share_near_zero
+from ...tickets import EarlyBirdDetector, Gates, RobustTicket, draw_ticket, get_shadows, mask_distance, share_near_zero
+from ...tickets.gates import differ
 from ..steps.schedule import first_step, steps_per_epoch
 from .tickets import TicketCallback, gates_of, named
 
@@ -20,7 +21,8 @@ class EarlyBirdCallback(TicketCallback):
     (`attach_shadows(model)`, as in the search of `RobustTicketTrainer`), a ticket has settled only if it is also
     clearly closer to those after it than the shadow's are: gates that follow noise come to rest as well when the
     learning rate runs out. Under data parallelism the gates are equal on all ranks, and the ticket is a deterministic
-    function of them: all ranks stop together. No ticket is drawn before a gate has moved.
+    function of them: all ranks stop together. No ticket is drawn while all gates of a kind
+    are equal: before the first has moved.
 
     Args:
         head_sparsity: Fraction of heads that a ticket cuts.
@@ -99,8 +101,7 @@ class EarlyBirdCallback(TicketCallback):
         interval = max(1, round(self._rule["interval"] * self._steps_per_epoch))
         if not asked and (state.global_step % interval or state.global_step <= first_step(self._start_step, state)):
             return
-        gates = gates_of(kwargs["model"])
-        if all(bool((gate == 1).all()) for gate in gates.parameters()):
+        if not asked and not self._can_rank(gates_of(kwargs["model"])):
             return
         settled = self._draw(kwargs["model"], state)
         if asked or (settled and self._at_step < 0):
@@ -121,6 +122,10 @@ class EarlyBirdCallback(TicketCallback):
     def progress(self, value: dict[str, Any]) -> None:
         self.log = value["log"]
         self._detector.load_state_dict(value["detector"])
+
+    def _can_rank(self, gates: Gates) -> bool:
+        ranked = {"heads": self._draw_options["head_sparsity"], "neurons": self._draw_options["neuron_sparsity"]}
+        return all(differ(getattr(gates, kind)) for kind, sparsity in ranked.items() if sparsity)
 
     def _draw(self, model: nn.Module, state: TrainerState) -> bool:
         gates, shadows = gates_of(model), get_shadows(model)

@@ -203,20 +203,22 @@ class AdversarialTrainer(Trainer):
             self.publisher.after_save(output_dir)
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
-        """As in `Trainer.push_to_hub`.
+        """As in `Trainer.push_to_hub`, but for what leaves: what reopens the model, its card and its reports alone.
 
         Raises:
             HubError: If the upload failed; local files are as they were, and another push completes it.
         """
         with self.publisher.explained(kwargs.get("revision") or self.args.hub_revision):
-            return super().push_to_hub(*args, **kwargs)
+            return self.publisher.push(*args, **kwargs)
 
     def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
         """As in `Trainer.init_hf_repo`.
 
         Raises:
+            ConfigurationError: If `hub_strategy` asks for whole checkpoints.
             HubError: If the repository cannot be created.
         """
+        self.publisher.check_strategy()
         with self.publisher.explained():
             super().init_hf_repo(*args, **kwargs)
 
@@ -261,6 +263,9 @@ class AdversarialTrainer(Trainer):
         # What an attempt with a batch that was too large has left behind.
         self._forget_steps()
         super()._update_auto_batch_size(*args, **kwargs)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        self.publisher.push_checkpoint(Path(checkpoint_folder))
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler | None:
         sampler = super()._get_train_sampler(*args, **kwargs)

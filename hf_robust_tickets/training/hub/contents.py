@@ -24,19 +24,23 @@ ALLOWED = (
     *("vocab.txt", "merges.txt", "spiece.model", "spm.model", "spm_char.model", "sentencepiece.model"),
     *("sentencepiece.bpe.model", "tokenizer.model", "tiktoken.model", "source.spm", "target.spm", "bpe.codes"),
     *("dict.txt", "emoji.json", "entity_vocab.json", "normalizer.json", "byte_maps.json", "vocab-src.json"),
-    *("vocab-tgt.json", "word_shape.json", "word_pronunciation.json", "chat_template.jinja", "chat_template.json"),
+    *("vocab-tgt.json", "word_shape.json", "word_pronunciation.json", "*.jinja", "chat_template.json"),
     *("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"),
+    # sentence-transformers
+    *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
     # its card
     *("README.md", "model_card.json", "ticket.png"),
     # its reports: figures, no texts
     *("ticket.json", "search_log.json", "cost.json", "search.json", "all_results.json", "train_results.json"),
     *("eval_results.json", "test_results.json"),
 )
-"""Names, in the folder itself. A report of attacks is none of them: it holds texts, and the card has its figures."""
+"""Names, in the folder itself and in those of `_PARTS`. Reports of attacks are left out: they hold texts."""
 
 # Pickled weights reopen the model where there are no others.
 _PICKLED = ("pytorch_model.bin", "pytorch_model-?????-of-?????.bin", "pytorch_model.bin.index.json")
 _CONFIGURATIONS = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
+# The modules of sentence-transformers, such as 1_Pooling, and further templates of chats.
+_PARTS = re.compile(r"\d+_[A-Z]\w*|additional_chat_templates")
 _MODULE = re.compile(r"(?:.+--)?(\w+)\.\w+")
 
 
@@ -53,6 +57,8 @@ def files_to_upload(folder: Path, also: Sequence[str] = ()) -> list[str]:
     """
     names = {path.name for path in folder.iterdir() if path.is_file()}
     found = {name for name in names if _is_allowed(name)} | (names & _code(folder))
+    for part in (path for path in folder.iterdir() if path.is_dir() and _PARTS.fullmatch(path.name)):
+        found |= {f"{part.name}/{path.name}" for path in part.iterdir() if path.is_file() and _is_allowed(path.name)}
     if not any(name.endswith(".safetensors") and name.startswith(("model", "adapter_model")) for name in found):
         found |= {name for name in names if any(fnmatchcase(name, pattern) for pattern in _PICKLED)}
     for name in also:
@@ -73,7 +79,8 @@ def _refuse_link(folder: Path, name: str) -> None:
     # A link may stand for a file of the same name in the folder, such as the weights of a checkpoint. Under an allowed
     # name anything else could be sent.
     path = folder / name
-    if path.is_symlink() and not (_is_inside(folder, path) and path.resolve().name == name):
+    is_link = path.is_symlink() or (path.parent.is_symlink() and path.parent != folder)
+    if is_link and not (_is_inside(folder, path) and path.resolve().name == path.name):
         raise CheckpointError(
             f"expected files to upload in {folder}, got {name}, a link to {path.resolve()}: copy the file, or the "
             "whole folder with `cp -rL`"

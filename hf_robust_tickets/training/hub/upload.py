@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -16,17 +19,20 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from transformers import PreTrainedModel, Trainer
+from transformers.trainer_utils import HubStrategy, SaveStrategy
+from transformers.utils.hub import PushInProgress
 
 from ..._compat import hub_connection_error
-from ...errors import HubError, RobustTicketsError
+from ...errors import ConfigurationError, HubError, RobustTicketsError
 from .card import write_model_card
+from .contents import files_to_upload, patterns
 
 _AGAIN = "push again when the Hub answers; large files that arrived are not sent a second time"
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 
 
 class Publisher:
-    """Writes a trainer's model card, and says in one line what became of an upload.
+    """Writes a trainer's model card, uploads what may leave, and says in one line what became of it.
 
     Args:
         trainer: Its `card_facts` is what the card says, its `card_options` are defaults of `create_model_card`.
@@ -65,6 +71,79 @@ class Publisher:
         if not (args.push_to_hub and output_dir in (None, args.output_dir)):
             folder = Path(output_dir or args.output_dir)
             self.write_card(folder, {"model_name": folder.absolute().name})
+
+    def push(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """What `Trainer.push_to_hub` does, but for what is uploaded: `files_to_upload` of the output folder."""
+        trainer, args = self._trainer, self._trainer.args
+        trainer.callback_handler.on_push_begin(args, trainer.state, trainer.control)
+        token = token if token is not None else args.hub_token
+        if trainer.hub_model_id is None:
+            trainer.init_hf_repo(token=token, private=private)
+        trainer.save_model(_internal_call=True)
+        if not trainer.is_world_process_zero():
+            return None
+        kwargs.setdefault("model_name", self._repository().split("/")[-1])
+        tags = kwargs.pop("tags", None) or []
+        own = getattr(trainer.model, "model_tags", None) or []
+        tags = list(dict.fromkeys([*([tags] if isinstance(tags, str) else tags), *own]))
+        trainer.create_model_card(**kwargs, **({"tags": tags} if tags else {}))
+        trainer._finish_current_push()
+        return self._upload(Path(args.output_dir), commit_message, token, revision or args.hub_revision, not blocking)
+
+    def push_checkpoint(self, checkpoint: Path) -> None:
+        """Uploads a checkpoint's model in the background, as `hub_strategy` and `hub_always_push` say."""
+        trainer, args = self._trainer, self._trainer.args
+        if not trainer.is_world_process_zero() or args.hub_strategy == HubStrategy.END:
+            return
+        running = [job for job in getattr(trainer.push_in_progress, "jobs", ()) if not job.done()]
+        if running and not args.hub_always_push:
+            return
+        trainer.callback_handler.on_push_begin(args, trainer.state, trainer.control)
+        # The checkpoint may be deleted before the upload has read it.
+        copy = tempfile.TemporaryDirectory(dir=args.output_dir, prefix="_push-")
+        for name in files_to_upload(checkpoint):
+            Path(copy.name, name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(checkpoint / name, Path(copy.name, name))
+        by_step = args.save_strategy == SaveStrategy.STEPS
+        when = f"step {trainer.state.global_step}" if by_step else f"epoch {int(trainer.state.epoch)}"
+        message = f"Training in progress, {when}"
+        job = self._upload(Path(copy.name), message, args.hub_token, args.hub_revision, in_background=True)
+        job.add_done_callback(lambda _: copy.cleanup())
+        trainer.push_in_progress = PushInProgress([*running, job])
+
+    def check_strategy(self) -> None:
+        """Checks that what `hub_strategy` asks for may leave.
+
+        Raises:
+            ConfigurationError: If it asks for whole checkpoints: they hold the arguments, token included, as a pickle.
+        """
+        args = self._trainer.args
+        if args.push_to_hub and args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            raise ConfigurationError(
+                f"expected hub_strategy 'end' or 'every_save', got {args.hub_strategy.value!r}, which uploads the "
+                "optimiser and the arguments with their token: upload a checkpoint yourself with `hf upload`"
+            )
+
+    def _upload(
+        self, folder: Path, message: str | None, token: str | None, revision: str | None, in_background: bool
+    ) -> Any:
+        return HfApi(library_name="hf_robust_tickets").upload_folder(
+            repo_id=self._trainer.hub_model_id,
+            folder_path=folder,
+            commit_message=message,
+            token=token,
+            run_as_future=in_background,
+            allow_patterns=patterns(files_to_upload(folder)),
+            revision=revision,
+        )
 
     def explained(self, revision: str | None = None) -> AbstractContextManager[None]:
         """While it lasts, what the Hub's client raises becomes a `HubError` of one line."""

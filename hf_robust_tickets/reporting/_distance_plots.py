@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._compat import require
 from ..errors import ConfigurationError, DataError
@@ -23,6 +23,21 @@ _PANEL_NAME = {"heads": "Attention heads", "neurons": "Feed-forward neurons"}
 # Up to this many tickets a cell is wide enough for its figure.
 _MOST_FIGURES = 10
 _MOST_TICKS = 11
+
+
+class _Rule(NamedTuple):
+    """What a way of searching bounds, and what noise gives in its place: keys of the log, and their names."""
+
+    line: str
+    line_name: str
+    noise: str
+    noise_name: str
+
+
+_RULES = (
+    _Rule("{}_distance_halves", "even batches against odd ones", "{}_distance_chance", "by chance"),
+    _Rule("{}_distance_window", "largest distance in the window", "shadow_{}_distance_window", "shadow gates"),
+)
 
 
 @canvas.literal
@@ -97,9 +112,11 @@ def plot_distances(
 ) -> Path:
     """The distances that the search watches, over its epochs, with the tolerance and the stop.
 
-    The line is what the tolerance bounds: the largest distance of a ticket to those after it (`*_distance_window`);
-    the dots are the distances to the ticket before (`head_distance`, `neuron_distance`). A log without windows is
-    drawn by the latter alone.
+    The line is what the tolerance bounds: for gates the largest distance of a ticket to those after it
+    (`*_distance_window`), for first-order scores that between the tickets of even and of odd batches
+    (`*_distance_halves`). The dots are the distances to the ticket before (`head_distance`, `neuron_distance`). The
+    dashed line is what noise gives: shadow gates (`shadow_*_distance_window`), or chance (`*_distance_chance`); a
+    search has settled well below it. A log without these is drawn by the dots alone.
 
     Args:
         search_log: One record per ticket: `epoch`, `step`, the distances as fractions (absent or None in the first),
@@ -123,17 +140,16 @@ def plot_distances(
     if missing:
         raise DataError(f"expected an epoch in every record of the search, got none in record {missing[0]}")
     stop = next((record for record in search_log if record.get("stop")), None)
-    windowed = any(record.get("head_distance_window") is not None for record in search_log)
+    bounded = next((rule for rule in _RULES if _has(search_log, rule.line.format("head"))), None)
     if title is None:
         title = "The search ran to its budget" if stop is None else f"The ticket settled at epoch {stop['epoch']:.2f}"
-    subtitle = (
-        "Lines: largest distance within the window that the tolerance bounds. Dots: distance to the ticket before."
-    )
-    figure = canvas.new_figure(
-        7.6, 4.3, title, subtitle if windowed else "Distance of each ticket to the one before it."
-    )
+    subtitle = "Distance of each ticket to the one before it."
+    if bounded is not None:
+        noise = f" Dashed: {bounded.noise_name}." if _has(search_log, bounded.noise.format("head")) else ""
+        subtitle = f"Lines: {bounded.line_name}. Dots: to the ticket before.{noise}"
+    figure = canvas.new_figure(7.6, 4.3, title, subtitle)
     axes = figure.subplots()
-    _draw_series(axes, search_log, windowed)
+    _draw_series(axes, search_log, bounded)
     _draw_bounds(axes, search_log, tolerance, stop)
     ticker = require("matplotlib.ticker", extra="plots")
     decimals = 0 if axes.get_ylim()[1] > 0.06 else 1
@@ -191,15 +207,18 @@ def _dress_matrix(
         axes.add_patch(patches.Rectangle(square, 1, 1, fill=False, edgecolor=canvas.STOP, linewidth=2.2, zorder=5))
 
 
-def _draw_series(axes: Axes, log: Sequence[Mapping[str, Any]], windowed: bool) -> None:
+def _draw_series(axes: Axes, log: Sequence[Mapping[str, Any]], rule: _Rule | None) -> None:
     drawn = False
-    for name, key in (("heads", "head_distance"), ("neurons", "neuron_distance")):
+    for name, kind in (("heads", "head"), ("neurons", "neuron")):
         style = {"color": _COLOR[name], "zorder": 3}
-        steps = _points(log, key)
-        line = _points(log, f"{key}_window") if windowed else steps
+        steps = _points(log, f"{kind}_distance")
+        line = steps if rule is None else _points(log, rule.line.format(kind))
         if not line:
             continue
         drawn = True
+        noise = [] if rule is None else _points(log, rule.noise.format(kind))
+        if noise:
+            axes.plot(*zip(*noise), linewidth=1.2, linestyle=(0, (4, 2)), alpha=0.7, clip_on=False, **style)
         axes.plot(*zip(*line), linewidth=2.0, solid_capstyle="round", label=name, clip_on=False, **style)
         if steps:
             axes.plot(
@@ -212,6 +231,10 @@ def _draw_series(axes: Axes, log: Sequence[Mapping[str, Any]], windowed: bool) -
         axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", fontsize=canvas.LABEL, color=canvas.SOFT_INK)
 
 
+def _has(log: Sequence[Mapping[str, Any]], key: str) -> bool:
+    return any(record.get(key) is not None for record in log)
+
+
 def _points(log: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
     return [(record["epoch"], record[key]) for record in log if record.get(key) is not None]
 
@@ -219,12 +242,7 @@ def _points(log: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, flo
 def _draw_bounds(
     axes: Axes, log: Sequence[Mapping[str, Any]], tolerance: float, stop: Mapping[str, Any] | None
 ) -> None:
-    values = [
-        record[key]
-        for record in log
-        for key in ("head_distance", "neuron_distance", "head_distance_window", "neuron_distance_window")
-        if record.get(key) is not None
-    ]
+    values = [value for record in log for key, value in record.items() if "_distance" in key and value is not None]
     top = 1.12 * max(tolerance, *values, 0.0)
     last = max(log[-1]["epoch"], 1e-6)
     axes.set_ylim(0, top)

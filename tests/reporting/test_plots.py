@@ -9,7 +9,7 @@ import torch
 pytest.importorskip("matplotlib")
 
 from hf_robust_tickets.errors import ConfigurationError, DataError, MissingDependencyError, TicketError
-from hf_robust_tickets.reporting import _canvas, _result_plots
+from hf_robust_tickets.reporting import _canvas, _distance_plots, _result_plots
 from hf_robust_tickets.reporting.plots import (
     plot_accuracy,
     plot_cost,
@@ -231,3 +231,23 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingDependencyError, match=r"hf_robust_tickets\[plots\]"):
         plot_cost({"a": {"train": 1.0}}, tmp_path / "c.png")
+
+
+@pytest.mark.parametrize("noise", [True, False])
+@pytest.mark.parametrize("rule", ["halves", "window"])
+def test_the_picture_of_a_search_draws_what_noise_gives(tmp_path, monkeypatch, rule, noise):
+    lines = []
+    monkeypatch.setattr(_distance_plots.canvas, "save", lambda figure, path: lines.append(figure) or path)
+    shadow = "{}_distance_chance" if rule == "halves" else "shadow_{}_distance_window"
+    log = [
+        {"step": i, "epoch": i / 10, "stop": False}
+        | {f"{kind}_distance": 0.2 for kind in ("head", "neuron")}
+        | {f"{kind}_distance_{rule}": 0.3 for kind in ("head", "neuron")}
+        | ({shadow.format(kind): 0.45 for kind in ("head", "neuron")} if noise else {})
+        for i in (1, 2, 3)
+    ]
+    plot_distances(log, 0.1, tmp_path / "d.png")
+    (figure,) = lines
+    levels = [set(line.get_ydata()) for line in figure.axes[0].get_lines()]
+    assert ({0.45} in levels) is noise and {0.3} in levels and {0.2} in levels
+    assert figure.axes[0].get_ylim()[1] > (0.45 if noise else 0.3)

@@ -19,7 +19,7 @@ from hf_robust_tickets.tickets import (
     get_score,
     register_score,
 )
-from hf_robust_tickets.training.jobs import phases
+from hf_robust_tickets.training.jobs import console
 from tests.testing.jobs import make_args, make_trainer
 from tests.testing.tiny import tiny_bert, tiny_data
 
@@ -200,7 +200,7 @@ def test_a_ticket_at_a_step_that_was_asked_for(tmp_path, caplog):
     trainer.train()
     assert trainer.search_log[-1]["step"] == 6 and trainer.search_log[-1]["asked"]
     assert trainer.ticket == trainer.tickets[-1] and "still differed" not in caplog.text
-    said = [record.getMessage() for record in caplog.records if record.name == phases.__name__]
+    said = [record.getMessage() for record in caplog.records if record.name == console.__name__]
     assert (
         said[0] == "search (1 of 2): 3 plain steps, then the score taylor, until step 6, as asked; 4 batches at most"
     )

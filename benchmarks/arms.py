@@ -145,6 +145,7 @@ def _trainer(arm: str, seed: int, protocol: Protocol, model: PreTrainedModel, ou
         args = RobustTicketArguments(
             **(common | {"adversary_start_step": protocol.search_start_step}),
             adversary_steps=5,
+            ticket_score="gate",
             search_epochs=protocol.search_epochs,
             gate_learning_rate=protocol.gate_learning_rate,
             ticket_interval=protocol.ticket_interval,

@@ -81,7 +81,7 @@ def _train_all(corpus: DatasetDict, options: DemoOptions, output: Path) -> list[
     dense = AdversarialTrainer(adversary=None, **_partners(corpus, options, output / "dense"))
     dense.train()
     rows = [Trained("dense", dense, {"finetune": dense.cost_meter.seconds})]
-    print("2/3  early-bird ticket: search with FreeLB, stop, draw, prune, fine-tune")
+    print("2/3  early-bird ticket: score under FreeLB, stop, draw, prune, fine-tune")
     rows.append(_train_ticket("early-bird ticket", corpus, options, output / "early-bird", None))
     print("3/3  random ticket of the same size: the control")
     sparsity = {"head_sparsity": 1 / 6, "neuron_sparsity": 0.4, "round_to": 16, "seed": options.seed}
@@ -117,8 +117,10 @@ def _partners(corpus: DatasetDict, options: DemoOptions, output: Path) -> dict[s
         adversary_steps=3,
         adversary_step_size=0.05,
         adversary_start_step=0.2,
-        search_epochs=0.6,
-        ticket_interval=0.03,
+        ticket_score="adversarial-taylor",
+        search_epochs=2.0,
+        score_warmup=0.3,
+        score_batches=32,
         round_to=16,
     )
     tokenizer = AutoTokenizer.from_pretrained(minilm_path())
@@ -206,7 +208,7 @@ def _write_page(
             Section(
                 "How the search ended",
                 [
-                    Picture(pictures / "distances.png", "The ticket changes less and less."),
+                    Picture(pictures / "distances.png", "Two halves of the batches agree more and more."),
                     Picture(pictures / "distance_matrix.png", "Every ticket against every other."),
                 ],
             ),

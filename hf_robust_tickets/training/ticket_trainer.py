@@ -1,4 +1,4 @@
-"""The whole job as one `Trainer`: search, early-bird stop, draw, prune, fine-tune."""
+"""The whole job as one `Trainer`: search, stop, draw, prune, fine-tune."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from .trainer import AdversarialTrainer
 class RobustTicketTrainer(AdversarialTrainer):
     """`Trainer` whose `train()` makes the model small first: EarlyRobust (Xi et al., EMNLP 2022, algorithm 1).
 
-    `train()` searches with adversarial training and gates on heads and neurons, stops when the ticket no longer
-    changes, rewinds the weights, cuts heads and neurons out of `model` in place, and fine-tunes what is left. Both
-    phases are the Trainer's own loop, so a subclass that overrides `compute_loss` or the data loaders is obeyed in
-    both. Callbacks passed by the user see the fine-tuning alone. Each phase logs a line when it begins.
+    `train()` searches for the heads and neurons that matter (`ticket_score`), stops when their ticket has settled,
+    rewinds the weights, cuts the rest out of `model` in place, and fine-tunes what is left. Both phases are the
+    Trainer's own loop, so a subclass that overrides `compute_loss` or the data loaders is obeyed in both. Callbacks
+    passed by the user see the fine-tuning alone. Each phase logs a line when it begins.
 
     Args:
         *args: As for `Trainer`. `args` is a `RobustTicketArguments`, or any `TrainingArguments`, with all ticket

@@ -57,8 +57,8 @@ trainer.save_model({folder!r} + "/small")
 print("TICKET", trainer.ticket.fingerprint(), trainer.state.global_step, trainer.search_log[-1]["step"], flush=True)
 print("KIND", type(trainer.model_wrapped).__name__, flush=True)
 """
-# Nothing random, and an optimiser that does not blow up gradients near zero.
-EXACT = {"optim": "sgd", "learning_rate": 0.1, "adversary_init_magnitude": 0.0}
+# Nothing random, and an optimiser that does not blow up gradients near zero; gates that leave 1 by more than rounding.
+EXACT = {"optim": "sgd", "learning_rate": 0.1, "gate_learning_rate": 1.0, "adversary_init_magnitude": 0.0}
 SAVING = {"save_strategy": "steps", "save_steps": 3}
 SCORING = {"score_warmup": 3, "score_batches": 4, "gate_shadow": True}
 

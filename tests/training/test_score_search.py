@@ -152,9 +152,10 @@ def test_it_stops_when_the_halves_agree(tmp_path, caplog):
     trainer = make_trainer(tmp_path, **{**SCORING, "ticket_tolerance": 0.9, "head_sparsity": 0.0})
     trainer.train()
     last = trainer.search_log[-1]
-    assert trainer.converged is last["stop"]
-    if last["stop"]:
-        assert trainer.ticket == trainer.tickets[-1] and last["batches"] < 4 + 1
+    # What the halves have in common decides, not the tolerance, which is wide open.
+    halved = [r["neuron_distance_halves"] <= r["neuron_distance_chance"] / 2 for r in trainer.search_log]
+    assert trainer.converged is last["stop"] is halved[-1] and not any(halved[:-1])
+    assert trainer.ticket == trainer.tickets[-1]
     for record in trainer.search_log:
         assert record["batches"] == record["step"] - 3
         assert record["neuron_distance_chance"] == pytest.approx(0.48, abs=0.05)

@@ -21,8 +21,8 @@ class EarlyBirdCallback(TicketCallback):
     (`attach_shadows(model)`, as in the search of `RobustTicketTrainer`), a ticket has settled only if it is also
     clearly closer to those after it than the shadow's are: gates that follow noise come to rest as well when the
     learning rate runs out. Under data parallelism the gates are equal on all ranks, and the ticket is a deterministic
-    function of them: all ranks stop together. No ticket is drawn while all gates of a kind
-    are equal: before the first has moved.
+    function of them: all ranks stop together. No ticket is drawn while all gates of a kind are equal: before the
+    first has moved.
 
     Args:
         head_sparsity: Fraction of heads that a ticket cuts.

@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--validation_file")
     parser.add_argument("--output_dir", default="robust-ticket")
     parser.add_argument("--epochs", type=float, default=3)
+    parser.add_argument("--search_epochs", type=float, default=1, help="budget of the search; raise it for small data")
     parser.add_argument("--max_train_samples", type=int)
     parser.add_argument("--resume", action="store_true", help="go on where an earlier run was cut off")
     options = parser.parse_args()
@@ -48,6 +49,7 @@ def main() -> None:
     args = TrainingArguments(
         output_dir=options.output_dir,
         num_train_epochs=options.epochs,
+        search_epochs=options.search_epochs,
         per_device_train_batch_size=32,
         learning_rate=5e-5,
         eval_strategy="epoch",

@@ -40,4 +40,4 @@ def test_what_is_refused(three, capsys):
     assert main(["distance", str(folder / "seed-0")]) == 1
     assert "expected two tickets or more, got 1" in capsys.readouterr().err
     assert main(["distance", str(folder / "seed-0"), str(folder / "nowhere")]) == 1
-    assert "which cannot be read" in capsys.readouterr().err
+    assert "it cannot be read (no such file)" in capsys.readouterr().err

@@ -145,11 +145,12 @@ def finished(model, files, tmp_path_factory) -> tuple[Path, dict[str, str]]:
     ours = variant(folder, "AdversarialTrainer", "AdversarialTrainingArguments", "hf_robust_tickets")
     stock = variant(folder, "Trainer", "TrainingArguments", "transformers")
     tickets = variant(folder, "RobustTicketTrainer", "RobustTicketArguments", "hf_robust_tickets")
+    few_batches = ["--score_warmup", "1", "--score_batches", "4"]
     cut = str(folder / "cut" / "checkpoint-5" / "trainer_state.json")
     jobs = [
         ("ours", ours, [*glue_options(model, files, folder / "ours"), "--adversary_steps", "2"], None),
         ("stock", stock, glue_options(model, files, folder / "stock"), None),
-        ("tickets", tickets, [*glue_options(model, files, folder / "tickets"), "--adversary_steps", "2"], None),
+        ("tickets", tickets, [*glue_options(model, files, folder / "tickets"), *few_batches], None),
         ("by-batch", ours, by_batch, None),
         ("first", ours, again, None),
         ("resumed", ours, [*again, "--resume_from_checkpoint", "true"], cut),
@@ -162,7 +163,7 @@ def finished(model, files, tmp_path_factory) -> tuple[Path, dict[str, str]]:
         (
             "finetune", EXAMPLES / "finetune_robust_ticket.py",
             ["--model", model, "--train_file", parquet["train"], "--validation_file", parquet["validation"],
-             "--output_dir", str(folder / "finetune"), "--epochs", "1"], None,
+             "--output_dir", str(folder / "finetune"), "--epochs", "1", "--search_epochs", "80"], None,
         ),
     ]  # fmt: skip
     return folder, run(jobs, cwd=folder)

@@ -116,6 +116,8 @@ def test_pruning_again_equals_pruning_once(family):
     gates = attach_gates(model)
     assert [len(gate) for gate in gates.heads] == first.head_counts
     assert all(gate.numel() for gate in gates.parameters())
+    for gate in gates.parameters():
+        gate.data = torch.rand(len(gate))
     second = draw_ticket(gates, 0.3, 0.3)
     detach_gates(model)
     prune_(model, second)

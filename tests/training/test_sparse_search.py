@@ -13,7 +13,7 @@ from hf_robust_tickets.errors import CheckpointError, ConfigurationError
 from hf_robust_tickets.sparse import count_flops
 from hf_robust_tickets.training import SparseTrainer, sparse_cost
 from hf_robust_tickets.training.sparse.search import MaskSearch
-from tests.testing.sparse_training import BIRD, WatchRates, arguments, make_sparse_trainer, train
+from tests.testing.sparse_training import BIRD, arguments, make_sparse_trainer, train
 from tests.testing.tiny import tiny_bert, tiny_data
 
 BATCH = {key: torch.ones(1, 8, dtype=torch.long) for key in ("input_ids", "attention_mask")}
@@ -31,9 +31,10 @@ def test_the_search_ends_at_its_share_of_the_training(budget, max_steps, end):
 class Watched(SparseTrainer):
     """Shows stage 1, which callbacks of the user do not see."""
 
-    def _first_callbacks(self):
-        self.watch = WatchRates()
-        return [*super()._first_callbacks(), self.watch]
+    def training_step(self, *args, **kwargs):
+        if self.args.output_dir.endswith("_search"):
+            self.rates.append(self.lr_scheduler.get_last_lr()[0])
+        return super().training_step(*args, **kwargs)
 
 
 def watched(folder, **options):
@@ -41,8 +42,9 @@ def watched(folder, **options):
     trainer = Watched(
         model=tiny_bert(), args=args, train_dataset=tiny_data(), adversary=FreeLB(steps=2), method=BIRD, **options
     )
+    trainer.rates = []
     trainer.train()
-    return trainer.watch.rates
+    return trainer.rates
 
 
 def test_stage_1_has_a_constant_rate_unless_asked(tmp_path):

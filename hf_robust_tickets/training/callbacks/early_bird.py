@@ -101,7 +101,8 @@ class EarlyBirdCallback(TicketCallback):
         interval = max(1, round(self._rule["interval"] * self._steps_per_epoch))
         if not asked and (state.global_step % interval or state.global_step <= first_step(self._start_step, state)):
             return
-        if not asked and not self._can_rank(gates_of(kwargs["model"])):
+        watched = gates_of(kwargs["model"]), get_shadows(kwargs["model"])
+        if not asked and not all(self._can_rank(gates) for gates in watched if gates is not None):
             return
         settled = self._draw(kwargs["model"], state)
         if asked or (settled and self._at_step < 0):

@@ -24,18 +24,33 @@ from ...tickets import (
 )
 from ..arguments import AdversaryOptions
 from ..callbacks.early_bird import EarlyBirdCallback
-from ..steps.runner import PenaltyTerm
+from ..steps.runner import PenaltyTerm, bare_optimizer
 from ..ticket_arguments import TicketOptions
 from .budget import refuse_late_ticket
 from .search_method import SearchMethod, gate_group, ticket_drawing
 
 logger = logging.getLogger(__name__)
 
-_GATES = "robust_gates"
+_GATES, _SHADOWS = "robust_gates", "robust_shadows"
 
 
 class GateSteps(TrainerCallback):
     """What gates need around a step of the optimiser: shadows follow noise, and nothing goes below zero."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Brings the optimiser to the shadows of the prepared model.
+
+        Moving a model to its device gives a parameter other data, but a buffer, such as a shadow, another object.
+        """
+        shadows, optimizer = get_shadows(kwargs["model"]), bare_optimizer(kwargs["optimizer"])
+        for group in optimizer.param_groups if shadows is not None else ():
+            if group.get(_SHADOWS):
+                for before, after in zip(group["params"], shadows.parameters(), strict=True):
+                    if before is not after and before in optimizer.state:
+                        optimizer.state[after] = optimizer.state.pop(before)
+                group["params"] = shadows.parameters()
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -137,7 +152,7 @@ class GateSearch(SearchMethod):
         else:
             optimizer = gate_group(get_gates(model).parameters(), create, **settings)
         if shadows is not None:
-            optimizer.add_param_group({"params": shadows.parameters(), **settings})
+            optimizer.add_param_group({"params": shadows.parameters(), **settings, _SHADOWS: True})
         return optimizer
 
     def adapt_scheduler(self, scheduler: LRScheduler) -> None:

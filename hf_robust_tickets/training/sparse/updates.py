@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import TrainerState
 
@@ -14,6 +13,7 @@ from ...sparse import MaskedWeights, ScoredMethod, SparseMethod
 from ...sparse.base import Decision
 from ...sparse.packing import masks_from_json_beside, masks_to_json_beside
 from ...sparse.updating import all_finite, gradients_of, propose_masks
+from ..steps.runner import bare_optimizer
 from .curvature import Curvature
 from .ranks import as_of_first_rank
 from .search import MaskSearch
@@ -23,11 +23,6 @@ logger = logging.getLogger(__name__)
 # These move each weight by its own gradient and state alone: a gradient that is zero keeps both at zero. (Adamax adds
 # epsilon to its state.)
 _WEIGHT_BY_WEIGHT = {"SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adadelta"}
-
-
-def bare(optimizer: Any) -> torch.optim.Optimizer:
-    """The optimiser inside Accelerate's wrapper."""
-    return getattr(optimizer, "optimizer", optimizer)
 
 
 class SparseRun:
@@ -83,7 +78,7 @@ class SparseRun:
             CheckpointError: If the weights are not those that the masks of the checkpoint were saved with.
         """
         self.layers, self._seed, self._steps_per_epoch = layers, seed, steps_per_epoch
-        self._masks_after_step = type(bare(optimizer)).__name__ not in _WEIGHT_BY_WEIGHT
+        self._masks_after_step = type(bare_optimizer(optimizer)).__name__ not in _WEIGHT_BY_WEIGHT
         if self._saved_masks is not None:
             self.take_masks(self._saved_masks)
             self._saved_masks = None
@@ -164,7 +159,7 @@ class SparseRun:
             masks = self.search.look(self.layers.weights, step, state.max_steps, self._steps_per_epoch)
             if masks is None:
                 return False
-            bare(optimizer).state.clear()  # stage 2 begins with a fresh one
+            bare_optimizer(optimizer).state.clear()  # stage 2 begins with a fresh one
             self._settle(masks, optimizer, "ticket", step, attacked=self.method.attack_search)
             return True
         if self.phase == "train" and (self._masks_after_step or self.layers.lets_dense_gradients):
@@ -204,7 +199,7 @@ class SparseRun:
 
     def _zero(self, optimizer: Any) -> None:
         self.layers.zero_weights()
-        self.layers.zero_state(bare(optimizer))
+        self.layers.zero_state(bare_optimizer(optimizer))
 
     def _note(self, step: int, event: str, **more: Any) -> None:
         entry = {

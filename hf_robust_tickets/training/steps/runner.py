@@ -187,3 +187,8 @@ class StepRunner:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         penalty = self.per_step(torch.stack([term(model) for term in self.terms]).sum(), num_items_in_batch)
         return penalty - penalty.detach()
+
+
+def bare_optimizer(optimizer: Any) -> torch.optim.Optimizer:
+    """The optimiser inside Accelerate's wrapper."""
+    return getattr(optimizer, "optimizer", optimizer)

@@ -42,6 +42,7 @@ bench-gpu: install  ## Measure on the accelerator: steps, widths, attacks; write
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/accelerator.py --device cuda
 
 evidence: install  ## Make the figures of docs/results.md (hours; resumes where it was cut off)
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/search_evidence.py
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/evidence.py
 
 evidence-vision: install  ## Make the figures of docs/results_vision.md (two hours; resumes where it was cut off)

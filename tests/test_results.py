@@ -12,6 +12,8 @@ from benchmarks.arms import Protocol
 from benchmarks.evidence import _search_of
 from benchmarks.evidence_report import tables, write_report
 from benchmarks.noise_gates import settled_at
+from benchmarks.search_report import MARKS
+from benchmarks.search_report import tables as search_tables
 from benchmarks.storage import between_markers, read_by_arm, replace_between_markers
 from benchmarks.vision_arms import ImageProtocol
 from benchmarks.vision_report import image_tables
@@ -29,6 +31,11 @@ DOCS = ROOT / "docs"
 )
 def test_tables_are_those_of_the_evidence(page, folder, generate, command):
     assert between_markers(DOCS / page) == generate(read_by_arm(DOCS / folder)), f"run `python {command}`"
+
+
+def test_the_tables_of_the_search_are_those_of_its_evidence():
+    expected = search_tables(read_by_arm(DOCS / "evidence" / "search"))
+    assert between_markers(DOCS / "results.md", MARKS) == expected, "run `python benchmarks/search_evidence.py`"
 
 
 @pytest.mark.parametrize(

@@ -66,15 +66,17 @@ def flat(scores) -> torch.Tensor:
     return torch.cat([*scores.heads, *scores.neurons])
 
 
-@pytest.mark.parametrize("options", [SCORING, ADVERSARIAL])
-def test_the_warm_up_trains_and_scoring_moves_nothing(tmp_path, options):
+@pytest.mark.parametrize("more", [{}, {"gradient_checkpointing": True}], ids=["frozen", "not-frozen"])
+@pytest.mark.parametrize("options", [SCORING, ADVERSARIAL], ids=["clean", "attacked"])
+def test_the_warm_up_trains_and_scoring_moves_nothing(tmp_path, options, more):
+    options = {**options, **more}
     trainer, watch, _ = search(tmp_path, **options, weight_decay=0.1, learning_rate=1e-3)
     assert trainer.cost["search"]["steps"] == 7 and len(watch.weights) == 8
     moved = [not torch.equal(a, b) for a, b in zip(watch.weights, watch.weights[1:])]
     assert moved == [True] * 3 + [False] * 4
     assert watch.gates and all(bool((gate == 1).all()) for gate in watch.gates)
     # A plain step each; the attack of two passes in the batches that are scored alone.
-    assert trainer.cost["search"]["passes"] == (7 if options is SCORING else 3 + 4 * 2)
+    assert trainer.cost["search"]["passes"] == (7 if options["ticket_score"] == "taylor" else 3 + 4 * 2)
     assert all(p.requires_grad and p.grad is None for p in trainer.model.parameters())
 
 
@@ -106,6 +108,9 @@ def test_clipping_and_accumulation_do_not_distort_scores(tmp_path, options):
     _, _, whole = search(tmp_path / "whole", **options)
     _, _, clipped = search(tmp_path / "clipped", **options, max_grad_norm=1e-6)
     assert torch.equal(flat(whole), flat(clipped))
+    checkpointing = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+    _, _, not_frozen = search(tmp_path / "not-frozen", **options, **checkpointing)
+    torch.testing.assert_close(flat(not_frozen), flat(whole), rtol=1e-4, atol=1e-9)
     parts = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
     _, _, accumulated = search(tmp_path / "accumulated", **options, **parts)
     torch.testing.assert_close(flat(accumulated), flat(whole), rtol=2e-3, atol=1e-8)

@@ -128,6 +128,9 @@ class ScoreSearch(SearchMethod):
             yield
         if syncs:
             self._read(gates)
+            for weight in _weights(model, gates):
+                # Where they could not be kept out: nothing moves.
+                weight.grad = None
 
     def count_flops(self, flops: float) -> float:
         """As in `SearchMethod`."""
@@ -172,8 +175,7 @@ class ScoreSearch(SearchMethod):
         if not self._freezes:
             yield
             return
-        read = {id(gate) for gate in gates.parameters()}
-        weights = [p for p in model.parameters() if p.requires_grad and id(p) not in read]
+        weights = _weights(model, gates)
         for weight in weights:
             weight.requires_grad_(False)
         try:
@@ -228,6 +230,12 @@ class ScoreSearch(SearchMethod):
                 f"ticket_at_step must be within the {needed} steps of the search, got {at_step}: raise score_batches"
             )
         return warmup
+
+
+def _weights(model: nn.Module, gates: Gates) -> list[torch.Tensor]:
+    """What trains in a model beside its gates."""
+    read = {id(gate) for gate in gates.parameters()}
+    return [p for p in model.parameters() if p.requires_grad and id(p) not in read]
 
 
 def _with_grad(gate: torch.Tensor, gradients: Iterator[torch.Tensor]) -> torch.Tensor:

@@ -8,6 +8,7 @@ from collections.abc import MutableMapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigurationError
@@ -122,6 +123,15 @@ class Adversary(ABC):
             processor: The trainer's processing class, which may know the constants of pixels.
         """
         return PerturbationHook(module)
+
+    def new_state(self, module: nn.Module | None, device: torch.device) -> AdversaryState:
+        """What the method remembers before its first step: nothing.
+
+        Args:
+            module: As in `hook`.
+            device: Where the batches are.
+        """
+        return {}
 
     @abstractmethod
     def init(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -128,7 +128,10 @@ def perturbation_mask(inputs: dict[str, Any], x: Tensor, spared: Sequence[int] =
             f"to spare special tokens the batch must have one of input_ids per token, {tuple(x.shape[:2])}, got "
             f"{None if ids is None else tuple(ids.shape)}: perturb all tokens"
         )
-    return mask * ~torch.isin(ids.reshape(mask.shape), torch.tensor(spared, device=ids.device))
+    ids = ids.reshape(mask.shape)
+    for token in spared:  # one by one: a tensor of them would be copied to the device, which waits
+        mask = mask * (ids != token)
+    return mask
 
 
 def _attended(inputs: dict[str, Any], x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -105,18 +105,27 @@ class MaskedWeights:
     @property
     def density(self) -> float:
         """Fraction of all weights that is kept."""
-        kept = sum(self.kept.values())
-        return kept / sum(weight.numel() for weight in self.weights.values())
+        return self.densities()["density"]
 
     @property
     def kept(self) -> dict[str, int]:
         """Layer -> number of weights that are kept."""
-        return {name: int(mask.sum()) for name, mask in self.masks.items()}
+        return dict(zip(self.masks, read_together([mask.sum() for mask in self.masks.values()]), strict=True))
 
-    @property
-    def layer_density(self) -> dict[str, float]:
-        """Layer -> fraction of its weights that is kept."""
-        return {name: kept / self.masks[name].numel() for name, kept in self.kept.items()}
+    def densities(self) -> dict[str, Any]:
+        """`density`, the fraction of all weights that is kept, and `layer_density`, that of each layer."""
+        kept = self.kept
+        return {
+            "density": sum(kept.values()) / sum(mask.numel() for mask in self.masks.values()),
+            "layer_density": {name: count / self.masks[name].numel() for name, count in kept.items()},
+        }
+
+
+def read_together(numbers: Sequence[Tensor]) -> list[Any]:
+    """What some scalars of one type say, brought to the host at once: each read waits for the device."""
+    if not numbers:
+        return []
+    return torch.stack([number.to(numbers[0].device) for number in numbers]).tolist()
 
 
 def _as_factor(mask: Tensor) -> Tensor:

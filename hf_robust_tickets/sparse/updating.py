@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import TicketError
 from .base import Decision, SparseMethod
-from .mask import MaskedWeights, Masks
+from .mask import MaskedWeights, Masks, read_together
 
 
 def gradients_of(layers: MaskedWeights) -> dict[str, Tensor]:
@@ -29,7 +29,7 @@ def gradients_of(layers: MaskedWeights) -> dict[str, Tensor]:
 
 def all_finite(gradients: Mapping[str, Tensor]) -> bool:
     """Whether no gradient is NaN or infinite."""
-    return all(bool(gradient.isfinite().all()) for gradient in gradients.values())
+    return all(read_together([gradient.isfinite().all() for gradient in gradients.values()]))
 
 
 def propose_masks(

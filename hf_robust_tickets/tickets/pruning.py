@@ -17,6 +17,9 @@ from .gates import get_gates
 from .modeling_robust_ticket import RECORD_VERSION, count_units, cut_units, derive, mark_pruned, weight_dim
 from .ticket import RobustTicket
 
+# What may be cut. DTensors and the types of quantised weights are others.
+WHOLE_TENSORS: tuple[type, ...] = (torch.Tensor,)
+
 
 def prune_(model: PreTrainedModel, ticket: RobustTicket) -> PreTrainedModel:
     """Cuts out of a model, in place, every head and neuron that a ticket does not keep.
@@ -175,7 +178,7 @@ def _refuse_unfit_weight(layer: nn.Module, cut: Cut, units: int) -> None:
         )
     weight = target if isinstance(target, nn.Parameter) else target.weight
     # DeepSpeed ZeRO-3 leaves empty parameters that carry an id; FSDP and tensor parallelism leave DTensors.
-    if hasattr(weight, "ds_id") or type(weight.data) is not torch.Tensor or not weight.is_floating_point():
+    if hasattr(weight, "ds_id") or type(weight.data) not in WHOLE_TENSORS or not weight.is_floating_point():
         raise TicketError(
             f"expected a whole floating-point weight at {cut.path!r}, got a sharded or quantised one: "
             "prune before the model is distributed or quantised"

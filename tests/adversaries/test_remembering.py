@@ -92,12 +92,12 @@ def test_ta_vat_brings_the_sum_of_both_parts_into_the_ball_by_one_factor():
 
 def test_ta_vat_remembers_the_mean_per_word_and_starts_there():
     adversary = TAVAT(init_magnitude=0.0)
-    memory: dict[str, torch.Tensor] = {}
+    memory = adversary.new_state(torch.nn.Embedding(10, 2), torch.device("cpu"))
     ids, mask = torch.tensor([[5, 7, 5, 0]]), torch.tensor([[1, 1, 1, 0]])
     delta = torch.zeros(2, 1, 4, 2)
     delta[1, 0] = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0], [9.0, 9.0]])
     adversary.remember(memory, delta, ids, mask)
-    assert memory["known"].tolist() == [False] * 5 + [True, False, True]
+    assert memory["known"].tolist() == [False] * 5 + [True, False, True, False, False]
     start = torch.full((2, 1, 3, 2), 0.5)
     recalled = adversary.recall(memory, start, torch.tensor([[7, 5, 9]]))
     assert recalled[0].unique().item() == 0.5  # the sentence's part is as it was
@@ -106,3 +106,5 @@ def test_ta_vat_remembers_the_mean_per_word_and_starts_there():
     assert memory["vocabulary"].shape == (10, 2) and memory["vocabulary"][9].tolist() == [0.5, 0.5]
     with pytest.raises(ConfigurationError, match="needs the input_ids"):
         adversary.recall(memory, start, None)
+    with pytest.raises(ConfigurationError, match="input embeddings with num_embeddings and embedding_dim, got Linear"):
+        adversary.new_state(torch.nn.Linear(2, 2), torch.device("cpu"))

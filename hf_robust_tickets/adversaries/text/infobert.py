@@ -93,8 +93,10 @@ def bottleneck(embeddings: Tensor, mask: Tensor) -> Tensor:
         embeddings: `(batch, tokens, dim)`.
         mask: `(batch, tokens)`, 1 where there is a token.
     """
-    tokens = embeddings[mask.bool()].float()
-    return tokens.var(dim=0, correction=0).sum()
+    tokens, weights = embeddings.float(), mask.unsqueeze(-1).float()
+    count = weights.sum().clamp_min(1)
+    mean = (tokens * weights).sum((0, 1)) / count
+    return ((tokens - mean) * weights).square().sum() / count
 
 
 def anchored_tokens(grad: Tensor, mask: Tensor, lowest: float, highest: float) -> Tensor:
@@ -128,12 +130,12 @@ def anchored_information(scores: Tensor, anchors: Tensor) -> Tensor:
     Returns:
         A scalar; 0 where nothing is anchored.
     """
-    own = torch.arange(len(scores), device=scores.device).unsqueeze(1).expand_as(anchors)[anchors]
-    if not own.numel():
-        return scores.sum() * 0.0
-    anchored = scores[anchors].float()
-    others = anchored.logsumexp(dim=0) - math.log(len(anchored))
-    return (anchored.gather(1, own.unsqueeze(1)).squeeze(1) - others[own]).mean()
+    scores, count = scores.float(), anchors.sum().clamp_min(1)
+    own = scores.diagonal(dim1=0, dim2=2).T
+    # What is not anchored is masked, not left out: how much is left would have to be asked of the device.
+    ruled_out = torch.finfo(scores.dtype).min
+    others = scores.masked_fill(~anchors.unsqueeze(-1), ruled_out).flatten(0, 1).logsumexp(dim=0) - count.log()
+    return (own - others.unsqueeze(1)).masked_fill(~anchors, 0.0).sum() / count
 
 
 class AnchorCritic(nn.Module):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import ConfigurationError
 from ..base import AdversaryState
@@ -48,6 +48,23 @@ class TAVAT(FreeLB):
     name: ClassVar[str] = "ta-vat"
     remembers: ClassVar[str | None] = "run"
 
+    def new_state(self, module: nn.Module | None, device: torch.device) -> AdversaryState:
+        """No word is known yet: `vocabulary`, `(words, dim)`, and `known`, `(words,)`.
+
+        Raises:
+            ConfigurationError: If the module does not say how many words there are.
+        """
+        if not hasattr(module, "num_embeddings") or not hasattr(module, "embedding_dim"):
+            raise ConfigurationError(
+                "TA-VAT keeps a perturbation per word, expected input embeddings with num_embeddings and "
+                f"embedding_dim, got {type(module).__name__}: derive them from nn.Embedding, or use freelb"
+            )
+        size = (module.num_embeddings, module.embedding_dim)
+        return {
+            "vocabulary": torch.zeros(size, dtype=torch.float32, device=device),
+            "known": torch.zeros(size[0], dtype=torch.bool, device=device),
+        }
+
     def init(self, x: Tensor, mask: Tensor) -> Tensor:
         """Random starts of both parts, `(2, batch, tokens, dim)`; `recall` replaces the tokens' by the remembered."""
         sentence = super().init(x, mask)
@@ -70,29 +87,18 @@ class TAVAT(FreeLB):
     def recall(self, state: AdversaryState, delta: Tensor, input_ids: Tensor | None) -> Tensor:
         """Puts the remembered perturbations of the batch's words in the tokens' part; new words keep their start."""
         ids = self._ids(input_ids, delta)
-        if "vocabulary" not in state:
-            return delta
-        table, known = state["vocabulary"].to(delta), state["known"].to(delta.device)
-        inside = ids < len(table)
-        safe = ids.clamp_max(len(table) - 1)
-        seen = (inside & known[safe]).unsqueeze(-1)
-        return torch.stack([delta[0], torch.where(seen, table[safe], delta[1])])
+        seen = state["known"][ids].unsqueeze(-1)
+        return torch.stack([delta[0], torch.where(seen, state["vocabulary"][ids].to(delta.dtype), delta[1])])
 
     def remember(self, state: AdversaryState, delta: Tensor, input_ids: Tensor | None, mask: Tensor) -> None:
         """Keeps the mean perturbation of every word of the batch."""
-        ids = self._ids(input_ids, delta)[mask.bool()]
-        if not ids.numel():
-            return
-        tokens = delta[1][mask.bool()]
-        size = max(int(ids.max()) + 1, len(state.get("vocabulary", ())))
-        table, known = tokens.new_zeros(size, tokens.shape[-1]), torch.zeros(size, dtype=torch.bool, device=ids.device)
-        if "vocabulary" in state:
-            table[: len(state["vocabulary"])] = state["vocabulary"].to(table)
-            known[: len(state["known"])] = state["known"].to(known.device)
-        counts = torch.bincount(ids, minlength=size).unsqueeze(-1)
-        sums = torch.zeros_like(table).index_add_(0, ids, tokens)
-        state["vocabulary"] = torch.where(counts > 0, sums / counts.clamp_min(1), table)
-        state["known"] = known | (counts.squeeze(-1) > 0)
+        table, ids = state["vocabulary"], self._ids(input_ids, delta).flatten()
+        tokens, weights = delta[1].flatten(0, 1).to(table.dtype), mask.flatten().to(table.dtype)
+        counts = torch.zeros(len(table), dtype=table.dtype, device=table.device).index_add_(0, ids, weights)
+        # Only the batch's rows are touched, and how many words these are is not asked: that would wait for the device.
+        share = (weights / counts[ids].clamp_min(1)).unsqueeze(-1)
+        table.index_add_(0, ids, share * (tokens - table[ids]))
+        state["known"].logical_or_(counts > 0)
 
     @staticmethod
     def _ids(input_ids: Tensor | None, delta: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from transformers import TrainerState
 from ...errors import CheckpointError, ConfigurationError
 from ...sparse import MaskedWeights, ScoredMethod, SparseMethod
 from ...sparse.base import Decision
+from ...sparse.mask import read_together
 from ...sparse.packing import masks_from_json_beside, masks_to_json_beside
 from ...sparse.updating import all_finite, gradients_of, propose_masks
 from ..steps.runner import bare_optimizer
@@ -179,8 +180,9 @@ class SparseRun:
         fraction = self.method.drop_fraction_at(step, state.max_steps)
         proposed = propose_masks(self.method, self.layers, gradients, fraction, decision, (self._seed, step))
         survivors, grown = (as_of_first_rank(masks) for masks in proposed)
-        changed = sum(int((grown[name] != mask).sum()) for name, mask in self.layers.masks.items())
-        regrown = sum(int((grown[name] & mask & ~survivors[name]).sum()) for name, mask in self.layers.masks.items())
+        masks = self.layers.masks
+        changed = sum(read_together([(grown[name] != mask).sum() for name, mask in masks.items()]))
+        regrown = sum(read_together([(grown[name] & mask & ~survivors[name]).sum() for name, mask in masks.items()]))
         # What was masked before is zero already, value and state. What is dropped becomes so: before growth, where
         # that is to hold for what grows again at once too.
         self.layers.set_masks(survivors if self.method.reset_regrown else grown)
@@ -206,8 +208,7 @@ class SparseRun:
             "step": step,
             "epoch": self.epochs(step),
             "event": event,
-            "density": self.layers.density,
-            "layer_density": self.layers.layer_density,
+            **self.layers.densities(),
             "dense_gradient": self.layers.lets_dense_gradients,
             **more,
         }

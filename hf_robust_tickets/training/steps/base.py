@@ -142,8 +142,9 @@ class AdversarialStep(ABC):
         options, trainer = self.options, self.runner.trainer
         adversary = self.adversary.scaled(strength(options, trainer.state))
         slot = str(self._micro_batch) if adversary.remembers == "batch" else "run"
-        state = self.states.setdefault(slot, {})
         hook = self.hook
+        if slot not in self.states:
+            self.states[slot] = adversary.new_state(self._hooked, trainer.args.device)
         self._replicas = reach_replicas(self._replicas, model, hook)
         whole, gamma = without_adapter(self.runner.unwrapped()), options.adversary_weight_perturbation
         return StepContext(
@@ -152,7 +153,9 @@ class AdversarialStep(ABC):
             num_items_in_batch=num_items_in_batch,
             label_names=trainer.label_names,
             device=trainer.args.device,
-            perturbation=Perturbation(adversary, inputs, options.adversary_share_dropout, state, self._spared),
+            perturbation=Perturbation(
+                adversary, inputs, options.adversary_share_dropout, self.states[slot], self._spared
+            ),
             hook=hook,
             clean_weight=options.adversary_clean_weight,
             restarts=options.adversary_restarts,

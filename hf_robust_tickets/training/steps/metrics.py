@@ -61,7 +61,10 @@ class AttackMeter:
             if compared:
                 self._add("adversary_gap", last.loss - first.loss)
         self._add("adversary_delta_norm", delta_norm)
-        self._add("adversary_skipped_ascents", torch.as_tensor(skipped, dtype=torch.float, device=last.loss.device))
+        if not isinstance(skipped, Tensor):
+            # Filled on the device: a copy of a number of the host's would wait for it.
+            skipped = torch.full((), skipped, dtype=torch.float, device=last.loss.device)
+        self._add("adversary_skipped_ascents", skipped)
         if compared and flips is not None:
             self._add("adversary_flips", flips)
         self.steps += 1

@@ -68,8 +68,8 @@ file, and an evaluation is not continued with a file that has changed.
 files of each, by which two machines can be compared, and exits with 1 if something is missing; `fetch` downloads, and
 `fetch --from FOLDER` takes everything from a folder without a network. Names, or `--recipes`, choose among them. The
 folder is laid out as the caches are: `word_embeddings/...`, `corpora/...`, `models/<name>`, or those within
-`textattack_cache` and `nltk_data`; archives may stay packed. A download that breaks off goes on from there; nothing is
-locked.
+`textattack_cache` and `nltk_data`; archives may stay packed. A download that breaks off goes on from there. Where
+several processes need one resource, one fetches it and the others wait; checksums are compared where they are known.
 
 {resources}
 Recipes whose resources can be had nowhere any more, or not beside transformers 5, stand here all the same: `check`

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import multiprocessing
+import re
 import shutil
+import time
 import zipfile
 from pathlib import Path
 
@@ -18,11 +21,13 @@ from hf_robust_tickets.evaluation.resources import (
     RESOURCES,
     VECTORS_FILES,
     VECTORS_FOLDER,
+    base,
     catalogue,
     download,
     ensure_resources,
 )
-from hf_robust_tickets.evaluation.resources.kinds import CacheFiles
+from hf_robust_tickets.evaluation.resources.cache_files import CacheFiles
+from hf_robust_tickets.evaluation.resources.nltk_data import NltkData
 from tests.testing.file_server import FileServer
 from tests.testing.tiny_parts import masked_lm, write_vectors
 
@@ -138,7 +143,108 @@ def test_an_archive_that_is_none_is_one_line_and_leaves_nothing(vectors_on, cach
     vectors_on.files["/vectors"] = b"<html>not found</html>"
     with pytest.raises(MissingResourceError, match="BadZipFile"):
         fetch_resource("counter-fitted-vectors")
-    assert not [path for path in cache.rglob("*") if path.is_file()]
+    assert not [path for path in cache.rglob("*") if path.is_file() and path.stat().st_size]
+
+
+def wordnet_archive() -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("wordnet/data.noun", "dog" * 30_000)
+        archive.writestr("elsewhere/secret", "x")
+        archive.writestr("../up", "x")
+    return packed.getvalue()
+
+
+@pytest.fixture
+def two_resources(server, cache, monkeypatch, tmp_path):
+    """The vectors and a WordNet, with their checksums, on a server that is slow."""
+    server.files = {"/vectors": vectors_archive(tmp_path / "made"), "/corpora/wordnet.zip": wordnet_archive()}
+    vectors, wordnet = (hashlib.sha256(body).hexdigest() for body in server.files.values())
+    known = RESOURCES["counter-fitted-vectors"]
+    found = CacheFiles(
+        known.name,
+        known.description,
+        sha256={"paragramcf.zip": vectors},
+        path=known.path,
+        files=known.files,
+        url=f"{server.url}/vectors",
+    )
+    monkeypatch.setitem(RESOURCES, known.name, found)
+    found = NltkData(
+        "wordnet", "WordNet", sha256={"wordnet.zip": wordnet}, packages=("corpora/wordnet",), url=server.url
+    )
+    monkeypatch.setitem(RESOURCES, "wordnet", found)
+    monkeypatch.setattr(download, "CHUNK", 500)
+    return server
+
+
+def fetching(count: int) -> list[multiprocessing.Process]:
+    """Processes that begin to fetch at the same time."""
+    context = multiprocessing.get_context("fork")
+    together = context.Barrier(count)
+
+    def fetch() -> None:
+        together.wait()
+        ensure_resources(["counter-fitted-vectors", "wordnet"])
+
+    processes = [context.Process(target=fetch) for _ in range(count)]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def test_processes_that_need_one_resource_fetch_it_once(two_resources, cache, tmp_path):
+    two_resources.pause = 0.002
+    for process in fetching(4):
+        process.join(60)
+        assert process.exitcode == 0
+    assert len(two_resources.asked) == 2
+    made = tmp_path / "made" / VECTORS_FOLDER
+    for name in VECTORS_FILES:
+        assert (cache / VECTORS_FOLDER / name).read_bytes() == (made / name).read_bytes()
+    assert (tmp_path / "nltk/corpora/wordnet/data.noun").read_text() == "dog" * 30_000
+    left = {path.name for folder in (cache, tmp_path / "nltk") for path in (folder / ".locks").iterdir()}
+    assert left == {"counter-fitted-vectors.lock", "wordnet.lock"}
+    assert not (tmp_path / "nltk/corpora/elsewhere").exists() and not list(tmp_path.rglob("up"))
+
+
+def test_what_a_killed_process_left_is_taken_up_or_removed(two_resources, cache, tmp_path):
+    two_resources.pause = 0.03
+    (first,) = fetching(1)
+    part = tmp_path / "nltk/.locks/wordnet.zip.part"
+    while first.is_alive() and not (part.exists() and part.stat().st_size):
+        time.sleep(0.01)
+    first.kill()
+    first.join()
+    (tmp_path / "nltk/.locks/.robust-tickets-wordnet-abc").mkdir()
+    two_resources.pause = 0.0
+    (second,) = fetching(1)
+    second.join(60)
+    assert second.exitcode == 0
+    assert two_resources.asked[:2] == [None, None] and two_resources.asked[2].startswith("bytes=")
+    assert RESOURCES["wordnet"].missing() is None
+    assert [path.name for path in (tmp_path / "nltk/.locks").iterdir()] == ["wordnet.lock"]
+
+
+def test_an_archive_that_unpacks_to_too_much_or_is_another_is_refused(vectors_on, cache, monkeypatch):
+    with monkeypatch.context() as changed, pytest.raises(MissingResourceError, match="expected at most 100 bytes"):
+        changed.setattr(base, "_LARGEST_ARCHIVE", 100)
+        fetch_resource("counter-fitted-vectors")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("another/file", "x")
+    vectors_on.files["/vectors"], vectors_on.etag = packed.getvalue(), '"2"'
+    with pytest.raises(MissingResourceError, match="expected a folder paragramcf in"):
+        fetch_resource("counter-fitted-vectors")
+
+
+def test_every_resource_with_a_fixed_content_has_its_checksum():
+    """Those of TextAttack's server and of TensorFlow Hub are not known to us; Unicode's list changes."""
+    unknown = {"counter-fitted-vectors", "google-lm", "l2w-lm", "hownet", "homoglyphs", "flair"}
+    unknown |= {"universal-sentence-encoder", "stsb-distilbert-base"}
+    assert {name for name, resource in RESOURCES.items() if not resource.sha256} == unknown
+    for resource in RESOURCES.values():
+        assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in resource.sha256.values())
 
 
 def test_from_a_folder_without_a_network(cache, monkeypatch, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -14,11 +15,12 @@ class FileServer:
         files: What it serves.
         drop_after: Bytes of a body after which the next connections are cut, one entry per connection.
         etag: The validator it sends; None for none.
+        pause: Seconds to wait before each thousand bytes.
         asked: The `Range` headers of the requests, None where there was none.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
-        self.files, self.drop_after, self.etag = files, [], '"1"'
+        self.files, self.drop_after, self.etag, self.pause = files, [], '"1"', 0.0
         self.asked: list[str | None] = []
         outer = self
 
@@ -56,7 +58,11 @@ class FileServer:
             handler.send_header("ETag", self.etag)
         handler.end_headers()
         limit = self.drop_after.pop(0) if self.drop_after else len(body)
-        handler.wfile.write(body[start : start + limit])
+        sent = body[start : start + limit]
+        for i in range(0, len(sent), 1000) if self.pause else ():
+            time.sleep(self.pause)
+            handler.wfile.write(sent[i : i + 1000])
+        handler.wfile.write(b"" if self.pause else sent)
         handler.wfile.flush()
         if limit < len(body) - start:
             handler.connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .base import Resource, ResourceStatus
 from .catalogue import (
     GOOGLE_LM_FOLDER,
     HOMOGLYPHS_FILE,
@@ -20,7 +21,6 @@ from .catalogue import (
 from .download import files_sha256
 from .encoder import INSTALL, USE_URL
 from .hub import HubModel, handed_over_model, hub_snapshot
-from .kinds import Resource, ResourceStatus
 
 __all__ = [
     "GOOGLE_LM_FOLDER",

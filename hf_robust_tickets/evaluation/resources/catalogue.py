@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import MissingResourceError, UnknownNameError
+from .base import Resource
+from .cache_files import CacheFiles
 from .encoder import UniversalSentenceEncoderModel
 from .hub import HubModel
-from .kinds import CacheFiles, NltkData, Packages, Resource
+from .nltk_data import NltkData
+from .packages import Packages
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +45,24 @@ RESOURCES: dict[str, Resource] = {
             "WordNet",
             size="36 MB",
             licence="WordNet 3.0 licence",
-            packages=(("corpora/wordnet", "wordnet"), ("corpora/omw-1.4", "omw-1.4")),
+            sha256={
+                "wordnet.zip": "cbda5ea6eef7f36a97a43d4a75f85e07fccbb4f23657d27b4ccbc93e2646ab59",
+                "omw-1.4.zip": "3b941e664852f3297b6040236626065796a2aaf7d7f9eec8779a3beaa1096c2d",
+            },
+            packages=("corpora/wordnet", "corpora/omw-1.4"),
         ),
         NltkData(
             "pos-tagger",
             "NLTK's part-of-speech tagger",
             size="2 MB",
             licence="none stated; the tag set CC-BY-SA-4.0",
-            packages=(
-                ("taggers/averaged_perceptron_tagger_eng", "averaged_perceptron_tagger_eng"),
-                ("taggers/universal_tagset", "universal_tagset"),
-            ),
+            sha256={
+                "averaged_perceptron_tagger_eng.zip": (
+                    "6025f530624335c67d6547d44757b357b4e79bae030a0383e9887a92c1718f0b"
+                ),
+                "universal_tagset.zip": "d490e1ae8f5625dcdfdda04be15c22a2aade8c2561a36a61edcdf0c7d6aa8352",
+            },
+            packages=("taggers/averaged_perceptron_tagger_eng", "taggers/universal_tagset"),
         ),
         UniversalSentenceEncoderModel(
             "universal-sentence-encoder", "Universal Sentence Encoder 3", size="1 GB", licence="Apache-2.0"
@@ -62,7 +72,10 @@ RESOURCES: dict[str, Resource] = {
             "BERT as a masked language model (Devlin et al. 2019)",
             size="440 MB",
             licence="Apache-2.0",
-            sha256={"vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"},
+            sha256={
+                "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+                "model.safetensors": "68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",
+            },
             repo="google-bert/bert-base-uncased",
         ),
         HubModel(
@@ -70,6 +83,7 @@ RESOURCES: dict[str, Resource] = {
             "a distilled RoBERTa as a masked language model (Sanh et al. 2019)",
             size="331 MB",
             licence="Apache-2.0",
+            sha256={"model.safetensors": "2b11ca9cf3d2cbb44cc1a93ad96aedc2894231ae6e33e2d2268c3d7b1ff97663"},
             repo="distilbert/distilroberta-base",
         ),
         HubModel(
@@ -79,7 +93,14 @@ RESOURCES: dict[str, Resource] = {
             licence="Apache-2.0",
             repo="sentence-transformers/stsb-distilbert-base",
         ),
-        HubModel("gpt2", "GPT-2 (Radford et al. 2019)", size="548 MB", licence="MIT", repo="openai-community/gpt2"),
+        HubModel(
+            "gpt2",
+            "GPT-2 (Radford et al. 2019)",
+            size="548 MB",
+            licence="MIT",
+            sha256={"model.safetensors": "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707"},
+            repo="openai-community/gpt2",
+        ),
         CacheFiles(
             "google-lm",
             "Google's language model of the One Billion Word Benchmark",
@@ -168,8 +189,12 @@ def fetch_resource(name: str) -> None:
         MissingResourceError: If the download failed.
     """
     resource = get_resource(name)
+    before = resource.missing()
     try:
-        resource.fetch()
+        with resource.locked():
+            # Another process may have fetched it while this one waited.
+            if before is None or resource.missing() is not None:
+                resource.fetch()
     except (OSError, zipfile.BadZipFile) as error:
         raise MissingResourceError(f"could not fetch {resource.description}: {_one_line(error)}") from error
     missing = resource.missing()
@@ -193,7 +218,8 @@ def install_resource(name: str, folder: str | os.PathLike[str]) -> None:
     if not Path(folder).is_dir():
         raise MissingResourceError(f"expected a folder with {resource.description}, got none at {folder}")
     try:
-        resource.install(Path(folder))
+        with resource.locked():
+            resource.install(Path(folder))
     except (OSError, zipfile.BadZipFile) as error:
         raise MissingResourceError(f"could not take {resource.name} from {folder}: {_one_line(error)}") from error
     missing = resource.missing()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
-import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..._compat import require
@@ -26,7 +24,7 @@ def download(url: str, target: Path, sha256: str | None = None) -> None:
 
     What has come is kept in `target.part` as long as the server can tell that it still has the same file (its ETag or
     date of change); otherwise the part is removed and the file is fetched from its beginning. An attempt is repeated
-    as long as each brings something new. There are no lock files: nothing has to be cleaned up after a kill.
+    as long as each brings something new. It is for one process at a time, see `Resource.locked`.
 
     Args:
         url: Where it is.
@@ -101,17 +99,6 @@ def file_sha256(path: Path) -> str:
     """sha256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def network_timeout() -> Iterator[None]:
-    """NLTK's downloader sets no timeout of its own, and a firewall that drops packets would hold it for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(NETWORK_TIMEOUT)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def files_sha256(paths: Iterable[Path]) -> str:

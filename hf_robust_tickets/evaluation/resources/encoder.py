@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from .kinds import Resource, files_below, find, place
+from .base import Resource, files_below, find, place
 
 USE_URL = "https://tfhub.dev/google/universal-sentence-encoder/3"
 """The version that TextAttack's `UniversalSentenceEncoder` loads."""
@@ -44,6 +44,10 @@ class UniversalSentenceEncoderModel(Resource):
             return "Python package tensorflow-hub"
         return None if saved_models() else f"saved_model.pb in {self.location()}"
 
+    def root(self) -> Path | None:
+        cache = tfhub_cache()
+        return None if cache is None else Path(cache)
+
     def found(self) -> list[Path]:
         return [file for saved in saved_models()[:1] for file in files_below(saved.parent)]
 
@@ -69,7 +73,8 @@ class UniversalSentenceEncoderModel(Resource):
         found = find(folder, places, "the Universal Sentence Encoder")
         if not (found / "saved_model.pb").is_file():
             raise OSError(f"expected saved_model.pb in {found}, got none")
-        place(found, Path(cache, name))
+        with self.workshop() as workshop:
+            place(found, Path(cache, name), workshop)
 
 
 def saved_models() -> list[Path]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..._compat import hub_connection_error, textattack_cache
-from .kinds import Resource, files_below, find, place
+from .base import Resource, files_below, find, place
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class HubModel(Resource):
             return None
         return f"{self.repo} in {self.location()}"
 
+    def root(self) -> Path:
+        return textattack_cache()
+
     def found(self) -> list[Path]:
         found = handed_over_model(self.repo) or hub_snapshot(self.repo)
         return files_below(Path(found)) if found else []
@@ -43,9 +46,10 @@ class HubModel(Resource):
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
         try:
-            snapshot_download(self.repo, allow_patterns=["*.json", "*.txt", "*.safetensors", "1_Pooling/*"])
+            folder = snapshot_download(self.repo, allow_patterns=["*.json", "*.txt", "*.safetensors", "1_Pooling/*"])
         except (HfHubHTTPError, LocalEntryNotFoundError, hub_connection_error()) as error:
             raise OSError(str(error).split("\n", 1)[0]) from error
+        self.check_sha256(path for path in Path(folder).iterdir() if path.is_file())
 
     def install(self, folder: Path) -> None:
         names = [self.target.name, self.repo, self.repo.rpartition("/")[2]]
@@ -58,8 +62,10 @@ class HubModel(Resource):
             raise OSError(
                 f"expected config.json in {found}, got none: hand over the folder that save_pretrained wrote"
             )
-        self.check_sha256(path for path in found.iterdir() if path.is_file())
-        place(found, self.target)
+        # `save_pretrained` writes the same weights in other bytes than those that are on the Hub.
+        self.check_sha256(path for path in found.iterdir() if path.is_file() and path.suffix != ".safetensors")
+        with self.workshop() as folder:
+            place(found, self.target, folder)
 
 
 def handed_over_folder(repo: str) -> Path:

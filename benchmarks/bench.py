@@ -33,7 +33,7 @@ SECTIONS = {
     "pruned": training.pruned,
     "job": training.job,
     "masked": masks.masked,
-    "flying_bird": masks.flying_bird,
+    "flying-bird": masks.flying_bird,
     "mask_memory": masks.mask_memory,
     "channels": masks.channels,
     "widths": surgery.widths,

@@ -156,7 +156,7 @@ class Architecture:
         """Number of feed-forward neurons present in each layer; a pruned layer has fewer."""
         return [_count_units(layer, self.neurons) for layer in self.layers(model)]
 
-    def refuse_unsupported(self, config: Any) -> None:
+    def check_supported(self, config: Any) -> None:
         """Raises TicketError when the configuration uses something that heads cannot be cut out of."""
         for attribute, reason in self.unsupported:
             if getattr(config, attribute, None):

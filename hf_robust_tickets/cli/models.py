@@ -21,7 +21,7 @@ def load_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
     Raises:
         CheckpointError: If there is no such folder, or no tokenizer in it.
     """
-    _refuse_missing_folder(options.model_name_or_path)
+    _check_folder(options.model_name_or_path)
     tokenizer = AutoTokenizer.from_pretrained(
         options.model_name_or_path, revision=options.model_revision, trust_remote_code=options.trust_remote_code
     )
@@ -36,7 +36,7 @@ def load_classifier(options: ModelOptions, **config: Any) -> PreTrainedModel:
         options: Which one.
         **config: Values of the configuration to set, e.g. `num_labels`.
     """
-    _refuse_missing_folder(options.model_name_or_path)
+    _check_folder(options.model_name_or_path)
     where = {"revision": options.model_revision}
     found = AutoConfig.from_pretrained(options.model_name_or_path, **where, trust_remote_code=False)
     if getattr(found, "robust_ticket", None):
@@ -46,6 +46,6 @@ def load_classifier(options: ModelOptions, **config: Any) -> PreTrainedModel:
     )
 
 
-def _refuse_missing_folder(name: str) -> None:
+def _check_folder(name: str) -> None:
     if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
         raise CheckpointError(f"no folder {name}: give a model's folder, or the name of a repository of the Hub")

@@ -64,7 +64,7 @@ def run(argv: list[str]) -> None:
         user = api.whoami()["name"]
         repository = options.repo_id if "/" in options.repo_id else f"{user}/{options.repo_id}"
         if not options.exist_ok:
-            _refuse_taken(api, repository, options.revision or "main")
+            _check_free(api, repository, options.revision or "main")
     facts = facts_of_folder(folder, model, repository.split("/")[-1])
     reports = None if options.reports is None else [Path(report) for report in options.reports]
     written = write_model_card(folder, model, facts, repository, reports)
@@ -113,7 +113,7 @@ def open_checkpoint(folder: Path) -> PreTrainedModel:
             "again with save_pruned(load_pruned(folder), folder)"
         )
     model, found = load_pruned(folder, output_loading_info=True)
-    _refuse_holes(folder, found)
+    _check_no_holes(folder, found)
     return model
 
 
@@ -136,7 +136,7 @@ def check_tokenizer(folder: Path, model: PreTrainedModel) -> None:
     require_vocabulary(tokenizer, folder)
 
 
-def _refuse_holes(folder: Path, found: dict[str, Any]) -> None:
+def _check_no_holes(folder: Path, found: dict[str, Any]) -> None:
     holes = sorted([*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])])
     if holes:
         raise CheckpointError(f"expected all weights in {folder}, got none for {holes[0]}: save the model again")
@@ -155,7 +155,7 @@ def _open_dense(folder: Path, config: transformers.PretrainedConfig) -> PreTrain
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"expected a whole checkpoint in {folder}, got: {reason}; save it again") from error
-    _refuse_holes(folder, found)
+    _check_no_holes(folder, found)
     return model
 
 
@@ -180,7 +180,7 @@ def _check_name(repo_id: str) -> None:
         raise ConfigurationError(f"expected OWNER/NAME, got {repo_id!r} ({reason}): choose another name") from error
 
 
-def _refuse_taken(api: HfApi, repository: str, revision: str) -> None:
+def _check_free(api: HfApi, repository: str, revision: str) -> None:
     """A repository that an interrupted push has left behind is empty, and may be filled."""
     try:
         siblings = api.model_info(repository, revision=revision).siblings or []

@@ -174,7 +174,7 @@ def list_sparse_methods() -> list[str]:
 
 
 def get_sparse_method(name: str, **options: Any) -> SparseMethod:
-    """Builds a method from its name, e.g. `get_sparse_method("flying_bird", density=0.1)`.
+    """Builds a method from its name, e.g. `get_sparse_method("flying-bird", density=0.1)`.
 
     Raises:
         UnknownNameError: If no method has this name.

@@ -61,7 +61,7 @@ class FlyingBird(SparseMethod):
     second_period: int | None = None
     reset_regrown: bool = False
 
-    name: ClassVar[str] = "flying_bird"
+    name: ClassVar[str] = "flying-bird"
 
     def __post_init__(self) -> None:
         super().__post_init__()

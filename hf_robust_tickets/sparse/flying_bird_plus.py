@@ -63,7 +63,7 @@ class FlyingBirdPlus(FlyingBird):
     growth_ratio: float = 0.05
     window: int = 4
 
-    name: ClassVar[str] = "flying_bird_plus"
+    name: ClassVar[str] = "flying-bird-plus"
     adapts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -44,7 +44,7 @@ class RobustBird(SparseMethod):
     budget: float = 0.5
     attack_search: bool = False
 
-    name: ClassVar[str] = "robust_bird"
+    name: ClassVar[str] = "robust-bird"
     searches: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -50,7 +50,7 @@ def to_semi_structured_(
             "expected weights of nn.Linear to compress, got none or transposed ones: exclude them"
         )
     for name, module in chosen.items():
-        _refuse_unfit(name, module.weight)
+        _check_fits(name, module.weight)
     try:
         compressed = {
             name: torch.sparse.to_sparse_semi_structured(module.weight.detach()) for name, module in chosen.items()
@@ -63,7 +63,7 @@ def to_semi_structured_(
     return list(chosen)
 
 
-def _refuse_unfit(name: str, weight: torch.Tensor) -> None:
+def _check_fits(name: str, weight: torch.Tensor) -> None:
     if weight.device.type != "cuda" or torch.cuda.get_device_capability(weight.device) < _CAPABILITY:
         raise ConfigurationError(
             f"expected {name} on a CUDA device of compute capability 8.0 or later, got {weight.device}: elsewhere the "

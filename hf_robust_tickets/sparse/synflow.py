@@ -72,7 +72,7 @@ class SynFlow(SparseMethod):
         whole = parse_pattern(self.density) is not None
         for k in range(1, (1 if whole else self.iterations) + 1):
             scores = _flow(model, tensors, inputs, masks)
-            _refuse_no_flow(scores, masks)
+            _check_flow(scores, masks)
             # What is masked has no flow; it is not to come back where others have none either.
             scores = {name: score.masked_fill(~masks[name], -1.0) for name, score in scores.items()}
             masks = global_masks(scores, self.density if whole else self.density ** (k / self.iterations))
@@ -118,7 +118,7 @@ def _flow(model: nn.Module, tensors: dict[str, Tensor], inputs: dict[str, Tensor
     }
 
 
-def _refuse_no_flow(scores: Mapping[str, Tensor], masks: Masks) -> None:
+def _check_flow(scores: Mapping[str, Tensor], masks: Masks) -> None:
     if not all(bool(score.isfinite().all()) for score in scores.values()):
         raise TicketError("the synaptic flow is more than a float64 can hold: use SNIP or GraSP for so deep a model")
     dry = sorted(name for name, score in scores.items() if not bool((score[masks[name]] > 0).any()))

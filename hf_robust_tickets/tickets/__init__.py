@@ -8,7 +8,7 @@ from .early_bird import EarlyBirdDetector
 from .gates import Gates, attach_gates, clamp_gates_, detach_gates, get_gates, kinds_cut_near_zero, share_near_zero
 from .hub import export_dense, load_pruned, save_pruned
 from .modeling_robust_ticket import shrink_linear, write_pruned_files
-from .pruning import is_pruned, prune_, pruned_ticket, refuse_unfit
+from .pruning import check_fits, is_pruned, prune_, pruned_ticket
 from .random_tickets import random_ticket
 from .scores import Score, ScoreSums, UnitScores, get_score, list_scores, register_score
 from .shadow import attach_shadows, follow_noise, get_shadows
@@ -28,6 +28,7 @@ __all__ = [
     "attach_gates",
     "attach_shadows",
     "chance_distance",
+    "check_fits",
     "clamp_gates_",
     "detach_gates",
     "draw_ticket",
@@ -44,7 +45,6 @@ __all__ = [
     "prune_",
     "pruned_ticket",
     "random_ticket",
-    "refuse_unfit",
     "register_score",
     "save_pruned",
     "share_near_zero",

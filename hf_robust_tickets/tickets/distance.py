@@ -43,7 +43,7 @@ def mask_distance(a: RobustTicket, b: RobustTicket) -> MaskDistance:
     Raises:
         TicketError: If the two were drawn for models of different shapes.
     """
-    _refuse_different(a, b)
+    _check_same_settings(a, b)
     return MaskDistance(heads=_fraction(a.heads, b.heads), neurons=_fraction(a.neurons, b.neurons))
 
 
@@ -56,7 +56,7 @@ def chance_distance(a: RobustTicket, b: RobustTicket) -> MaskDistance:
     Raises:
         TicketError: If the two were drawn for models of different shapes.
     """
-    _refuse_different(a, b)
+    _check_same_settings(a, b)
     return MaskDistance(heads=_expected(a.heads, b.heads), neurons=_expected(a.neurons, b.neurons))
 
 
@@ -78,7 +78,7 @@ def _mean(distances: Sequence[MaskDistance]) -> MaskDistance:
     return MaskDistance(fmean(d.heads for d in distances), fmean(d.neurons for d in distances))
 
 
-def _refuse_different(a: RobustTicket, b: RobustTicket) -> None:
+def _check_same_settings(a: RobustTicket, b: RobustTicket) -> None:
     if a.shape() != b.shape():
         raise TicketError(f"expected two tickets for one model, got shapes {a.shape()} and {b.shape()}")
 

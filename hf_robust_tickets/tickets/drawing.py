@@ -49,12 +49,12 @@ def draw_ticket(
         TicketError: If a score is not finite, or all heads or neurons of which some have to go have the same.
     """
     scores = score_gates(gates, GateScore()) if isinstance(gates, Gates) else gates
-    scores.refuse_not_finite()
+    scores.check_finite()
     ticket = RobustTicket(
         heads=select(scores.heads, head_sparsity, head_scope, keep_one=keep_one),
         neurons=select(scores.neurons, neuron_sparsity, neuron_scope, round_to, keep_one),
     )
-    _refuse_equal(scores, ticket)
+    _check_differ(scores, ticket)
     return ticket
 
 
@@ -85,7 +85,7 @@ def select(
     return [_round_up(mask, score, round_to, int(keep_one)) for mask, score in zip(masks, scores)]
 
 
-def _refuse_equal(scores: UnitScores, ticket: RobustTicket) -> None:
+def _check_differ(scores: UnitScores, ticket: RobustTicket) -> None:
     for kind in ("heads", "neurons"):
         flat, kept = torch.cat(list(getattr(scores, kind))), torch.cat(getattr(ticket, kind))
         if len(flat) > 1 and not kept.all() and bool((flat == flat[0]).all()):

@@ -70,7 +70,7 @@ def attach_gates(model: nn.Module) -> Gates:
     architecture = get_architecture(model)
     if _gated(model):
         raise TicketError("expected a model without gates, got one that has them: call detach_gates(model) first")
-    architecture.refuse_unsupported(model.config)
+    architecture.check_supported(model.config)
     layout = architecture.layout()
     for kind in ("heads", "neurons"):
         projections = getattr(architecture, f"{kind[:-1]}_outputs")(model)

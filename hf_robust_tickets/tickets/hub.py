@@ -89,7 +89,7 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
     except _DAMAGE as error:
         reason = " ".join(str(error).split())[:400]
         raise CheckpointError(f"expected a whole pruned checkpoint at {path_or_repo}, got: {reason}") from error
-    _refuse_contradictions(model, report, path_or_repo)
+    _check_consistent(model, report, path_or_repo)
     _check_ticket(model, path_or_repo)
     _align(model)
     return (model, report) if wants_report else model
@@ -190,7 +190,7 @@ def _registered_class(config: Any, name: str) -> type | None:
     return next((each for each in classes if each.__name__ == name), None)
 
 
-def _refuse_contradictions(model: PreTrainedModel, report: dict[str, Any], source: Any) -> None:
+def _check_consistent(model: PreTrainedModel, report: dict[str, Any], source: Any) -> None:
     """A new head may start from random weights; a layer may not, nor may it leave weights of the file unused."""
     names = {module: name for name, module in model.named_modules()}
     layers = [f".{names[layer]}." for layer in find_layers(model, model.config.robust_ticket["layout"]["layers"])]

@@ -47,7 +47,7 @@ def prune_(model: PreTrainedModel, ticket: RobustTicket) -> PreTrainedModel:
             adapters, or a layer loses all heads in a family whose description does not name the block.
     """
     architecture = get_architecture(model)
-    refuse_unfit(model, ticket)
+    check_fits(model, ticket)
     total, dense = _total_ticket(model, ticket)
     layout = architecture.layout()
     for kind, masks, all_masks in (("heads", ticket.heads, total.heads), ("neurons", ticket.neurons, total.neurons)):
@@ -111,7 +111,7 @@ def _record(total: RobustTicket, dense: dict[str, list[int]], layout: dict[str, 
     return record
 
 
-def refuse_unfit(model: PreTrainedModel, ticket: RobustTicket | None = None) -> None:
+def check_fits(model: PreTrainedModel, ticket: RobustTicket | None = None) -> None:
     """Checks that a model can be pruned, and with a given ticket, without changing anything.
 
     Raises:
@@ -128,13 +128,13 @@ def refuse_unfit(model: PreTrainedModel, ticket: RobustTicket | None = None) -> 
         raise TicketError("expected a model in floating point, got a quantised one: prune it before quantising")
     if get_gates(model) is not None:
         raise TicketError("expected a model without gates, got a gated one: call detach_gates(model) before prune_")
-    architecture.refuse_unsupported(model.config)
+    architecture.check_supported(model.config)
     # All of it before the first cut: a model is never left half pruned.
     for layer in architecture.layers(model):
         for group in (architecture.heads, architecture.neurons):
             units = count_units(layer, asdict(group))
             for cut in group.cuts if units else ():
-                _refuse_unfit_weight(layer, cut, units)
+                _check_weight_fits(layer, cut, units)
     present = {"heads": architecture.num_heads(model), "neurons": architecture.num_neurons(model)}
     if ticket is not None and ticket.shape() != present:
         raise TicketError(
@@ -142,7 +142,7 @@ def refuse_unfit(model: PreTrainedModel, ticket: RobustTicket | None = None) -> 
             f"got one for {len(ticket.heads)} layers with {ticket.shape()}: draw it from this model"
         )
     if ticket is not None:
-        _refuse_empty_convolutions(architecture, model, ticket)
+        _check_convolutions_left(architecture, model, ticket)
     emptied = [] if ticket is None else [len(mask) > 0 and not mask.any() for mask in ticket.heads]
     if True in emptied and not architecture.heads.block:
         raise TicketError(
@@ -151,7 +151,7 @@ def refuse_unfit(model: PreTrainedModel, ticket: RobustTicket | None = None) -> 
         )
 
 
-def _refuse_empty_convolutions(architecture: Architecture, model: nn.Module, ticket: RobustTicket) -> None:
+def _check_convolutions_left(architecture: Architecture, model: nn.Module, ticket: RobustTicket) -> None:
     for kind in ("heads", "neurons"):
         for i, output in enumerate(getattr(architecture, f"{kind[:-1]}_outputs")(model)):
             if isinstance(output, nn.Conv2d) and not getattr(ticket, kind)[i].any():
@@ -166,7 +166,7 @@ def _is_quantised(model: PreTrainedModel) -> bool:
     return any(flags) or getattr(model.config, "quantization_config", None) is not None
 
 
-def _refuse_unfit_weight(layer: nn.Module, cut: Cut, units: int) -> None:
+def _check_weight_fits(layer: nn.Module, cut: Cut, units: int) -> None:
     target = _find(layer, cut.path)
     if target is None and cut.optional:
         return

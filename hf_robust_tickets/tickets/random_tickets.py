@@ -62,7 +62,7 @@ def random_ticket(
     head_scores = _random_scores(architecture.num_heads(model), generator)
     neuron_scores = _random_scores(architecture.num_neurons(model), generator)
     if like is not None:
-        _refuse_second_size(head_sparsity, neuron_sparsity, head_scope, neuron_scope, round_to)
+        _check_one_size(head_sparsity, neuron_sparsity, head_scope, neuron_scope, round_to)
         return _matched(model, head_scores, neuron_scores, like, match, keep_one)
     if match != "counts":
         raise ConfigurationError(f"match={match!r} needs like=ticket, the ticket whose size is matched")
@@ -102,7 +102,7 @@ def _random_scores(widths: Sequence[int], generator: torch.Generator) -> list[to
     return [torch.rand(width, generator=generator, dtype=torch.float32, device="cpu") for width in widths]
 
 
-def _refuse_second_size(*given: object) -> None:
+def _check_one_size(*given: object) -> None:
     parameters = list(signature(random_ticket).parameters.values())
     sizes = [p for p in parameters if p.name in _SIZES]
     second = [p.name for p, value in zip(sizes, given, strict=True) if value != p.default]

@@ -263,8 +263,8 @@ def test_bad_options(make, message):
 
 def test_registry():
     controls = {"dense", "fixed", "grasp", "magnitude", "random", "rigl", "snip", "synflow", "taylor"}
-    assert set(list_sparse_methods()) == {"flying_bird", "flying_bird_plus", "robust_bird"} | controls
-    assert get_sparse_method("flying_bird", density=0.1) == FlyingBird(density=0.1)
+    assert set(list_sparse_methods()) == {"flying-bird", "flying-bird-plus", "robust-bird"} | controls
+    assert get_sparse_method("flying-bird", density=0.1) == FlyingBird(density=0.1)
     assert get_sparse_method(**FlyingBirdPlus(period=7).describe()) == FlyingBirdPlus(period=7)
     with pytest.raises(UnknownNameError, match="unknown sparse method 'bird': expected one of dense"):
         get_sparse_method("bird")

@@ -44,8 +44,8 @@ DRAWN = {
     "random": lambda: RandomMask("2:4").initial_masks(WEIGHTS, 0),
     "magnitude": lambda: OneShotMagnitude("2:4").initial_masks(WEIGHTS, 0),
     "snip": lambda: SNIP("2:4").masks_from_scores(SNIP().score(WEIGHTS, WEIGHTS)),
-    "robust_bird": lambda: RobustBird("2:4").draw(WEIGHTS),
-    "flying_bird": lambda: FlyingBird("2:4").initial_masks(WEIGHTS, 0),
+    "robust-bird": lambda: RobustBird("2:4").draw(WEIGHTS),
+    "flying-bird": lambda: FlyingBird("2:4").initial_masks(WEIGHTS, 0),
 }
 
 

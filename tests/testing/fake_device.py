@@ -233,7 +233,7 @@ def _wait(operation: str) -> None:
 
 def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     name = func._schema.name
-    _refuse_mixture(name, args, kwargs)
+    _check_one_kind(name, args, kwargs)
     _note_waits(name, args, kwargs)
     plain, options = tree_map(_unwrap, args), tree_map(_unwrap, kwargs)
     here = True
@@ -267,7 +267,7 @@ def _given(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return targets[0] if len(targets) == 1 else tuple(targets)
 
 
-def _refuse_mixture(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _check_one_kind(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if name in _COPIES:
         return
     given = args[:1] if name in _INDEXING else args

@@ -24,11 +24,11 @@ from tests.testing.sparse_models import TwoLayers, vectors
 from tests.testing.tiny import tiny_bert, tiny_data
 
 METHODS = {
-    "flying_bird": FlyingBird(density=0.2, period=3),
+    "flying-bird": FlyingBird(density=0.2, period=3),
     "random_growth": FlyingBird(density=0.2, period=3, growth="random"),
     "reset_regrown": FlyingBird(density=0.2, period=3, reset_regrown=True),
     "plus": FlyingBirdPlus(density=0.2, period=3, start_epoch=0, window=1),
-    "robust_bird": RobustBird(density=0.2, patience=2, tolerance=0.3, budget=0.9),
+    "robust-bird": RobustBird(density=0.2, patience=2, tolerance=0.3, budget=0.9),
     "rigl": RigL(density=0.2, period=3),
     "snip": SNIP(density=0.2),
     "magnitude": OneShotMagnitude(density=0.2),

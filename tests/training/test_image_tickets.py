@@ -112,4 +112,4 @@ def test_masks_on_images(tmp_path, name):
         parameters = dict(trainer.model.named_parameters())
         assert all(parameters[key].detach()[~mask].abs().max() == 0 for key, mask in callback.masks.items())
         passes[method.name] = trainer.cost_meter.passes
-    assert passes == {"robust_bird": 4 + 8 * ATTACK.num_passes, "flying_bird": 12 * ATTACK.num_passes}
+    assert passes == {"robust-bird": 4 + 8 * ATTACK.num_passes, "flying-bird": 12 * ATTACK.num_passes}

@@ -180,7 +180,7 @@ def test_weights_come_back_bit_for_bit_and_pruned_ones_stay_zero(norm, tmp_path)
         def on_train_end(self, *args, **kwargs):
             self.handle.remove()
 
-    sparse = SparseTrainingCallback("flying_bird")
+    sparse = SparseTrainingCallback("flying-bird")
     adversary = replace(METHODS["pixel-pgd"], norm=norm)
     trainer, _ = trained(
         tmp_path, adversary, callbacks=[sparse, Look()], learning_rate=0.0, adversary_weight_perturbation=0.01

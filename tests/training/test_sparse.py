@@ -180,7 +180,7 @@ def test_on_an_encoder_under_freelb(tmp_path, name):
     assert_masked_weights_and_state_are_zero(trainer, callback)
     if name != "plus":
         assert sum(int(m.sum()) for m in callback.masks.values()) == round(0.2 * 13312 + 0.2 * 4096)
-    plain = {"robust_bird": 8, "rigl": 2}.get(name, 0)  # two epochs of stage 1; updates after steps 3 and 6
+    plain = {"robust-bird": 8, "rigl": 2}.get(name, 0)  # two epochs of stage 1; updates after steps 3 and 6
     assert trainer.cost_meter.passes == 24 - plain
     assert not any(p._post_accumulate_grad_hooks for p in trainer.model.parameters())
 
@@ -243,7 +243,7 @@ def test_clipping_sees_the_kept_weights_alone(tmp_path):
     assert norms == pytest.approx([1e-2, 1e-2], rel=1e-3)
 
 
-PRUNED = ["flying_bird", *(pytest.param(n, marks=pytest.mark.slow) for n in ("robust_bird", "plus"))]
+PRUNED = ["flying-bird", *(pytest.param(n, marks=pytest.mark.slow) for n in ("robust-bird", "plus"))]
 
 
 @pytest.mark.parametrize("name", PRUNED)
@@ -288,5 +288,5 @@ def test_streams(tmp_path):
 
 
 def test_empty_before_training():
-    callback = SparseTrainingCallback("flying_bird")
+    callback = SparseTrainingCallback("flying-bird")
     assert callback.masks == {} and callback.log == [] and callback.density == 1.0 and not callback.pauses_attack

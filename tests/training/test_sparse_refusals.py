@@ -13,7 +13,7 @@ from hf_robust_tickets import FlyingBird, SparseTrainingCallback
 from hf_robust_tickets.errors import ConfigurationError, TicketError, UnknownNameError
 from hf_robust_tickets.sparse import SNIP, FixedMasks, MaskedWeights, RandomMask, select_weights
 from hf_robust_tickets.sparse.base import REGULAR
-from hf_robust_tickets.training.sparse.ranks import refuse_surroundings_of_masks
+from hf_robust_tickets.training.sparse.ranks import check_mask_surroundings
 from hf_robust_tickets.training.sparse.updates import SparseRun
 from tests.testing.sparse_models import TwoLayers
 from tests.testing.sparse_training import arguments, assert_masked_weights_and_state_are_zero, train
@@ -46,7 +46,7 @@ def test_methods_that_are_none():
     with pytest.raises(
         ConfigurationError, match=r"flying_bird has no option x: expected density, init, drop_fraction"
     ):
-        SparseTrainingCallback({"name": "flying_bird", "x": 1})
+        SparseTrainingCallback({"name": "flying-bird", "x": 1})
 
 
 class Unused(TwoLayers):
@@ -86,13 +86,13 @@ def test_gradients_that_are_not_finite_postpone_the_update():
 
 def test_surroundings_that_cannot_be_right(tmp_path):
     with pytest.raises(ConfigurationError, match="does not move weights by their whole gradient"):
-        refuse_surroundings_of_masks(arguments(tmp_path, optim="lomo"), TwoLayers(), named=False)
+        check_mask_surroundings(arguments(tmp_path, optim="lomo"), TwoLayers(), named=False)
     with pytest.raises(ConfigurationError, match="got adamw_bnb_8bit, whose state is quantised"):
-        refuse_surroundings_of_masks(arguments(tmp_path, optim="adamw_bnb_8bit"), TwoLayers(), named=False)
+        check_mask_surroundings(arguments(tmp_path, optim="adamw_bnb_8bit"), TwoLayers(), named=False)
     adapted = get_peft_model(tiny_bert(), LoraConfig(task_type="SEQ_CLS", r=2))
     with pytest.raises(ConfigurationError, match="masks would lie on the adapters"):
-        refuse_surroundings_of_masks(arguments(tmp_path), adapted, named=False)
-    refuse_surroundings_of_masks(arguments(tmp_path), adapted, named=True)
+        check_mask_surroundings(arguments(tmp_path), adapted, named=False)
+    check_mask_surroundings(arguments(tmp_path), adapted, named=True)
     with pytest.raises(ConfigurationError, match="masks lie on whole weights, got FSDP"):
         surroundings = SimpleNamespace(deepspeed="zero3.json", fsdp=None, optim="sgd")
-        refuse_surroundings_of_masks(surroundings, TwoLayers(), named=False)
+        check_mask_surroundings(surroundings, TwoLayers(), named=False)

@@ -22,9 +22,9 @@ SLOW = pytest.mark.slow
     "name",
     [
         "plus",
-        "robust_bird",
+        "robust-bird",
         *(pytest.param(n, marks=SLOW) for n in ("random_growth", "reset_regrown", "snip")),
-        "flying_bird",
+        "flying-bird",
     ],
 )
 def test_resumed_training_equals_one_that_was_not_cut_off(tmp_path, name):

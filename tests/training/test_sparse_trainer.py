@@ -121,7 +121,7 @@ def test_the_card_tells_of_the_masks(tmp_path):
     trainer.train()
     trainer.save_model()
     facts = CardFacts.load(tmp_path / "model_card.json")
-    assert facts.sparse["method"]["name"] == "robust_bird" and facts.sparse["kept"] == round(0.2 * 17408)
+    assert facts.sparse["method"]["name"] == "robust-bird" and facts.sparse["kept"] == round(0.2 * 17408)
     assert facts.search == {"converged": True, "epoch": 2.0, "step": 8, "tickets": 2}
     assert facts.cost["search"]["steps"] == 8 and facts.cost["train"]["steps"] == 16
     assert facts.adversaries["search"] is None and facts.adversaries["train"]["name"] == "freelb"
@@ -129,7 +129,7 @@ def test_the_card_tells_of_the_masks(tmp_path):
     assert (
         "trained under a mask: 3,482 of 17,408 maskable weights (20.0 %)" in card and "nothing was pruned" not in card
     )
-    assert "| method" in card and "robust_bird" in card and "bert.encoder.layer.1.output.dense.weight" in card
+    assert "| method" in card and "robust-bird" in card and "bert.encoder.layer.1.output.dense.weight" in card
 
 
 def test_folders_in_use_and_options_that_cannot_work(tmp_path):

@@ -11,7 +11,7 @@ from hf_robust_tickets import AdversarialTrainer, AdversarialTrainingArguments
 from hf_robust_tickets.adversaries import FGM, PGD, FreeLB
 from hf_robust_tickets.errors import CheckpointError, ConfigurationError, UnknownNameError
 from tests.testing.tiny import tiny_bert, tiny_data
-from tests.testing.training import KeepGradient, assert_equal_gradients, first_gradient, summed_loss
+from tests.testing.training import KeepGradient, arguments, assert_equal_gradients, first_gradient, summed_loss
 
 
 def freelb_by_hand(batch, adversary: FreeLB):
@@ -216,3 +216,15 @@ def test_nothing_to_resume(tmp_path):
     args = AdversarialTrainingArguments(output_dir=str(tmp_path))
     with pytest.raises(CheckpointError, match="no complete checkpoint"):
         AdversarialTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data()).train(resume_from_checkpoint=True)
+
+
+def test_a_checkpoint_of_the_stock_trainer_is_continued(tmp_path):
+    """Without an adversary, from the checkpoint of a stock training to the weights that it ends with."""
+    options = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}
+    stock = Trainer(tiny_bert(), arguments(tmp_path, **options), train_dataset=tiny_data())
+    stock.train()
+    ours = AdversarialTrainer(tiny_bert(), arguments(tmp_path, **options), train_dataset=tiny_data(), adversary=None)
+    ours.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    for expected, weight in zip(stock.model.parameters(), ours.model.parameters(), strict=True):
+        assert torch.equal(weight, expected)
+    assert ours.cost_meter.passes == 2 and (tmp_path / "checkpoint-4" / "training_cost.json").exists()

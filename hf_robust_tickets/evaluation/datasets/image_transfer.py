@@ -157,7 +157,7 @@ def evaluate_image_transfer(
     unused = ("text_columns", "max_length")
     config = EvaluationConfig.merged(evaluate_image_transfer, config, settings, unused=unused)
     attack, boxes = _attack_and_boxes(adversary, restarts, tokenizer, source_processor)
-    _refuse_other_classes(model, source_model)
+    _check_classes(model, source_model)
     rows = image_rows(dataset, tokenizer, config.num_examples, config.seed, config.label_column)
     found: list[Tensor] = []
     warnings = false_robustness.mode_warnings(model)
@@ -218,7 +218,7 @@ def _attack_and_boxes(
     return attack, (PixelBox(constants["image_mean"], constants["image_std"]), attack.box)
 
 
-def _refuse_other_classes(model: PreTrainedModel, source: PreTrainedModel) -> None:
+def _check_classes(model: PreTrainedModel, source: PreTrainedModel) -> None:
     counts = model.config.num_labels, source.config.num_labels
     names = [[str(each.config.id2label[i]) for i in range(each.config.num_labels)] for each in (model, source)]
     if counts[0] != counts[1] or (sorted(names[0]) == sorted(names[1]) and names[0] != names[1]):

@@ -111,7 +111,7 @@ def measure_speed(
         raise ConfigurationError(f"expected a dtype among {', '.join(_DTYPES)}, got {dtype!r}")
     pruned = load_pruned(path_or_repo, **kwargs)
     description = describe_model(pruned) | {"name_or_path": str(path_or_repo)}
-    _refuse_too_long(pruned, max(lengths))
+    _check_lengths(pruned, max(lengths))
     lengths = [0] if _sees_images(pruned) else lengths
     dense = export_dense(pruned)
     with tempfile.TemporaryDirectory() as folder:
@@ -204,7 +204,7 @@ def _sees_images(model: PreTrainedModel) -> bool:
     return model.main_input_name == "pixel_values"
 
 
-def _refuse_too_long(model: PreTrainedModel, length: int) -> None:
+def _check_lengths(model: PreTrainedModel, length: int) -> None:
     longest = getattr(model.config, "max_position_embeddings", None)
     if longest is not None and longest < length and not _sees_images(model):
         raise ConfigurationError(f"expected lengths of at most {longest}, which this model takes, got {length}")

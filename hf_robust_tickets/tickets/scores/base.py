@@ -77,7 +77,7 @@ class UnitScores:
             heads=[_divided(score) for score in self.heads], neurons=[_divided(score) for score in self.neurons]
         )
 
-    def refuse_not_finite(self) -> None:
+    def check_finite(self) -> None:
         """Raises TicketError if a score is NaN or infinite."""
         for kind in ("heads", "neurons"):
             if not all(bool(torch.isfinite(score).all()) for score in getattr(self, kind)):

@@ -47,7 +47,7 @@ class ScoreSums:
             TicketError: If there are no gradients, or they give no finite scores.
         """
         scores = score_gates(gates, self.score)
-        scores.refuse_not_finite()
+        scores.check_finite()
         layers = [*scores.heads, *scores.neurons]
         if not self.batches:
             self._widths = {"heads": [len(x) for x in scores.heads], "neurons": [len(x) for x in scores.neurons]}

@@ -72,10 +72,10 @@ class StatefulCallback(TrainerCallback, ExportableState):
         if isinstance(record, list):
             raise ConfigurationError(f"expected one {type(self).__name__} to resume, got {len(record)}: use one")
         if record is not None:
-            self._refuse_other(record.get("circumstances", {}))
+            self._check_same_circumstances(record.get("circumstances", {}))
             self.progress = record["attributes"]["progress"]
 
-    def _refuse_other(self, before: dict[str, Any]) -> None:
+    def _check_same_circumstances(self, before: dict[str, Any]) -> None:
         now = json.loads(json.dumps(self.circumstances()))
         # A checkpoint that does not know a circumstance yet does not contradict it.
         told = differences({name: before.get(name, value) for name, value in now.items()}, now)

@@ -114,7 +114,7 @@ class RobustSelectionCallback(TrainerCallback):
         Raises:
             ConfigurationError: If the figure is to choose the best model, and is not there at each evaluation.
         """
-        self._refuse_missing_figures(args, state)
+        self._check_figures(args, state)
         if state.global_step == 0:
             self.history = []
         self._in_training = True
@@ -210,7 +210,7 @@ class RobustSelectionCallback(TrainerCallback):
         )
         return result.clean_accuracy, result.robust_accuracy[self.attack.max_norm]
 
-    def _refuse_missing_figures(self, args: TrainingArguments, state: TrainerState) -> None:
+    def _check_figures(self, args: TrainingArguments, state: TrainerState) -> None:
         wanted = (args.metric_for_best_model or "").removeprefix("eval_") == ACCURACY_UNDER_ATTACK.removeprefix(
             "eval_"
         )

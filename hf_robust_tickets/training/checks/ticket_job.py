@@ -9,7 +9,7 @@ from transformers import DataCollatorWithPadding, Trainer, default_data_collator
 from ...adversaries import Adversary
 from ...architectures import get_architecture
 from ...errors import ConfigurationError, DataError
-from ...tickets import RobustTicket, get_gates, is_pruned, refuse_unfit
+from ...tickets import RobustTicket, check_fits, get_gates, is_pruned
 from ..arguments import AdversaryOptions
 from .validation import check_adversary
 
@@ -44,7 +44,7 @@ def check_ticket_job(
     get_architecture(trainer.model)
     _check_unprepared(trainer)
     _check_sharding(trainer)
-    refuse_unfit(trainer.model, None if is_pruned(trainer.model) else ticket)
+    check_fits(trainer.model, None if is_pruned(trainer.model) else ticket)
     check_labelled(trainer.train_dataset, trainer.data_collator, trainer.label_names)
     if adversary is not None:
         check_adversary(trainer, adversary, options)

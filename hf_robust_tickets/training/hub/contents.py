@@ -67,7 +67,7 @@ def files_to_upload(folder: Path, also: Sequence[str] = ()) -> list[str]:
                 f"expected a file in {folder} to upload too, got {name!r}: name one that is there"
             )
     for name in sorted(found):
-        _refuse_link(folder, name)
+        _check_no_link(folder, name)
     return sorted(found | {Path(name).as_posix() for name in also})
 
 
@@ -75,7 +75,7 @@ def _is_allowed(name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in ALLOWED)
 
 
-def _refuse_link(folder: Path, name: str) -> None:
+def _check_no_link(folder: Path, name: str) -> None:
     # A link may stand for a file of the same name in the folder, such as the weights of a checkpoint. Under an allowed
     # name anything else could be sent.
     path = folder / name
@@ -99,7 +99,7 @@ def _code(folder: Path) -> set[str]:
         name = f"{modules.pop()}.py"
         if name not in found and (folder / name).is_file():
             found.add(name)
-            _refuse_link(folder, name)
+            _check_no_link(folder, name)
             modules += [module for module in get_relative_imports(folder / name) if module.isidentifier()]
     return found
 

@@ -31,7 +31,7 @@ def search_budget(trainer: Trainer, options: TicketOptions) -> tuple[int, int]:
     return math.ceil(options.search_epochs * epoch), epoch
 
 
-def refuse_late_ticket(trainer: Trainer, options: TicketOptions) -> None:
+def check_ticket_step(trainer: Trainer, options: TicketOptions) -> None:
     """Raises ConfigurationError if the ticket is to be drawn after the search has ended."""
     budget, _ = search_budget(trainer, options)
     if options.ticket_at_step > budget:

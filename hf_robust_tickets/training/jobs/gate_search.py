@@ -26,7 +26,7 @@ from ..arguments import AdversaryOptions
 from ..callbacks.early_bird import EarlyBirdCallback
 from ..steps.runner import PenaltyTerm, bare_optimizer
 from ..ticket_arguments import TicketOptions
-from .budget import refuse_late_ticket
+from .budget import check_ticket_step
 from .search_method import SearchMethod, gate_group, ticket_drawing
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class GateSearch(SearchMethod):
 
     def __init__(self, trainer: Trainer, options: TicketOptions, adversary: AdversaryOptions) -> None:
         super().__init__(trainer, options, adversary)
-        refuse_late_ticket(trainer, options)
+        check_ticket_step(trainer, options)
 
     @property
     def callbacks(self) -> list[TrainerCallback]:

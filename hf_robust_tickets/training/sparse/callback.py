@@ -19,7 +19,7 @@ from ...sparse import MaskedWeights, RobustRecord, SparseMethod, get_sparse_meth
 from ...sparse.base import REGULAR, Decision
 from ..callbacks.base import AttackCallback, StatefulCallback, differences
 from ..steps.schedule import steps_per_epoch
-from .ranks import refuse_replicas, refuse_surroundings_of_masks, refuse_transposed
+from .ranks import check_mask_surroundings, check_no_replicas, check_not_transposed
 from .records import RobustHistory, may_decide
 from .updates import SparseRun
 
@@ -147,14 +147,14 @@ class SparseTrainingCallback(StatefulCallback, AttackCallback):
             CheckpointError: If the checkpoint was made with another method.
             TicketError: If given masks are for another model.
         """
-        refuse_surroundings_of_masks(args, kwargs["model"], self._patterns["include"] is not None)
-        refuse_replicas(args, self.method)
-        self._refuse_foreign(state)
+        check_mask_surroundings(args, kwargs["model"], self._patterns["include"] is not None)
+        check_no_replicas(args, self.method)
+        self._check_own_checkpoint(state)
         self.restore(state)
         self._model = extract_model_from_parallel(kwargs["model"])
         weights = select_weights(self._model, **self._patterns)
         if isinstance(self.method.density, str):
-            refuse_transposed(self._model, weights)
+            check_not_transposed(self._model, weights)
         layers = MaskedWeights(weights)
         seed = args.seed if self._seed is None else self._seed
         steps = steps_per_epoch(args, state, kwargs.get("train_dataloader"))
@@ -242,7 +242,7 @@ class SparseTrainingCallback(StatefulCallback, AttackCallback):
         self._run.load_state_dict(value["run"])
         self._history.load_state_dict(value["history"])
 
-    def _refuse_foreign(self, state: TrainerState) -> None:
+    def _check_own_checkpoint(self, state: TrainerState) -> None:
         if state.global_step == 0:
             return
         record = (state.stateful_callbacks or {}).get(type(self).__name__)

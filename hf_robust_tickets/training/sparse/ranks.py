@@ -41,7 +41,7 @@ def sum_over_ranks(values: Sequence[float], device: torch.device) -> list[float]
     return total.tolist()
 
 
-def refuse_transposed(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> None:
+def check_not_transposed(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> None:
     """Raises ConfigurationError where a pattern N:M would lie along the outputs."""
     names = transposed_weights(model, weights)
     if names:
@@ -51,7 +51,7 @@ def refuse_transposed(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> 
         )
 
 
-def refuse_replicas(args: TrainingArguments, method: SparseMethod) -> None:
+def check_no_replicas(args: TrainingArguments, method: SparseMethod) -> None:
     """Raises ConfigurationError where a method looks inside the model, and there are replicas of it."""
     if args.n_gpu > 1 and (method.adapts or getattr(method, "by_curvature", False)):
         what = "counts answers inside" if method.adapts else "differentiates"
@@ -61,7 +61,7 @@ def refuse_replicas(args: TrainingArguments, method: SparseMethod) -> None:
         )
 
 
-def refuse_surroundings_of_masks(args: TrainingArguments, model: Any, named: bool) -> None:
+def check_mask_surroundings(args: TrainingArguments, model: Any, named: bool) -> None:
     """Raises ConfigurationError where masks cannot be kept, or would lie where nobody wants them.
 
     Args:

@@ -65,7 +65,7 @@ class SparseTrainer(AdversarialTrainer):
     def __init__(
         self,
         *args: Any,
-        method: SparseMethod | str | Mapping[str, Any] = "flying_bird",
+        method: SparseMethod | str | Mapping[str, Any] = "flying-bird",
         include: str | Iterable[str] | None = None,
         exclude: str | Iterable[str] | None = None,
         search_adversary: Adversary | str | None = None,

@@ -96,10 +96,10 @@ class SparseRun:
             else:
                 self._settle(masks, optimizer, "start", 0)
         if self.phase == "score":
-            self._refuse_what_cannot_score(state.max_steps)
+            self._check_can_score(state.max_steps)
             self._curvature = Curvature(model) if self.method.by_curvature else None
 
-    def _refuse_what_cannot_score(self, max_steps: int) -> None:
+    def _check_can_score(self, max_steps: int) -> None:
         if not isinstance(self.method, ScoredMethod):
             raise ConfigurationError(
                 f"{type(self.method).__name__} gives no initial masks, which a ScoredMethod or a search alone may "

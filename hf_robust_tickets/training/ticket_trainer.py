@@ -11,7 +11,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from transformers import set_seed
 from transformers.trainer_utils import TrainOutput
 
 from ..errors import ConfigurationError
@@ -201,7 +200,8 @@ class RobustTicketTrainer(AdversarialTrainer):
         return flops if self._search is None else self._search.count_flops(flops)
 
     def _run_search(self, job: TicketFolder, resume: bool) -> None:
-        set_seed(self.args.seed)
+        # What an earlier job of this trainer has left is of other parameters.
+        begin_next_phase(self)
         method = self._search_method()
         # Without rewinding, fine-tuning starts from what the search has trained, gates included.
         with gated_model(self, method, fold=not self.ticket_options.rewind), self._searching(method):

@@ -24,7 +24,7 @@ from .checks.validation import check_adversary, check_resumed_callbacks
 from .extensions.replay import replay_batches
 from .hub.card import attack_facts, facts_of_trainer
 from .hub.upload import Publisher
-from .jobs.checkpoints import explain_failed_save, last_complete_checkpoint
+from .jobs.checkpoints import check_not_damaged, explain_failed_save, last_complete_checkpoint, seal
 from .jobs.cost import CostMeter
 from .steps.base import AdversarialStep
 from .steps.cost import step_cost
@@ -137,7 +137,8 @@ class AdversarialTrainer(Trainer):
         """As in `Trainer.train`; `resume_from_checkpoint=True` takes the last checkpoint that is complete.
 
         Raises:
-            CheckpointError: If `resume_from_checkpoint` is true and no checkpoint is complete.
+            CheckpointError: If `resume_from_checkpoint` is true and no checkpoint is complete, or the one that it
+                names is not there or damaged.
             DivergenceError: When the loss or the weights are no longer finite.
         """
         if resume_from_checkpoint is True:
@@ -146,6 +147,8 @@ class AdversarialTrainer(Trainer):
                 raise CheckpointError(
                     f"no complete checkpoint in {self.args.output_dir}: train without resume_from_checkpoint"
                 )
+        elif resume_from_checkpoint:
+            check_not_damaged(resume_from_checkpoint)
         self._forget_steps()
         self.nan_guard.begin()
         try:
@@ -285,6 +288,10 @@ class AdversarialTrainer(Trainer):
             self.cost_meter.save(Path(output_dir))
         if self.adversarial_step is not None:
             self.adversarial_step.save(Path(output_dir))
+        # The state is written next, and an older checkpoint deleted: all processes must be through by then.
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            seal(Path(output_dir), self.args.world_size)
 
     def _load_callback_state(self) -> None:
         super()._load_callback_state()

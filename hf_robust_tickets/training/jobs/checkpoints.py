@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,21 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ..._files import sync, write_json
 from ...errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
 # A disk with less than this many bytes left is full.
 _FULL = 1 << 20
+STATE = "trainer_state.json"
+SEAL = "checkpoint_files.json"
+_NEEDED = {
+    "weights": re.compile(r"(model|adapter_model|pytorch_model).*\.(safetensors|bin)|pytorch_model_fsdp.*"),
+    "state of the optimiser": re.compile(r"optimizer\.(pt|bin)|optimizer_\d+|.*-optimizer\.pt"),
+    "state of the scheduler": re.compile(r"scheduler\.pt"),
+    "random states": re.compile(r"rng_state(_\d+)?\.pth"),
+}
 _CHECKPOINT = re.compile(rf"^{PREFIX_CHECKPOINT_DIR}-(\d+)$")
 
 
@@ -33,28 +43,118 @@ def checkpoints(folder: str | Path) -> list[Path]:
 def last_complete_checkpoint(folder: str | Path) -> str | None:
     """The newest checkpoint that was written to its end; a warning names each newer one that was not."""
     for path in reversed(checkpoints(folder)):
-        reason = _why_incomplete(path)
+        reason = why_incomplete(path)
         if reason is None:
             return str(path)
         logger.warning("%s is incomplete (%s) and is passed over", path, reason)
     return None
 
 
-def _why_incomplete(checkpoint: Path) -> str | None:
-    # The Trainer writes trainer_state.json last: where it is whole, every other file was closed before.
+def seal(checkpoint: Path, processes: int) -> None:
+    """Makes sure that what a checkpoint holds is on disk, and writes down what that is.
+
+    To be called by all processes, before `trainer_state.json` is written: the Trainer writes it last, and then deletes
+    an older checkpoint.
+
+    Args:
+        checkpoint: The folder.
+        processes: How many processes have written into it.
+    """
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name not in (STATE, SEAL))
+    for path in files:
+        sync(path)
+    sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
+    write_json(checkpoint / SEAL, {"processes": processes, "files": sizes})
+
+
+def why_incomplete(checkpoint: Path) -> str | None:
+    """What a training that resumes from a checkpoint would miss, if anything.
+
+    Of a checkpoint with a seal, any file that is not there, or has another size; of one that the stock `Trainer`
+    wrote, weights, optimiser, scheduler or random states. Files that cannot be read count as missing.
+    """
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text())
+        json.loads((checkpoint / STATE).read_text())
     except FileNotFoundError:
-        return "no trainer_state.json"
-    except json.JSONDecodeError:
-        return "trainer_state.json is cut short"
-    for weights in checkpoint.glob("*.safetensors"):
+        return f"no {STATE}"
+    except (ValueError, OSError) as error:
+        return f"{STATE} is cut short ({error})"
+    if (checkpoint / SEAL).is_file():
+        reason = _why_unsealed(checkpoint)
+    else:
+        reason = _why_lacking({path.name for path in checkpoint.iterdir()}) or _missing_shard(checkpoint)
+    return reason or why_damaged(checkpoint)
+
+
+def check_not_damaged(checkpoint: str | Path) -> None:
+    """Checks a checkpoint that somebody has named, whatever it may lack.
+
+    Raises:
+        CheckpointError: If there is none, or a file of it cannot be read.
+    """
+    if not Path(checkpoint).is_dir():
+        raise CheckpointError(f"expected a checkpoint at {checkpoint}, got no such folder: give one of a training")
+    if reason := why_damaged(Path(checkpoint)):
+        raise CheckpointError(f"expected a whole checkpoint at {checkpoint}, got one that is not: {reason}")
+
+
+def why_damaged(checkpoint: Path) -> str | None:
+    """Which file of a checkpoint cannot be read, and why; None if all can."""
+    for path in sorted(checkpoint.rglob("*")):
         try:
-            with safe_open(weights, framework="pt"):
-                pass
-        except SafetensorError as error:
-            return f"{weights.name}: {error}"
+            if path.suffix == ".safetensors":
+                with safe_open(path, framework="pt"):
+                    pass
+            elif path.suffix in (".pt", ".pth", ".bin") and not _is_older_pickle(path):
+                zipfile.ZipFile(path).close()
+            elif path.suffix == ".json" and path.is_file():
+                json.loads(path.read_text(encoding="utf-8"))
+        except (SafetensorError, zipfile.BadZipFile, ValueError, OSError) as error:
+            return f"{path.relative_to(checkpoint)} is damaged: {' '.join(str(error).split())[:200]}"
     return None
+
+
+def _why_unsealed(checkpoint: Path) -> str | None:
+    try:
+        files = json.loads((checkpoint / SEAL).read_text())["files"].items()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{SEAL} is damaged"
+    for name, size in files:
+        path = checkpoint / name
+        if not path.is_file():
+            return f"no {name}"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size:,} of {size:,} bytes"
+    return None
+
+
+def _why_lacking(names: set[str]) -> str | None:
+    """What a checkpoint without a seal lacks, by the names that the Trainer and accelerate give their files."""
+    sharded = any(name.startswith("global_step") for name in names)  # DeepSpeed: weights, optimiser and scheduler
+    for what, pattern in _NEEDED.items():
+        if not any(pattern.fullmatch(name) for name in names) and not (sharded and what != "random states"):
+            return f"no {what}"
+    ranks = sorted(int(match[1]) for name in names if (match := re.fullmatch(r"rng_state_(\d+)\.pth", name)))
+    if ranks != list(range(len(ranks))):
+        return f"random states of the ranks {ranks} alone"
+    return None
+
+
+def _missing_shard(checkpoint: Path) -> str | None:
+    for index in checkpoint.glob("*.index.json"):
+        try:
+            shards = set(json.loads(index.read_text())["weight_map"].values())
+        except (ValueError, KeyError, AttributeError):
+            return f"{index.name} is damaged"
+        if absent := sorted(name for name in shards if not (checkpoint / name).is_file()):
+            return f"no {absent[0]}"
+    return None
+
+
+def _is_older_pickle(path: Path) -> bool:
+    # torch.save before 1.6, and weights that others have saved so: no archive, and nothing says where it ends.
+    with path.open("rb") as file:
+        return file.read(1) == b"\x80"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from .modeling_robust_ticket import shrink_linear, write_pruned_files
 from .pruning import check_fits, is_pruned, prune_, pruned_ticket
 from .random_tickets import random_ticket
 from .scores import Score, ScoreSums, UnitScores, get_score, list_scores, register_score
-from .shadow import attach_shadows, follow_noise, get_shadows
+from .shadow import Shadows, attach_shadows, follow_noise, get_shadows
 from .split_half import SplitHalfDetector
 from .ticket import RobustTicket
 
@@ -22,6 +22,7 @@ __all__ = [
     "RobustTicket",
     "Score",
     "ScoreSums",
+    "Shadows",
     "SplitHalfDetector",
     "TicketSpread",
     "UnitScores",

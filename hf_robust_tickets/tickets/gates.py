@@ -24,7 +24,7 @@ from .modeling_robust_ticket import count_units, weight_dim
 from .ticket import RobustTicket
 
 GATE_NAME = "robust_gate"
-SHADOW_NAME = "robust_shadow"  # see shadow.py
+SHADOWS_NAME = "robust_shadows"  # see shadow.py
 # A gate starts at one; below this, its rank is that of single steps.
 NEAR_ZERO = 0.05
 
@@ -100,15 +100,10 @@ def get_gates(model: nn.Module) -> Gates | None:
     """
     if not _gated(model):
         return None
-    return Gates(*gate_outputs(model, GATE_NAME))
-
-
-def gate_outputs(model: nn.Module, name: str) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """What the projections of heads, and those of neurons, hold under a name; one of shape `(0,)` where none is."""
     architecture = get_architecture(model)
-    return (
-        [_held(projection, name) for projection in architecture.head_outputs(model)],
-        [_held(projection, name) for projection in architecture.neuron_outputs(model)],
+    return Gates(
+        heads=[_gate(projection) for projection in architecture.head_outputs(model)],
+        neurons=[_gate(projection) for projection in architecture.neuron_outputs(model)],
     )
 
 
@@ -177,10 +172,11 @@ def detach_gates(model: nn.Module, fold: bool = False) -> nn.Module:
         if fold:
             _fold_gate(projection)
         delattr(projection, GATE_NAME)
-        projection._buffers.pop(SHADOW_NAME, None)
         for key, hook in list(projection._forward_pre_hooks.items()):
             if hook is _apply_gate:
                 del projection._forward_pre_hooks[key]
+    if hasattr(model, SHADOWS_NAME):
+        delattr(model, SHADOWS_NAME)
     return model
 
 
@@ -196,9 +192,9 @@ def _kind(module: nn.Module) -> str:
     return f"{type(module).__module__}.{type(module).__name__}"
 
 
-def _held(projection: nn.Module, name: str) -> torch.Tensor:
-    held = getattr(projection, name, None)
-    return nn.Parameter(torch.ones(0, dtype=torch.float32, device="cpu")) if held is None else held
+def _gate(projection: nn.Module) -> nn.Parameter:
+    gate = getattr(projection, GATE_NAME, None)
+    return nn.Parameter(torch.ones(0, dtype=torch.float32, device="cpu")) if gate is None else gate
 
 
 def _gated(model: nn.Module) -> list[nn.Module]:

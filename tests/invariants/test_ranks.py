@@ -84,7 +84,9 @@ def test_gates_get_the_gradient_of_the_whole_batch(tmp_path):
         (TORCHRUN, {"ticket_score": "adversarial-taylor", **SCORING}, "DistributedDataParallel"),
         pytest.param(ACCELERATE, {}, "DistributedDataParallel", marks=pytest.mark.slow),
         pytest.param(ACCELERATE, FSDP, "FSDPBertForSequenceClassification", marks=pytest.mark.slow),
-        pytest.param(TORCHRUN, {**FSDP, "rewind": False, **SAVING}, "FSDPBert", marks=pytest.mark.slow),
+        pytest.param(
+            TORCHRUN, {**FSDP, "rewind": False, "gate_shadow": True, **SAVING}, "FSDPBert", marks=pytest.mark.slow
+        ),
         pytest.param(TORCHRUN, {**FSDP, "ticket_score": "taylor", **SCORING}, "FSDPBert", marks=pytest.mark.slow),
     ],
     ids=[

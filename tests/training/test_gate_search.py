@@ -20,6 +20,7 @@ class Watch(TrainerCallback):
     def __init__(self) -> None:
         self.rates: list[list[float]] = []
         self.groups: list[dict] = []
+        self.shadow_rates: list[float] = []
         self.lowest = 1.0
         self.parameters: set[int] = set()
 
@@ -31,7 +32,9 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
         self.gates, self.shadows = get_gates(model), get_shadows(model)
-        for gates in (self.gates, self.shadows):
+        if self.shadows is not None:
+            self.shadow_rates.append(self.shadows._optimizer.param_groups[0]["lr"])
+        for gates in (self.gates, self.shadows and self.shadows.gates):
             for gate in [] if gates is None else gates.parameters():
                 self.lowest = min(self.lowest, gate.min().item())
 
@@ -47,8 +50,8 @@ def search(folder, **options):
 def test_the_gates_rate_does_not_depend_on_the_budget(tmp_path):
     options = {"gate_shadow": True, "ticket_tolerance": 1e-6, "learning_rate": 1e-4}
     _, watch = search(tmp_path / "constant", **options)
-    gates, weights = [rates[-2:] for rates in watch.rates], [rates[0] for rates in watch.rates]
-    assert gates == [[1e-3, 1e-3]] * 8
+    gates, weights = [rates[-1] for rates in watch.rates], [rates[0] for rates in watch.rates]
+    assert gates == [1e-3] * 8 and watch.shadow_rates == gates
     assert max(weights) == pytest.approx(1e-4) and weights[-1] < 0.3e-4
     _, watch = search(tmp_path / "linear", **options, gate_schedule="linear")
     assert watch.rates[-1][-1] < 0.3e-3 and watch.rates[0][-1] == 0
@@ -59,7 +62,7 @@ def test_gates_and_shadows_stay_above_zero(tmp_path):
     _, watch = search(tmp_path, **options, gate_shadow=True, ticket_tolerance=1e-6)
     assert watch.lowest == 0
     assert all(bool((gate == 0).all()) for gate in watch.gates.neurons)
-    assert not all(bool((shadow == 0).all()) for shadow in watch.shadows.neurons)
+    assert not all(bool((shadow == 0).all()) for shadow in watch.shadows.gates.neurons)
 
 
 def test_a_cut_among_gates_near_zero_is_told(tmp_path, caplog):
@@ -83,12 +86,9 @@ def test_the_shadow_is_logged_for_every_ticket(tmp_path):
     assert first["shadow_head_distance"] is None
     for record in rest:
         assert 0 <= record["shadow_neuron_distance"] <= 1 and record["shadow_neuron_distance_window"] is not None
-    # Shadows and gates have groups of the same settings; shadows are no parameters of the model.
-    gates, shadows = watch.groups[-2:]
-    assert gates["weight_decay"] == shadows["weight_decay"] == 0.0
-    assert shadows["names"] == {id(shadow) for shadow in watch.shadows.parameters()}
+    # Shadows are no part of the model, and gone with its gates.
     assert trainer.card_facts().ticket is None  # the model is not cut yet
-    assert not [name for name, _ in trainer.model.named_buffers() if "shadow" in name]
+    assert get_shadows(trainer.model) is None
 
 
 def test_noise_in_the_gates_uses_up_the_budget_of_a_job(tmp_path):
@@ -144,11 +144,11 @@ def test_the_released_settings(tmp_path):
     trainer, watch = RobustTicketTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(64)), Watch()
     trainer._search_callbacks.append(watch)
     trainer.search()
-    # Gates in the weights' own group, and shadows in one that is like it.
-    decayed, _, shadows = watch.groups
+    # Gates in the weights' own group, and shadows with the settings of that.
+    decayed, _ = watch.groups
     assert {id(gate) for gate in watch.gates.parameters()} <= decayed["names"]
-    assert decayed["weight_decay"] == shadows["weight_decay"] == 0.01
-    assert all(rates[0] == rates[-1] for rates in watch.rates) and watch.rates[1][0] == pytest.approx(2e-5)
+    assert decayed["weight_decay"] == watch.shadows._optimizer.param_groups[0]["weight_decay"] == 0.01
+    assert watch.shadow_rates == [rates[0] for rates in watch.rates] and watch.rates[1][0] == pytest.approx(2e-5)
     assert trainer.search_log[-1]["step"] == 3
 
 
@@ -166,7 +166,7 @@ def test_shadows_leave_with_their_gates():
     names = set(model.state_dict())
     attach_gates(model)
     shadows = attach_shadows(model)
-    assert len(shadows.heads) == len(shadows.neurons) == 2
-    assert len(set(model.state_dict()) - names) == 8
+    assert len(shadows.gates.heads) == len(shadows.gates.neurons) == 2
+    assert len(set(model.state_dict()) - names) == 4  # the gates alone
     detach_gates(model)
     assert set(model.state_dict()) == names and get_shadows(model) is None

@@ -101,8 +101,9 @@ class EarlyBirdCallback(TicketCallback):
         interval = max(1, round(self._rule["interval"] * self._steps_per_epoch))
         if not asked and (state.global_step % interval or state.global_step <= first_step(self._start_step, state)):
             return
-        watched = gates_of(kwargs["model"]), get_shadows(kwargs["model"])
-        if not asked and not all(self._can_rank(gates) for gates in watched if gates is not None):
+        shadows = get_shadows(kwargs["model"])
+        watched = [gates_of(kwargs["model"]), *([] if shadows is None else [shadows.gates])]
+        if not asked and not all(self._can_rank(gates) for gates in watched):
             return
         settled = self._draw(kwargs["model"], state)
         if asked or (settled and self._at_step < 0):
@@ -135,7 +136,7 @@ class EarlyBirdCallback(TicketCallback):
         if shadows is None:
             settled = detector.update(draw_ticket(gates, **self._draw_options))
         else:
-            shadow_before, shadow = detector.last_shadow, draw_ticket(shadows, **self._draw_options)
+            shadow_before, shadow = detector.last_shadow, draw_ticket(shadows.gates, **self._draw_options)
             settled = detector.update(draw_ticket(gates, **self._draw_options), shadow)
             more = named(_between(shadow_before, shadow), "shadow_{}_distance")
             more |= named(detector.shadow_distance, "shadow_{}_distance_window")

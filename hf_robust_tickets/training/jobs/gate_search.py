@@ -15,14 +15,16 @@ from transformers.trainer_utils import SchedulerType
 
 from ...errors import ConfigurationError
 from ...tickets import (
+    Gates,
+    Shadows,
     attach_shadows,
     clamp_gates_,
-    follow_noise,
     get_gates,
     get_shadows,
     kinds_cut_near_zero,
 )
 from ..arguments import AdversaryOptions
+from ..callbacks.base import StatefulCallback
 from ..callbacks.early_bird import EarlyBirdCallback
 from ..steps.runner import PenaltyTerm, bare_optimizer
 from ..ticket_arguments import TicketOptions
@@ -31,42 +33,46 @@ from .search_method import SearchMethod, gate_group, ticket_drawing
 
 logger = logging.getLogger(__name__)
 
-_GATES, _SHADOWS = "robust_gates", "robust_shadows"
+_GATES = "robust_gates"
 
 
-class GateSteps(TrainerCallback):
-    """What gates need around a step of the optimiser: shadows follow noise, and nothing goes below zero."""
+class GateSteps(StatefulCallback):
+    """What gates need after a step of the optimiser: a floor at zero, and the same step for their shadows."""
+
+    def __init__(self) -> None:
+        self._shadows: Shadows | None = None
+
+    @property
+    def progress(self) -> str | None:
+        """The shadows, if there are any."""
+        return None if self._shadows is None else self._shadows.state()
+
+    @progress.setter
+    def progress(self, value: str | None) -> None:
+        # Where the Trainer itself restores callbacks, it does so before there is a model: `on_train_begin` does again.
+        if self._shadows is not None and value is not None:
+            self._shadows.load_state(value)
+
+    def reset(self) -> None:
+        """Nothing to forget: shadows are as new as their model."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Brings the optimiser to the shadows of the prepared model.
-
-        Moving a model to its device gives a parameter other data, but a buffer, such as a shadow, another object.
-        """
-        shadows, optimizer = get_shadows(kwargs["model"]), bare_optimizer(kwargs["optimizer"])
-        for group in optimizer.param_groups if shadows is not None else ():
-            if group.get(_SHADOWS):
-                for before, after in zip(group["params"], shadows.parameters(), strict=True):
-                    if before is not after and before in optimizer.state:
-                        optimizer.state[after] = optimizer.state.pop(before)
-                group["params"] = shadows.parameters()
-
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Gives the shadows, if there are any, the gradients of the gates with random signs."""
-        shadows = get_shadows(kwargs["model"])
-        if shadows is not None:
-            follow_noise(get_gates(kwargs["model"]), shadows, seed=args.seed, step=state.global_step)
+        """Finds the shadows, and takes back what a checkpoint keeps of them."""
+        self._shadows = get_shadows(kwargs["model"])
+        self.restore(state)
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Clamps gates and shadows."""
-        for gates in (get_gates(kwargs["model"]), get_shadows(kwargs["model"])):
-            if gates is not None:
-                clamp_gates_(gates)
+        """Clamps the gates, and lets the shadows follow noise."""
+        gates = get_gates(kwargs["model"])
+        clamp_gates_(gates)
+        if self._shadows is not None:
+            optimizer = kwargs["optimizer"]
+            kind = type(bare_optimizer(optimizer))
+            self._shadows.step(gates, kind, _settings(optimizer, gates), seed=args.seed, step=state.global_step)
 
 
 @dataclass(frozen=True)
@@ -143,17 +149,11 @@ class GateSearch(SearchMethod):
             attach_shadows(model)
 
     def create_optimizer(self, model: nn.Module, create: Callable[[], torch.optim.Optimizer]) -> torch.optim.Optimizer:
-        """As in `SearchMethod`; shadows have a group of the same settings."""
-        shadows, rate = get_shadows(model), self.options.gate_learning_rate
-        settings: dict[str, Any] = {"weight_decay": 0.0, "lr": rate, _GATES: True}
+        """As in `SearchMethod`."""
+        rate = self.options.gate_learning_rate
         if rate is None:
-            optimizer, args = create(), self.trainer.args
-            settings = {"weight_decay": args.weight_decay, "lr": args.learning_rate}
-        else:
-            optimizer = gate_group(get_gates(model).parameters(), create, **settings)
-        if shadows is not None:
-            optimizer.add_param_group({"params": shadows.parameters(), **settings, _SHADOWS: True})
-        return optimizer
+            return create()
+        return gate_group(get_gates(model).parameters(), create, lr=rate, weight_decay=0.0, **{_GATES: True})
 
     def adapt_scheduler(self, scheduler: LRScheduler) -> None:
         """Keeps the gates' rate constant, unless it is to follow that of the weights.
@@ -202,6 +202,13 @@ class GateSearch(SearchMethod):
                 kind,
                 kind,
             )
+
+
+def _settings(optimizer: torch.optim.Optimizer, gates: Gates) -> dict[str, Any]:
+    """Those of the group of the optimiser that has the gates, as they are in this step."""
+    first = gates.parameters()[0]
+    group = next(group for group in optimizer.param_groups if any(p is first for p in group["params"]))
+    return {name: value for name, value in group.items() if name not in ("params", "initial_lr", _GATES)}
 
 
 def _constant(step: int) -> float:

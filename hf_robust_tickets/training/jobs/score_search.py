@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
+from ..._compat import checkpointing_options
 from ..._sharding import whole
 from ...errors import ConfigurationError, DataError
 from ...tickets import Gates, get_gates, get_score
@@ -168,7 +169,8 @@ class ScoreSearch(SearchMethod):
         # FSDP2 gathers gradients in the hooks of its own wrappers; a compiled model would be compiled again;
         # activation checkpoints may need an input that requires a gradient.
         trainer = self.trainer
-        return not (trainer.is_fsdp_enabled or trainer.args.torch_compile or trainer.args.gradient_checkpointing)
+        checkpoints = checkpointing_options(trainer.args) is not None
+        return not (trainer.is_fsdp_enabled or trainer.args.torch_compile or checkpoints)
 
     @contextmanager
     def _frozen(self, model: nn.Module, gates: Gates) -> Iterator[None]:

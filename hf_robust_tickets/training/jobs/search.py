@@ -135,7 +135,6 @@ def gated_model(trainer: Trainer, method: SearchMethod, fold: bool) -> Iterator[
         yield
         if fold and trainer.model is not dense:
             attach_gates(dense)
-            method.attach(dense)
             _take_weights(dense, trainer.model)
     finally:
         trainer.model = trainer.model_wrapped = dense

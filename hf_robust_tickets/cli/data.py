@@ -1,104 +1,160 @@
-"""Data sets as the command line gets them: from the Hub or from files, tokenized."""
+"""Data sets as the command line gets them: from the Hub or from files, checked as a whole, tokenized."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets import ClassLabel, Dataset, load_dataset
+from datasets import Dataset, load_dataset
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from ..errors import DataError
-from ..evaluation.sampling import text_columns_of
+from ..evaluation.labels import Classes, labelled_rows, labels_of
+from ..evaluation.sampling import rows_of, text_columns_of, text_of
 from .options import DataOptions
 
-_FORMATS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
+logger = logging.getLogger(__name__)
+
+_FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
 
 
-@dataclass
-class EvaluationData(DataOptions):
-    """Which texts and labels to evaluate on."""
+@dataclass(frozen=True)
+class TrainingData:
+    """Both splits, checked against each other row by row.
 
-    max_length: int | None = field(
-        default=None, metadata={"help": "Longer texts are cut to this many tokens; default: what the model reads."}
-    )
+    Attributes:
+        train: The texts, and a column `label` with class numbers.
+        validation: The same, in the same numbering.
+        classes: What the numbers mean: the classes of the training data, some of which validation may lack.
+        text_columns: Where the texts are.
+    """
+
+    train: Dataset
+    validation: Dataset
+    classes: Classes
+    text_columns: tuple[str, ...]
 
 
-def load_split(options: DataOptions, split: str, *, seed: int) -> Dataset:
-    """Reads one split for a training, whose labels are class numbers.
+def load_training(options: DataOptions, *, seed: int, model_classes: Classes | None = None) -> TrainingData:
+    """Reads and checks training and validation data before anything is made of them.
 
     Args:
-        options: Where it is.
-        split: `"train"` or `"validation"`.
-        seed: Chooses the part, where only a part is asked for.
+        options: Where they are.
+        seed: Chooses the parts, where only parts are asked for.
+        model_classes: The classes of the classifier that is trained further: where it has the same names, their order
+            is kept; None for a new head.
 
     Raises:
-        DataError: If nothing says where it is, or it has no labels or no text.
+        DataError: If nothing says where they are, or a row has no text, no label, or one that training data lack; it
+            names the row and the file.
     """
-    data = _read(options, split)
-    labels(data, options.label_column)
-    text_columns_of(data, options.text_columns, options.label_column)
-    limit = options.max_train_samples if split == "train" else options.max_eval_samples
-    return data if limit is None or limit >= len(data) else data.shuffle(seed=seed).select(range(limit))
+    splits = {split: rows_of(_read(options, split)) for split in ("train", "validation")}
+    sources = {split: _source(options, split) for split in splits}
+    for split, data in splits.items():
+        if options.label_column not in data.column_names:
+            raise DataError(
+                f"no column {options.label_column!r}: the data set has {', '.join(data.column_names)} "
+                f"({sources[split]}); pass --label_column"
+            )
+    columns = text_columns_of(splits["train"], options.text_columns, options.label_column)
+    classes = Classes.of_data(splits["train"], options.label_column, sources["train"])
+    if model_classes is not None:
+        classes = classes.in_order_of(model_classes)
+    limits = {"train": options.max_train_samples, "validation": options.max_eval_samples}
+    ready = {}
+    for split, data in splits.items():
+        text_columns_of(data, columns, options.label_column)
+        data = _checked(data, columns, options.label_column, classes, sources[split])
+        limit = limits[split]
+        small = limit is None or limit >= len(data)
+        ready[split] = data if small else data.shuffle(seed=seed).select(range(limit))
+    return TrainingData(ready["train"], ready["validation"], classes, columns)
 
 
-def load_evaluation(options: EvaluationData) -> Dataset:
+def load_evaluation(options: DataOptions) -> Dataset:
     """Reads the whole split to evaluate on: labels may be numbers or names, and rows are those of the file.
 
     Raises:
         DataError: If nothing says where it is, or it has no text.
     """
-    data = _read(options, "validation")
+    data = rows_of(_read(options, "validation"))
     text_columns_of(data, options.text_columns, options.label_column)
     return data
 
 
-def sample_size(options: EvaluationData, num_examples: int) -> int:
+def sample_size(options: DataOptions, num_examples: int) -> int:
     """The smaller of `--num_examples` and `--max_eval_samples`: of one sample of rows, not of a sample's sample."""
     return num_examples if options.max_eval_samples is None else min(num_examples, options.max_eval_samples)
+
+
+def tokenize(
+    data: Dataset, tokenizer: PreTrainedTokenizerBase, columns: tuple[str, ...], max_length: int, label: str = "label"
+) -> Dataset:
+    """Tokenized texts and a column `label`; padding is left to the collator, batch by batch."""
+
+    def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        encoded = tokenizer(*(batch[column] for column in columns), truncation=True, max_length=max_length)
+        return {**encoded, "label": batch[label]}
+
+    return data.map(encode, batched=True, remove_columns=data.column_names, desc="tokenize")
+
+
+def _checked(data: Dataset, columns: tuple[str, ...], label_column: str, classes: Classes, source: str) -> Dataset:
+    """The rows that have a label, their texts read, their labels in the numbering of `classes`."""
+    labels = labels_of(data, label_column, classes, source)
+    rows = labelled_rows(labels, source)
+    texts = {column: list(data[column]) for column in columns}
+    checked = {column: [text_of(values[row], column, row, source) for row in rows] for column, values in texts.items()}
+    return Dataset.from_dict({**checked, "label": [labels[row] for row in rows]}, info=_origin(data), split=data.split)
+
+
+def _origin(data: Dataset) -> Any:
+    """Where a data set comes from, for the model card: its columns are others now."""
+    info = data.info.copy()
+    info.features = None
+    return info
 
 
 def _read(options: DataOptions, split: str) -> Dataset:
     file = options.train_file if split == "train" else options.validation_file
     name = options.train_split if split == "train" else options.validation_split
-    if file is not None:
-        return load_dataset(_format(file), data_files={name: file}, split=name)
-    if options.dataset_name is not None:
+    if file is None and options.dataset_name is None:
+        raise DataError(f"no {split} data: give --dataset_name, or --{split}_file with a parquet, csv or json file")
+    try:
+        if file is not None:
+            return load_dataset(_format(file), data_files={name: file}, split=name, **_reading(options, file))
         return load_dataset(options.dataset_name, options.dataset_config_name, split=name)
-    raise DataError(f"no {split} data: give --dataset_name, or --{split}_file with a parquet, csv or json file")
+    except DataError:
+        raise
+    # What is wrong with a file or an address stands in the cause: the library wraps it in errors that do not say it.
+    except Exception as error:
+        reason = _root(error)
+        codec = isinstance(reason, UnicodeError) or "utf" in str(reason).lower() or "decode" in str(reason).lower()
+        hint = "; pass --encoding, such as utf-16 or latin-1" if codec and file is not None else ""
+        text = " ".join(str(reason).split())[:300] or type(reason).__name__
+        raise DataError(f"expected {split} data in {_source(options, split)}, got: {text}{hint}") from error
 
 
-def labels(data: Dataset, column: str) -> list[str]:
-    """Names of the classes, in the order of their numbers.
-
-    Raises:
-        DataError: If there is no such column, or it does not hold classes.
-    """
-    if column not in data.column_names:
-        raise DataError(f"no column {column!r}: the data set has {', '.join(data.column_names)}; pass --label_column")
-    feature = data.features[column]
-    if isinstance(feature, ClassLabel):
-        return list(feature.names)
-    found = set(data[column])
-    if len(found) < 2 or found != set(range(len(found))):
-        some = ", ".join(sorted(map(repr, found))[:5])
-        raise DataError(
-            f"labels must be the whole numbers 0, 1, ..., got {some} in {column!r}: "
-            "number the classes, or store them as a ClassLabel"
-        )
-    return [f"LABEL_{label}" for label in range(len(found))]
+def _reading(options: DataOptions, file: str) -> dict[str, Any]:
+    if _FORMATS[Path(file).suffix] != "csv":
+        return {}
+    return {"sep": "\t" if Path(file).suffix == ".tsv" else ",", "encoding": options.encoding}
 
 
-def tokenize(data: Dataset, tokenizer: PreTrainedTokenizerBase, options: DataOptions) -> Dataset:
-    """Tokenized texts and a column `label`; padding is left to the collator, batch by batch."""
-    columns = text_columns_of(data, options.text_columns, options.label_column)
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
-    def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        encoded = tokenizer(*(batch[column] for column in columns), truncation=True, max_length=options.max_length)
-        return {**encoded, "label": batch[options.label_column]}
 
-    return data.map(encode, batched=True, remove_columns=data.column_names, desc="tokenize")
+def _source(options: DataOptions, split: str) -> str:
+    file = options.train_file if split == "train" else options.validation_file
+    if file is not None:
+        return file
+    name = options.train_split if split == "train" else options.validation_split
+    return f"the split {name!r} of {options.dataset_name}"
 
 
 def _format(file: str) -> str:

@@ -23,7 +23,7 @@ from ..reporting.tables import text_table
 from ..tickets import random_ticket
 from ..training import AdversarialTrainer, RobustTicketArguments, RobustTicketTrainer
 from .data import tokenize
-from .options import DataOptions, parse
+from .options import parse
 from .pictures import draw_pictures
 from .train import accuracy
 
@@ -124,13 +124,12 @@ def _partners(corpus: DatasetDict, options: DemoOptions, output: Path) -> dict[s
         round_to=16,
     )
     tokenizer = AutoTokenizer.from_pretrained(minilm_path())
-    columns = DataOptions(text_columns=["text"], max_length=64)
     set_seed(options.seed)
     return {
         "model": _dense_model(),
         "args": args,
-        "train_dataset": tokenize(corpus["train"], tokenizer, columns),
-        "eval_dataset": tokenize(corpus["validation"], tokenizer, columns),
+        "train_dataset": tokenize(corpus["train"], tokenizer, ("text",), 64),
+        "eval_dataset": tokenize(corpus["validation"], tokenizer, ("text",), 64),
         "processing_class": tokenizer,
         "compute_metrics": accuracy,
     }

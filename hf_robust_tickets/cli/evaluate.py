@@ -8,9 +8,9 @@ from pathlib import Path
 from ..errors import MissingResourceError
 from ..evaluation import evaluate_robustness
 from ..evaluation.runner.ranks import process_state
-from .data import EvaluationData, load_evaluation, sample_size
-from .models import load_classifier, load_tokenizer
-from .options import ModelOptions, parse
+from .data import load_evaluation, sample_size
+from .models import load_to_evaluate
+from .options import DataOptions, ModelOptions, parse
 
 
 @dataclass
@@ -65,14 +65,14 @@ def run(argv: list[str]) -> None:
 
     Under `torchrun` or `accelerate launch` the ranks share the work; one of them prints.
     """
-    model_options, data_options, options = parse("evaluate", (ModelOptions, EvaluationData, EvaluateOptions), argv)
+    model_options, data_options, options = parse("evaluate", (ModelOptions, DataOptions, EvaluateOptions), argv)
     state = process_state()
     distributed = state.num_processes > 1
-    model = load_classifier(model_options).to(state.device)
+    model, tokenizer = load_to_evaluate(model_options)
     report = evaluate_robustness(
-        model,
+        model.to(state.device),
         load_evaluation(data_options),
-        load_tokenizer(model_options),
+        tokenizer,
         recipes=options.recipes,
         num_examples=sample_size(data_options, options.num_examples),
         seed=options.seed,

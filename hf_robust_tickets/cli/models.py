@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from .._reading import require_vocabulary
-from ..errors import CheckpointError
+from .._reading import pad_as_one, require_vocabulary
+from ..errors import CheckpointError, ConfigurationError
+from ..evaluation.labels import Classes
 from ..tickets import load_pruned
 from .options import ModelOptions
+
+logger = logging.getLogger(__name__)
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass
+class TrainedModelOptions(ModelOptions):
+    """Which model to train."""
+
+    dtype: str = field(
+        default="float32",
+        metadata={"help": f"Type of the weights while they train: {', '.join(DTYPES)}; half is for tries alone."},
+    )
+    ignore_mismatched_sizes: bool = field(
+        default=False, metadata={"help": "Replace a head for another number of classes by a new one."}
+    )
 
 
 def load_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
@@ -29,21 +50,87 @@ def load_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_classifier(options: ModelOptions, **config: Any) -> PreTrainedModel:
-    """A sequence classifier, pruned or dense.
-
-    Args:
-        options: Which one.
-        **config: Values of the configuration to set, e.g. `num_labels`.
-    """
+def load_config(options: ModelOptions) -> PretrainedConfig:
+    """The configuration of the model."""
     _check_folder(options.model_name_or_path)
-    where = {"revision": options.model_revision}
-    found = AutoConfig.from_pretrained(options.model_name_or_path, **where, trust_remote_code=False)
-    if getattr(found, "robust_ticket", None):
-        return load_pruned(options.model_name_or_path, AutoModelForSequenceClassification, **where, **config)
-    return AutoModelForSequenceClassification.from_pretrained(
-        options.model_name_or_path, **where, **config, trust_remote_code=options.trust_remote_code
+    return AutoConfig.from_pretrained(
+        options.model_name_or_path, revision=options.model_revision, trust_remote_code=options.trust_remote_code
     )
+
+
+def load_to_evaluate(options: ModelOptions) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A trained classifier, pruned or dense, and its tokenizer, padded alike.
+
+    Raises:
+        CheckpointError: If the checkpoint has no classifier, or no tokenizer.
+    """
+    model, missing = _load(options)
+    if missing:
+        raise CheckpointError(
+            f"expected a classifier at {options.model_name_or_path}, got a checkpoint without {missing[0]}: a new "
+            "head answers at random; train it first"
+        )
+    tokenizer = load_tokenizer(options)
+    pad_as_one(model, tokenizer)
+    return model, tokenizer
+
+
+def load_to_train(options: TrainedModelOptions, classes: Classes) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model with a head for some classes, new where it has none, and its tokenizer, padded alike.
+
+    Raises:
+        CheckpointError: If there is no such folder, or no tokenizer in it.
+        ConfigurationError: If its head is for another number of classes, and may not be replaced.
+    """
+    if options.dtype not in DTYPES:
+        raise ConfigurationError(f"expected a dtype among {', '.join(DTYPES)}, got {options.dtype!r}")
+    tokenizer = load_tokenizer(options)
+    config = load_config(options)
+    if has_classifier(config) and config.num_labels != len(classes.names) and not options.ignore_mismatched_sizes:
+        raise ConfigurationError(
+            f"expected a model for the data's {len(classes.names)} classes, or one without a head, got "
+            f"{options.model_name_or_path} with {config.num_labels}: pass --ignore_mismatched_sizes True to give it a "
+            "new head"
+        )
+    model, _ = _load(
+        options,
+        num_labels=len(classes.names),
+        id2label=dict(enumerate(classes.names)),
+        label2id={name: number for number, name in enumerate(classes.names)},
+        dtype=getattr(torch, options.dtype),
+        ignore_mismatched_sizes=options.ignore_mismatched_sizes,
+    )
+    pad_as_one(model, tokenizer)
+    if tokenizer.padding_side != "right":
+        logger.warning("the tokenizer pads on the left, where positions begin: it pads on the right from here on")
+        tokenizer.padding_side = "right"
+    return model, tokenizer
+
+
+def load_classifier(options: ModelOptions) -> PreTrainedModel:
+    """A sequence classifier, pruned or dense; a checkpoint without a head gets one that is random, with a warning."""
+    model, missing = _load(options)
+    if missing:
+        logger.warning("%s has no %s: it is new and random", options.model_name_or_path, ", ".join(missing))
+    return model
+
+
+def has_classifier(config: PretrainedConfig) -> bool:
+    """Whether a checkpoint was saved with the head of a sequence classifier."""
+    return any("ForSequenceClassification" in name for name in config.architectures or ())
+
+
+def _load(options: ModelOptions, **config: Any) -> tuple[PreTrainedModel, list[str]]:
+    """The model, and the weights that the checkpoint does not have."""
+    found = load_config(options)
+    where: dict[str, Any] = {"revision": options.model_revision, "output_loading_info": True, **config}
+    if getattr(found, "robust_ticket", None):
+        model, report = load_pruned(options.model_name_or_path, AutoModelForSequenceClassification, **where)
+    else:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            options.model_name_or_path, **where, trust_remote_code=options.trust_remote_code
+        )
+    return model, sorted(report["missing_keys"])
 
 
 def _check_folder(name: str) -> None:

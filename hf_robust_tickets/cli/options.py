@@ -29,15 +29,19 @@ class DataOptions:
 
     dataset_name: str | None = field(default=None, metadata={"help": "A data set of the Hub, e.g. nyu-mll/glue."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration, e.g. sst2."})
-    train_file: str | None = field(default=None, metadata={"help": "A parquet, csv or json file in its place."})
-    validation_file: str | None = field(default=None, metadata={"help": "A parquet, csv or json file."})
+    train_file: str | None = field(default=None, metadata={"help": "A parquet, csv, tsv or json file in its place."})
+    validation_file: str | None = field(default=None, metadata={"help": "A parquet, csv, tsv or json file."})
     train_split: str = field(default="train", metadata={"help": "Name of the split to train on."})
     validation_split: str = field(default="validation", metadata={"help": "Name of the split to evaluate on."})
     text_columns: list[str] | None = field(
         default=None, metadata={"help": "One column, or two for pairs; default: the columns of text there are."}
     )
     label_column: str = field(default="label", metadata={"help": "Column with the label."})
-    max_length: int = field(default=128, metadata={"help": "Longer texts are cut to this many tokens."})
+    max_length: int | None = field(
+        default=None,
+        metadata={"help": "Longer texts are cut to this many tokens; default: what the model reads, in training 128."},
+    )
+    encoding: str = field(default="utf-8", metadata={"help": "Of csv files, e.g. utf-16 or latin-1."})
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on a random part of this size."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on a random part of this size."})
 

@@ -23,9 +23,9 @@ from ..evaluation import (
     load_result,
 )
 from ..reporting.tables import text_table
-from .data import EvaluationData, load_evaluation, sample_size
-from .models import load_classifier, load_tokenizer
-from .options import ModelOptions, parse
+from .data import load_evaluation, sample_size
+from .models import load_to_evaluate
+from .options import DataOptions, ModelOptions, parse
 
 KINDS = ("accuracy", "white_box", "hotflip", "noise", "contrast", "transfer")
 
@@ -93,7 +93,7 @@ def run(argv: list[str]) -> None:
     # `probe noise --model ...`, as well as `probe --kinds noise --model ...`.
     bare = argv and not argv[0].startswith("-") and not argv[0].endswith((".yaml", ".yml"))
     model_options, data_options, options = parse(
-        "probe", (ModelOptions, EvaluationData, ProbeOptions), ["--kinds", *argv] if bare else argv
+        "probe", (ModelOptions, DataOptions, ProbeOptions), ["--kinds", *argv] if bare else argv
     )
     unknown = [kind for kind in options.kinds if kind not in KINDS]
     if unknown:
@@ -106,7 +106,7 @@ def run(argv: list[str]) -> None:
         raise ConfigurationError(
             "expected all rows for contrast, whose sets a part would break: no --max_eval_samples"
         )
-    model, tokenizer = load_classifier(model_options), load_tokenizer(model_options)
+    model, tokenizer = load_to_evaluate(model_options)
     needs_data = set(options.kinds) - {"transfer"}
     data = load_evaluation(data_options) if needs_data else None
     given = Given(model, data, tokenizer, options, _config(data_options, options))
@@ -117,7 +117,7 @@ def run(argv: list[str]) -> None:
             print(f"{_summary(result)}\n{kind}: {folder / name}.json")
 
 
-def _config(data: EvaluationData, options: ProbeOptions) -> EvaluationConfig:
+def _config(data: DataOptions, options: ProbeOptions) -> EvaluationConfig:
     return EvaluationConfig(
         num_examples=sample_size(data, options.num_examples),
         seed=options.seed,

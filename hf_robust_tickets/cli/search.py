@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..training import RobustTicketArguments
-from .options import DataOptions, ModelOptions, parse
+from .models import TrainedModelOptions
+from .options import DataOptions, parse
 from .pictures import draw_pictures
 from .train import build_trainer, resume_option
 
 
 def run(argv: list[str]) -> None:
     """Writes `ticket.safetensors`, `search_log.json` and pictures to the output folder."""
-    model_options, data_options, args = parse("search", (ModelOptions, DataOptions, RobustTicketArguments), argv)
+    model_options, data_options, args = parse(
+        "search", (TrainedModelOptions, DataOptions, RobustTicketArguments), argv
+    )
     trainer = build_trainer(model_options, data_options, args)
     ticket = trainer.search(resume_from_checkpoint=bool(resume_option(args.resume_from_checkpoint)))
     pictures = draw_pictures(trainer, Path(args.output_dir) / "pictures")

@@ -8,19 +8,25 @@ from typing import Any
 import numpy as np
 from transformers import EvalPrediction
 
+from ..evaluation.labels import Classes
+from ..evaluation.victim.model import checked_length, length_limit
 from ..reporting.tables import text_table
 from ..training import RobustTicketArguments, RobustTicketTrainer
-from .data import labels, load_split, tokenize
-from .models import load_classifier, load_tokenizer
-from .options import DataOptions, ModelOptions, parse
+from .data import load_training, tokenize
+from .models import TrainedModelOptions, has_classifier, load_config, load_to_train
+from .options import DataOptions, parse
 from .pictures import draw_pictures
+
+DEFAULT_LENGTH = 128
 
 
 def run(argv: list[str]) -> None:
     """Searches, prunes, fine-tunes, saves; continues a job that was cut off with `--resume_from_checkpoint True`."""
-    model_options, data_options, args = parse("train", (ModelOptions, DataOptions, RobustTicketArguments), argv)
+    model_options, data_options, args = parse("train", (TrainedModelOptions, DataOptions, RobustTicketArguments), argv)
     trainer = build_trainer(model_options, data_options, args)
     trainer.train(resume_from_checkpoint=resume_option(args.resume_from_checkpoint))
+    # What was trained is kept, whatever becomes of its evaluation; the card of the second time has the metrics.
+    trainer.save_model(_internal_call=True)
     metrics = trainer.evaluate()
     trainer.save_model()  # with push_to_hub, this uploads too
     trainer.save_metrics("eval", metrics)
@@ -29,22 +35,22 @@ def run(argv: list[str]) -> None:
     print(f"saved in {args.output_dir}" + (f", pictures in {pictures}" if pictures else ""))
 
 
-def build_trainer(model: ModelOptions, data: DataOptions, args: RobustTicketArguments) -> RobustTicketTrainer:
-    """The trainer for these options, with data loaded and tokenized."""
-    train, validation = (load_split(data, split, seed=args.seed) for split in ("train", "validation"))
-    names = labels(train, data.label_column)
-    tokenizer = load_tokenizer(model)
-    classifier = load_classifier(
-        model,
-        num_labels=len(names),
-        id2label=dict(enumerate(names)),
-        label2id={name: i for i, name in enumerate(names)},
+def build_trainer(model: TrainedModelOptions, data: DataOptions, args: RobustTicketArguments) -> RobustTicketTrainer:
+    """The trainer for these options, with data loaded, checked and tokenized."""
+    config = load_config(model)
+    splits = load_training(
+        data, seed=args.seed, model_classes=Classes.of_model(config) if has_classifier(config) else None
+    )
+    classifier, tokenizer = load_to_train(model, splits.classes)
+    length = _length(classifier, tokenizer, data.max_length, pairs=len(splits.text_columns) > 1)
+    train, validation = (
+        tokenize(split, tokenizer, splits.text_columns, length) for split in (splits.train, splits.validation)
     )
     trainer = RobustTicketTrainer(
         model=classifier,
         args=args,
-        train_dataset=tokenize(train, tokenizer, data),
-        eval_dataset=tokenize(validation, tokenizer, data),
+        train_dataset=train,
+        eval_dataset=validation,
         processing_class=tokenizer,
         compute_metrics=accuracy,
     )
@@ -54,6 +60,13 @@ def build_trainer(model: ModelOptions, data: DataOptions, args: RobustTicketArgu
         "dataset_args": data.dataset_config_name,
     }
     return trainer
+
+
+def _length(model: Any, tokenizer: Any, max_length: int | None, pairs: bool) -> int:
+    """Tokens of a text: what was asked for, else 128, or what the model reads if that is less."""
+    if max_length is None:
+        return min(DEFAULT_LENGTH, length_limit(model, tokenizer))
+    return checked_length(model, tokenizer, max_length, pairs=pairs)
 
 
 def accuracy(prediction: EvalPrediction) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from .config import EvaluationConfig
+from .labels import Classes, labelled_rows, labels_of, where
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PretrainedConfig
-
-logger = logging.getLogger(__name__)
 
 PAIRS = (("premise", "hypothesis"), ("sentence1", "sentence2"), ("question1", "question2"), ("question", "sentence"))
 """Pairs of columns that are one input: NLI; MRPC, RTE, STS; QQP; QNLI."""
@@ -58,6 +56,23 @@ def select_examples(
     Raises:
         DataError: If columns, texts or labels are not what the model needs.
     """
+    dataset = rows_of(dataset)
+    columns = list(dataset.column_names) if hasattr(dataset, "column_names") else list(dataset[0])
+    if config.label_column not in columns:
+        raise DataError(f"expected a label column {config.label_column!r}, got columns {columns}: pass label_column=")
+    chosen = text_columns_of(dataset, config.text_columns, config.label_column)
+    labels = labels_of(dataset, config.label_column, Classes.of_model(model_config))
+    rows = labelled_rows(labels)
+    indices = [rows[i] for i in stratified_sample([labels[row] for row in rows], config.num_examples, config.seed)]
+    return [Example(i, _texts(dataset[i], chosen, i), labels[i]) for i in indices]
+
+
+def rows_of(dataset: Any) -> Any:
+    """A split as people have it, as rows that can be counted: whatever its format, all of its columns.
+
+    Raises:
+        DataError: If it is no split, a stream, or empty.
+    """
     if hasattr(dataset, "all_special_ids"):
         raise DataError(
             f"expected a data set as the second argument, got {type(dataset).__name__}: the order is model, dataset, "
@@ -65,15 +80,22 @@ def select_examples(
         )
     if isinstance(dataset, Mapping):
         raise DataError(f"expected one split, got a mapping of splits {sorted(dataset)}: pass dataset['validation']")
+    if hasattr(dataset, "to_dict") and hasattr(dataset, "iloc"):  # pandas
+        dataset = dataset.to_dict("records")
+    elif hasattr(dataset, "with_format") and hasattr(dataset, "column_names"):
+        dataset = dataset.with_format(None)
+    if not hasattr(dataset, "__len__"):
+        raise DataError(
+            f"expected a data set with a length, got a stream ({type(dataset).__name__}): take a part of it, "
+            "Dataset.from_list(list(stream.take(1000)))"
+        )
     if len(dataset) == 0:
         raise DataError("expected at least one example, got an empty data set")
-    columns = list(dataset.column_names) if hasattr(dataset, "column_names") else list(dataset[0])
-    if config.label_column not in columns:
-        raise DataError(f"expected a label column {config.label_column!r}, got columns {columns}: pass label_column=")
-    chosen = text_columns_of(dataset, config.text_columns, config.label_column)
-    labels = _labels(dataset, model_config, config.label_column)
-    indices = stratified_sample(labels, config.num_examples, config.seed)
-    return [Example(i, _texts(dataset[i], chosen, i), labels[i]) for i in indices]
+    if not hasattr(dataset, "column_names") and not isinstance(dataset[0], Mapping):
+        raise DataError(
+            f"expected rows as mappings from column to value, got {type(dataset[0]).__name__}: pass a list of dicts"
+        )
+    return dataset
 
 
 def stratified_sample(labels: Sequence[int], num_examples: int | None, seed: int) -> list[int]:
@@ -138,78 +160,19 @@ def text_columns_of(dataset: Any, wanted: str | Sequence[str] | None, label_colu
     raise DataError(f"expected one text column or a known pair, got {problem} among {columns}: pass text_columns=")
 
 
-def _texts(row: Mapping[str, Any], columns: tuple[str, ...], index: int) -> dict[str, str]:
-    texts = {}
-    for column in columns:
-        text = row.get(column)
-        if not isinstance(text, str) or not text.strip():
-            got = "an empty text" if isinstance(text, str) else repr(text)
-            raise DataError(f"expected a text in column {column!r} of row {index}, got {got}: filter the data set")
-        texts[column] = text
-    return texts
-
-
-def _labels(dataset: Any, config: PretrainedConfig, column: str) -> list[int]:
-    """All labels in the model's numbering."""
-    raw = dataset[column] if hasattr(dataset, "column_names") else [row.get(column) for row in dataset]
-    feature = dataset.features[column] if hasattr(dataset, "features") else None
-    names = list(getattr(feature, "names", None) or [])
-    mapping = match_classes(names, config) if names else None
-    by_name = {_normal(name): index for index, name in (config.id2label or {}).items()}
-    labels = []
-    for index, value in enumerate(raw):
-        if isinstance(value, str):
-            if _normal(value) not in by_name:
-                known = sorted(map(str, (config.id2label or {}).values()))
-                raise DataError(f"expected a label among the model's {known} in row {index}, got {value!r}")
-            labels.append(int(by_name[_normal(value)]))
-            continue
-        labels.append(_number(value, index, len(names) or config.num_labels))
-    if mapping is not None:
-        labels = [mapping[label] for label in labels]
-    return labels
-
-
-def _number(value: Any, index: int, classes: int) -> int:
-    try:
-        number = int(value)
-        exact = number == value
-    except (TypeError, ValueError):
-        number, exact = 0, False
-    if not exact or not 0 <= number < classes:
-        hint = ": this split is unlabelled, take another" if exact and number == -1 else ""
-        raise DataError(f"expected a class number in 0..{classes - 1} in row {index}, got {value!r}{hint}")
-    return number
-
-
-def _normal(name: Any) -> str:
-    return str(name).strip().lower().replace("_", " ").replace("-", " ")
-
-
-def match_classes(names: list[str], config: PretrainedConfig) -> list[int] | None:
-    """Data set's class number -> model's, by name where both sides have names; None if they agree as they are.
+def text_of(value: Any, column: str, row: int, source: str = "") -> str:
+    """A cell that is to be read.
 
     Raises:
-        DataError: If the model has fewer classes, or only some of the names.
+        DataError: If it is empty, blank or no text; it names the row.
     """
-    if len(names) > config.num_labels:
-        raise DataError(f"expected a model for the data set's {len(names)} classes {names}, got {config.num_labels}")
-    model_names = [_normal((config.id2label or {}).get(i, f"label {i}")) for i in range(config.num_labels)]
-    wanted = [_normal(name) for name in names]
-    generic = all(name == f"label {i}" for i, name in enumerate(model_names))
-    if generic or wanted == model_names[: len(wanted)]:
-        return None
-    if set(wanted) <= set(model_names):
-        logger.info("labels are matched by name: data set %s, model %s", names, list(config.id2label.values()))
-        return [model_names.index(name) for name in wanted]
-    if set(wanted) & set(model_names):
-        raise DataError(
-            f"expected the model's class names to match the data set's {names}, got {list(config.id2label.values())}: "
-            "set model.config.id2label and label2id"
-        )
-    logger.warning(
-        "class names cannot be compared (data set %s, model %s): class numbers are taken as they are",
-        names,
-        list(config.id2label.values()),
+    if isinstance(value, str) and value.strip():
+        return value
+    got = "a blank text" if isinstance(value, str) and value else "an empty cell" if not value else repr(value)[:100]
+    raise DataError(
+        f"expected a text in column {column!r} of {where(row, source)}, got {got}: fill the cell, or leave the row out"
     )
-    return None
+
+
+def _texts(row: Mapping[str, Any], columns: tuple[str, ...], index: int) -> dict[str, str]:
+    return {column: text_of(row.get(column), column, index) for column in columns}

@@ -16,7 +16,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import hf_robust_tickets
-from hf_robust_tickets.cli.data import labels
 from hf_robust_tickets.cli.main import VERBS, main
 from hf_robust_tickets.tickets import RobustTicket, is_pruned, load_pruned
 from tests.testing.tiny import tiny_bert
@@ -212,11 +211,6 @@ def test_wrong_options_are_one_line_too(capsys):
     assert stopped.value.code == 2 and "--model_name_or_path" in one_line(capsys)
 
 
-def test_more_than_ten_classes(tmp_path):
-    data = Dataset.from_dict({"label": list(range(12)) * 2})
-    assert labels(data, "label") == [f"LABEL_{i}" for i in range(12)]
-
-
 def test_missing_resource_is_no_success(folder, tmp_path, capsys, monkeypatch):
     skip_without_textattack()
     monkeypatch.setenv("NLTK_DATA", str(tmp_path))
@@ -232,13 +226,6 @@ def test_missing_resource_is_no_success(folder, tmp_path, capsys, monkeypatch):
 def test_debug_shows_the_traceback(folder, tmp_path):
     with pytest.raises(ValueError, match="no file"):
         main(["train", *options(folder, tmp_path), "--train_file", "nowhere.parquet", "--debug"])
-
-
-def test_labels_that_are_no_classes(folder, tmp_path, capsys):
-    data = Dataset.from_dict({"text": ["a", "b"], "label": ["good", "bad"]})
-    data.to_parquet(str(tmp_path / "words.parquet"))
-    assert main(["train", *options(folder, tmp_path), "--train_file", str(tmp_path / "words.parquet")]) == 1
-    assert "labels must be the whole numbers 0, 1" in one_line(capsys)
 
 
 def test_unknown_recipe(folder, tmp_path, capsys):

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 from ...errors import DataError
 from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import describe_model, versions
+from ..labels import Classes, match_names
 from ..results import false_robustness
 from ..results.base import EvaluationResult, log_warnings
 from ..results.example import ExampleOutcome, Text
 from ..results.metrics import wilson_interval
 from ..results.recipe import RecipeResult
-from ..sampling import match_classes
 from ..victim.model import TextInput, Victim, evaluation_mode
 
 if TYPE_CHECKING:
@@ -139,7 +139,9 @@ def _compared_with_own(
 def _labels(labels: list[int], result: RecipeResult, model: PreTrainedModel) -> list[int]:
     """Labels in the numbering of the model that replays."""
     names = result.model.get("id2label", {})
-    mapping = match_classes([names[key] for key in sorted(names, key=int)], model.config) if names else None
+    mapping = (
+        match_names([names[key] for key in sorted(names, key=int)], Classes.of_model(model.config)) if names else None
+    )
     if mapping is not None:
         return [mapping[label] for label in labels]
     highest = max(labels, default=0)

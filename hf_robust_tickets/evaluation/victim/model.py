@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..._reading import check_padding, require_vocabulary
 from ..._sharding import is_sharded
 from ...errors import ConfigurationError, DataError
 from .request_batching import AnswerCache
@@ -82,6 +83,8 @@ class Victim:
     ) -> None:
         if batch_size < 1:
             raise ConfigurationError(f"expected batch_size >= 1, got {batch_size}")
+        require_vocabulary(tokenizer, "the tokenizer of this evaluation")
+        check_padding(model, tokenizer)
         if batch_size > 1 and tokenizer.pad_token_id is None:
             raise ConfigurationError(
                 "expected a tokenizer with a padding token, got none: set tokenizer.pad_token and "
@@ -231,16 +234,24 @@ def length_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     return min(limit, positions_of(model) or limit)
 
 
-def checked_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> int:
-    """`max_length`, or the limit for None.
+def checked_length(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int | None, pairs: bool = False
+) -> int:
+    """`max_length`, or the limit for None; `pairs` of texts need room for one token more.
 
     Raises:
-        ConfigurationError: If it is not positive, or the model has fewer positions.
+        ConfigurationError: If special tokens leave no room for a text, or the model has fewer positions.
     """
     if max_length is None:
         return length_limit(model, tokenizer)
     if max_length < 1:
         raise ConfigurationError(f"expected max_length >= 1 or None, got {max_length}")
+    special = tokenizer.num_special_tokens_to_add(pair=pairs)
+    if max_length < special + 1 + pairs:
+        raise ConfigurationError(
+            f"expected max_length > {special + pairs}, got {max_length}: {special} special tokens leave nothing of a "
+            "text to read"
+        )
     positions = positions_of(model)
     if positions is not None and max_length > positions:
         raise ConfigurationError(

@@ -24,6 +24,7 @@ from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.training import AdversarialTrainer
 from hf_robust_tickets.training.jobs.gate_search import GatePenalty
 from tests.testing.methods import METHODS, START_PATCHES
+from tests.testing.ranks import leave
 from tests.testing.sharded_on_cpu import allow_sharding_on_cpu
 from tests.testing.tiny import tiny_bert, tiny_data
 
@@ -189,3 +190,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave()

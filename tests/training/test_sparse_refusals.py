@@ -44,7 +44,7 @@ def test_methods_that_are_none():
         with pytest.raises(ConfigurationError, match="expected a sparse method, its name, or a dict with its name"):
             SparseTrainingCallback(value)
     with pytest.raises(
-        ConfigurationError, match=r"flying_bird has no option x: expected density, init, drop_fraction"
+        ConfigurationError, match=r"flying-bird has no option x: expected density, init, drop_fraction"
     ):
         SparseTrainingCallback({"name": "flying-bird", "x": 1})
 

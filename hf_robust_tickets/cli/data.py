@@ -11,7 +11,7 @@ from datasets import Dataset, load_dataset
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from ..errors import DataError
-from ..evaluation.labels import Classes, labelled_rows, labels_of
+from ..evaluation.datasets.labels import Classes, labelled_rows, labels_of
 from ..evaluation.sampling import rows_of, text_columns_of, text_of
 from .options import DataOptions
 

@@ -14,7 +14,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from .._reading import pad_as_one, require_vocabulary
 from ..errors import CheckpointError, ConfigurationError
-from ..evaluation.labels import Classes
+from ..evaluation.datasets.labels import Classes
 from ..tickets import load_pruned
 from .options import ModelOptions
 

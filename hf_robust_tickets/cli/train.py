@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from transformers import EvalPrediction
 
-from ..evaluation.labels import Classes
+from ..evaluation.datasets.labels import Classes
 from ..evaluation.victim.model import checked_length, length_limit
 from ..reporting.tables import text_table
 from ..training import RobustTicketArguments, RobustTicketTrainer

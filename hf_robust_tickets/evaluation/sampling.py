@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from .config import EvaluationConfig
-from .labels import Classes, labelled_rows, labels_of, where
+from .datasets.labels import Classes, labelled_rows, labels_of, where
 
 if TYPE_CHECKING:
     from datasets import Dataset

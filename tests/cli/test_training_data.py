@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from hf_robust_tickets.cli.data import TrainingData, load_training
 from hf_robust_tickets.cli.options import DataOptions
 from hf_robust_tickets.errors import DataError
-from hf_robust_tickets.evaluation.labels import Classes
+from hf_robust_tickets.evaluation.datasets.labels import Classes
 
 TEXTS = ["a good film", "a bad film", "a fine plot", "a poor plot"]
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 from ...errors import DataError
 from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import describe_model, versions
-from ..labels import Classes, match_names
 from ..results import false_robustness
 from ..results.base import EvaluationResult, log_warnings
 from ..results.example import ExampleOutcome, Text
 from ..results.metrics import wilson_interval
 from ..results.recipe import RecipeResult
 from ..victim.model import TextInput, Victim, evaluation_mode
+from .labels import Classes, match_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DataError
+from ...errors import DataError
 
 logger = logging.getLogger(__name__)
 

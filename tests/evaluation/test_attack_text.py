@@ -46,7 +46,9 @@ def test_a_pair_of_texts(pair):
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(DataError, match=r"among the model's \['negative', 'positive'\] in row 0, got 'neutral'"):
+    with pytest.raises(
+        DataError, match=r"expected a class of the model \('negative', 'positive'\) in 'label' of row 0, got 'neutral'"
+    ):
         attack("good film", "neutral")
     with pytest.raises(ConfigurationError, match="concern one text, got num_examples"):
         attack("good film", 1, num_examples=3)

@@ -282,7 +282,7 @@ def test_labels_in_another_order_are_matched_by_name_and_too_many_are_refused():
     model = keyword_model(id2label={0: "negative", 1: "positive"}, label2id={"negative": 0, "positive": 1})
     report = evaluate(dataset(["positive", "negative"]), "deepwordbug", model=model)
     assert [o.label for o in report["deepwordbug"].outcomes] == [1, 0] and report.clean_accuracy == 1.0
-    with pytest.raises(DataError, match="expected a model for the data set's 3 classes"):
+    with pytest.raises(DataError, match="expected the model to have the data set's 3 classes"):
         evaluate(dataset(["negative", "neutral", "positive"]), "deepwordbug", model=model)
     with pytest.raises(DataError, match="got an empty text: filter the data set"):
         evaluate([{"text": " ", "label": 0}], "deepwordbug")

@@ -284,7 +284,7 @@ def test_labels_in_another_order_are_matched_by_name_and_too_many_are_refused():
     assert [o.label for o in report["deepwordbug"].outcomes] == [1, 0] and report.clean_accuracy == 1.0
     with pytest.raises(DataError, match="expected the model to have the data set's 3 classes"):
         evaluate(dataset(["negative", "neutral", "positive"]), "deepwordbug", model=model)
-    with pytest.raises(DataError, match="got an empty text: filter the data set"):
+    with pytest.raises(DataError, match="got a blank text: fill the cell"):
         evaluate([{"text": " ", "label": 0}], "deepwordbug")
     other = evaluate([{"text": "плохой фильм 好电影 bad", "label": 0}], "deepwordbug", "bad-characters-reorderings")
     assert other["deepwordbug"].outcomes[0].outcome in ("succeeded", "failed")

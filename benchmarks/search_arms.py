@@ -12,6 +12,7 @@ from datasets import Dataset, load_dataset
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, set_seed
 
+from benchmarks.encoders import encoder_path
 from hf_robust_tickets import (
     AdversarialTrainer,
     AdversarialTrainingArguments,
@@ -21,7 +22,6 @@ from hf_robust_tickets import (
     random_ticket,
 )
 from hf_robust_tickets.cli.train import accuracy
-from hf_robust_tickets.demo.encoder import minilm_path
 
 SCORES = ("taylor", "adversarial-taylor", "gate")
 # Random tickets of the size of the first score's: its own counts per layer, and equal parameters wherever they are.
@@ -34,6 +34,7 @@ ARMS = ("dense", *(f"{name}@{size}" for size in SPARSITIES for name in (*SCORES,
 class SearchProtocol:
     """What all arms share; part of every result, so that results of different protocols are never mixed."""
 
+    encoder: str = "minilm"
     data: str = "train_sentences"
     epochs: float = 1.0
     batch_size: int = 32
@@ -48,6 +49,11 @@ class SearchProtocol:
     development: int = 692
     recipes: tuple[str, ...] = ("deepwordbug", "pwws", "textfooler")
     num_examples: int = 100
+    num_examples_other_cuts: int = 40
+
+    def examples(self, arm: str) -> int:
+        """How many sentences an arm is attacked with: the cut that is compared with dense models gets most."""
+        return self.num_examples if arm == "dense" or arm.endswith("@50") else self.num_examples_other_cuts
 
 
 def load_splits(folder: Path, protocol: SearchProtocol) -> dict[str, Dataset]:
@@ -64,11 +70,11 @@ def train_arm(arm: str, seed: int, protocol: SearchProtocol, data: Path, models:
 
     A control needs the first score's ticket of the same sparsity and seed in `models`.
     """
-    splits = load_splits(data, protocol)
-    tokenizer = AutoTokenizer.from_pretrained(minilm_path())
+    splits, folder = load_splits(data, protocol), encoder_path(protocol.encoder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     encoded = {name: _encode(split, tokenizer, protocol.max_length) for name, split in splits.items()}
     set_seed(seed)
-    model = AutoModelForSequenceClassification.from_pretrained(minilm_path(), num_labels=2)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
     output = models / f"{arm}-{seed}"
     partners = {
         "model": model,

@@ -2,6 +2,10 @@
 
     python benchmarks/search_evidence.py                                   # everything that is not done yet
     python benchmarks/search_evidence.py --arms dense taylor@50 --seeds 0  # a part of it
+    python benchmarks/search_evidence.py --data train --gate_budget 1 --arms dense taylor@50 gate@50 --seeds 0 \\
+        --results docs/evidence/search-long                                # an epoch of real length
+    python benchmarks/search_evidence.py --encoder mpnet --learning_rate 3e-5 --arms dense taylor@50 --seeds 0 \\
+        --results docs/evidence/search-mpnet                               # a base-size encoder
 
 One JSON file per arm and seed in docs/evidence/search; what is there is not made again, so a run that was cut off goes
 on where it was. The data is looked for in $ROBUST_TICKETS_DATA, and in shared/data beside the checkout.
@@ -77,7 +81,7 @@ def _attack(result: dict[str, Any], protocol: SearchProtocol, options: argparse.
             test,
             AutoTokenizer.from_pretrained(folder / "model"),
             recipes=[recipe],
-            num_examples=protocol.num_examples,
+            num_examples=protocol.examples(result["arm"]),
             seed=0,
             text_columns="sentence",
             sentence_encoder="minilm",

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 from transformers import logging  # noqa: E402
 
-from benchmarks import attacks, masks, processes, surgery, training  # noqa: E402
+from benchmarks import attacks, masks, processes, searching, surgery, training  # noqa: E402
 from hf_robust_tickets.reporting.tables import text_table  # noqa: E402
 
 SECTIONS = {
@@ -28,6 +28,8 @@ SECTIONS = {
     "pgd": training.pgd,
     "hidden_layer": training.hidden_layer,
     "gates": training.gates,
+    "scoring": searching.scoring,
+    "search_memory": searching.search_memory,
     "ddp": processes.ddp,
     "memory": processes.memory,
     "pruned": training.pruned,

@@ -120,7 +120,8 @@ class ScoreSearch(SearchMethod):
         gates = get_gates(self.trainer.runner.unwrapped(model))
         syncs = self.trainer.accelerator.gradient_state.sync_gradients
         if not self.is_scoring:
-            yield
+            with self._gates_at_rest(gates):
+                yield
             # Their gradients have no place in the norm that clips those of the weights.
             for gate in gates.parameters() if syncs else ():
                 gate.grad = None
@@ -177,16 +178,19 @@ class ScoreSearch(SearchMethod):
         if not self._freezes:
             yield
             return
-        weights = _weights(model, gates)
-        for weight in weights:
-            weight.requires_grad_(False)
-        try:
-            # DDP waits for gradients of all that it has wrapped: `_read` gathers those of the gates itself.
-            with self.trainer.accelerator.no_sync(model=model):
-                yield
-        finally:
-            for weight in weights:
-                weight.requires_grad_(True)
+        # DDP waits for gradients of all that it has wrapped: `_read` gathers those of the gates itself.
+        with _without_gradients(_weights(model, gates)), self.trainer.accelerator.no_sync(model=model):
+            yield
+
+    @contextmanager
+    def _gates_at_rest(self, gates: Gates) -> Iterator[None]:
+        """In the warm-up a gate that has a gradient would keep a second copy of the widest activation for it."""
+        # DDP waits for their gradients, and steps are told apart by compilation.
+        if not self._freezes or self.trainer.accelerator.num_processes > 1:
+            yield
+            return
+        with _without_gradients(gates.parameters()):
+            yield
 
     def _read(self, gates: Gates) -> None:
         """Adds the score of a complete step; one that the loss scale of fp16 leaves out is left out here too."""
@@ -232,6 +236,17 @@ class ScoreSearch(SearchMethod):
                 f"ticket_at_step must be within the {needed} steps of the search, got {at_step}: raise score_batches"
             )
         return warmup
+
+
+@contextmanager
+def _without_gradients(parameters: list[torch.Tensor]) -> Iterator[None]:
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 def _weights(model: nn.Module, gates: Gates) -> list[torch.Tensor]:

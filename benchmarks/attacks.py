@@ -24,7 +24,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks.steps import row
 from hf_robust_tickets.evaluation import check_resources, evaluate_robustness
-from hf_robust_tickets.evaluation.victim import model as batched
+from hf_robust_tickets.evaluation.victim import padding as batched
 from tests.testing.stock_textattack import build_stock, run_attack
 
 RECIPES = ("textfooler", "textbugger", "pwws", "deepwordbug")

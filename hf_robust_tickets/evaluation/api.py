@@ -24,6 +24,7 @@ from .runner.processes import run_processes
 from .runner.ranks import RankGroup
 from .runner.store import REPORT
 from .sampling import select_examples
+from .victim.classifier import as_classifier
 from .victim.model import Victim, evaluation_mode
 
 if TYPE_CHECKING:
@@ -100,8 +101,7 @@ def evaluate_robustness(
     config = EvaluationConfig.merged(evaluate_robustness, config, settings, num_examples=1000)
     chosen = _chosen(recipes)
     _check(chosen, concurrent_examples, num_processes, distributed, until_width, query_budget)
-    if model.config.num_labels < 2:
-        raise ConfigurationError(f"expected a classifier with two or more classes, got {model.config.num_labels}")
+    model = as_classifier(model)
     examples = select_examples(dataset, model.config, config)
     columns = list(examples[0].texts)
     how = {**config.victim_options, "torch_compile": torch_compile}

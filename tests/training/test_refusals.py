@@ -10,10 +10,12 @@ from transformers import ResNetConfig, ResNetForImageClassification
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import PGD, FreeAT
 from hf_robust_tickets.errors import ConfigurationError
+from hf_robust_tickets.training.callbacks.overfitting import RobustOverfittingCallback
 from hf_robust_tickets.training.checks.validation import check_adversary
+from tests.testing.families import tiny_model
 from tests.testing.jobs import make_trainer
 from tests.testing.methods import METHODS
-from tests.testing.tiny import tiny_bert, tiny_data
+from tests.testing.tiny import tiny_bert, tiny_data, tiny_tokenizer
 from tests.testing.training import arguments, assert_equal_gradients, first_gradient
 
 REENTRANT = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
@@ -103,3 +105,15 @@ def test_parts_of_sentences_on_several_ranks(kind, tmp_path, monkeypatch):
         check_adversary(trainer, trainer.adversary, trainer.adversary_options)
     monkeypatch.setattr(type(trainer.accelerator), "parallelism_config", ParallelismConfig(dp_replicate_size=2))
     check_adversary(trainer, trainer.adversary, trainer.adversary_options)
+
+
+@pytest.mark.parametrize("adversary", ["freelb", None])
+def test_padding_on_the_left_is_refused_where_positions_are_counted(adversary, tmp_path):
+    tokenizer = tiny_tokenizer()
+    tokenizer.padding_side = "left"
+    callbacks = [] if adversary else [RobustOverfittingCallback({"dev": tiny_data(4)}, PGD())]
+    data = {"train_dataset": tiny_data(4), "processing_class": tokenizer}
+    with pytest.raises(ConfigurationError, match="expected padding on the right"):
+        AdversarialTrainer(tiny_bert(), arguments(tmp_path), adversary=adversary, callbacks=callbacks, **data).train()
+    # Rotary positions are differences: the side makes none.
+    AdversarialTrainer(tiny_model("llama", pad_token_id=0), arguments(tmp_path), adversary=adversary, **data)

@@ -132,7 +132,13 @@ def test_ranks_share_a_split():
 
     images = tiny_images(7).add_column("index", list(range(7)))
     shares = [
-        SplitBatches(images, 2, lambda rows: {k: torch.tensor([row[k] for row in rows]) for k in rows[0]}, Rank(i))
+        SplitBatches(
+            tiny_convnet(),
+            images,
+            2,
+            lambda rows: {k: torch.tensor([row[k] for row in rows]) for k in rows[0]},
+            Rank(i),
+        )
         for i in range(2)
     ]
     seen = [[int(i) for batch in share for i in batch["index"]] for share in shares]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..._compat import import_textattack
+from ..victim.classifier import class_logits
 from ..victim.model import Victim
 
 import_textattack()
@@ -64,7 +65,7 @@ class ModelWrapper(TextAttackWrapper):
         hook = self.model.get_input_embeddings().register_forward_hook(keep)
         try:
             with torch.enable_grad():
-                logits = self.model(**inputs).logits
+                logits = class_logits(self.model(**inputs))
                 loss = torch.nn.functional.cross_entropy(logits, logits.argmax(dim=1))
                 (gradient,) = torch.autograd.grad(loss, embedded[0])
         finally:

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from ...errors import ConfigurationError, MissingResourceError
 from ..resources import handed_over_model, hub_snapshot, is_offline
-from ..victim.model import length_limit, padded_batches
+from ..victim.classifier import class_logits
+from ..victim.model import length_limit
+from ..victim.padding import padded_batches
 from ..victim.request_batching import AnswerCache, ask
 
 MODEL_TYPES = ("bert", "bart", "electra", "gpt", "gpt2", "longformer", "roberta", "xlnet")
@@ -91,7 +93,7 @@ class MaskedLM:
         device = next(self.model.parameters()).device
         for chosen, inputs in padded_batches(encoded, self.tokenizer, TEXTS_PER_CALL, device):
             with torch.inference_mode():
-                logits = self.model(**inputs).logits
+                logits = class_logits(self.model(**inputs))
             for i, row, tokens in zip(chosen, logits, inputs["attention_mask"].bool()):
                 yield i, encoded["input_ids"][i], row[tokens]
 

@@ -14,6 +14,7 @@ from ..results.calibration import Calibration
 from ..results.example import tokenizer_input
 from ..results.metrics import wilson_interval
 from ..sampling import select_examples
+from ..victim.classifier import as_classifier
 from ..victim.model import Victim, evaluation_mode
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def evaluate_accuracy(
         DataError: If data set and model do not fit.
     """
     config = EvaluationConfig.merged(evaluate_accuracy, config, settings)
+    model = as_classifier(model)
     examples = select_examples(dataset, model.config, config)
     victim = Victim(model, tokenizer, **config.victim_options)
     warnings = false_robustness.mode_warnings(model)

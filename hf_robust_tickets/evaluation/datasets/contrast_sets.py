@@ -19,6 +19,7 @@ from ..results.base import EvaluationResult, log_warnings
 from ..results.example import tokenizer_input
 from ..results.metrics import wilson_interval
 from ..sampling import select_examples
+from ..victim.classifier import as_classifier
 from ..victim.model import Victim, evaluation_mode
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ def evaluate_contrast(
         DataError: If data set, groups and model do not fit.
     """
     config = EvaluationConfig.merged(evaluate_contrast, config, settings, unused=("num_examples", "seed"))
+    model = as_classifier(model)
     of_row, rows = _grouped_rows(dataset, groups)
     everything = select_examples(dataset, model.config, replace(config, num_examples=None))
     examples = [everything[i] for i in rows]

@@ -22,6 +22,7 @@ from ..fingerprints import describe_model, versions
 from ..results import false_robustness
 from ..results.base import EvaluationResult, log_warnings
 from ..results.metrics import wilson_interval
+from ..victim.classifier import as_classifier
 from ..victim.model import evaluation_mode
 from ..white_box.api import WhiteBoxResult
 from ..white_box.images import image_rows
@@ -156,6 +157,7 @@ def evaluate_image_transfer(
     """
     unused = ("text_columns", "max_length")
     config = EvaluationConfig.merged(evaluate_image_transfer, config, settings, unused=unused)
+    model, source_model = as_classifier(model), as_classifier(source_model)
     attack, boxes = _attack_and_boxes(adversary, restarts, tokenizer, source_processor)
     _check_classes(model, source_model)
     rows = image_rows(dataset, tokenizer, config.num_examples, config.seed, config.label_column)

@@ -16,6 +16,7 @@ from ..results.compare import Comparison
 from ..results.example import plain, tokenizer_input
 from ..results.metrics import wilson_interval
 from ..sampling import Example, select_examples
+from ..victim.classifier import as_classifier
 from ..victim.model import Victim, evaluation_mode
 from .noise_text import KINDS, SEVERITIES, add_noise, check_noise
 
@@ -162,6 +163,7 @@ def evaluate_noise(
         DataError: If data set and model do not fit.
     """
     config = EvaluationConfig.merged(evaluate_noise, config, settings)
+    model = as_classifier(model)
     check_noise(kinds, severities)
     examples = select_examples(dataset, model.config, config)
     victim = Victim(model, tokenizer, **config.victim_options)

@@ -15,6 +15,7 @@ from ..results.base import EvaluationResult, log_warnings
 from ..results.example import ExampleOutcome, Text
 from ..results.metrics import wilson_interval
 from ..results.recipe import RecipeResult
+from ..victim.classifier import as_classifier
 from ..victim.model import TextInput, Victim, evaluation_mode
 from .labels import Classes, match_names
 
@@ -96,6 +97,7 @@ def evaluate_transfer(
     """
     unused = ("num_examples", "seed", "text_columns", "label_column")
     config = EvaluationConfig.merged(evaluate_transfer, config, settings, unused=unused)
+    model = as_classifier(model)
     fooled = [outcome for outcome in dataset.outcomes if outcome.outcome == "succeeded"]
     labels = _labels([outcome.label for outcome in fooled], dataset, model)
     victim = Victim(model, tokenizer, **config.victim_options)

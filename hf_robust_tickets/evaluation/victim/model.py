@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +13,8 @@ from torch import Tensor, nn
 from ..._reading import check_padding, require_vocabulary
 from ..._sharding import is_sharded
 from ...errors import ConfigurationError, DataError
+from .classifier import as_classifier, checked_logits
+from .padding import find_padding_side, pad_batch, padded_batches
 from .request_batching import AnswerCache
 
 if TYPE_CHECKING:
@@ -31,10 +31,6 @@ DEFAULT_MAX_LENGTH = 512
 
 POSITION_TABLES = frozenset({"position_embeddings", "wpe", "embed_positions"})
 """What models call the embeddings of positions."""
-
-CPU_CALL_TOKENS, CALL_TOKENS = 64, 4096
-"""Cost of a forward call in addition to its tokens, in tokens. On two cores MiniLM takes 0.13 ms per token and 10-18
-ms per call; elsewhere an estimate: an accelerator is not full below some thousand tokens."""
 
 
 @dataclass
@@ -57,7 +53,8 @@ class Victim:
 
     TextAttack's wrapper pads every batch to the tokenizer's maximum, 512 tokens for a sentence of 20. Here the texts
     of a call are sorted by length, cut into batches of similar length, padded to the longest of each batch, and
-    answered from a cache where they were asked before. Logits differ from the other wrapper's by rounding.
+    answered from a cache where they were asked before. Logits differ from the other wrapper's by rounding. They are
+    padded on the side on which a text's answer does not depend on its company, whatever the tokenizer says.
 
     The texts of examples that are attacked side by side (`request_batching`) go through the model together. The last
     bits of a text's logits depend on the other texts of its batch: on padding, and on how an accelerator or BLAS cuts
@@ -83,6 +80,7 @@ class Victim:
     ) -> None:
         if batch_size < 1:
             raise ConfigurationError(f"expected batch_size >= 1, got {batch_size}")
+        model = as_classifier(model)
         require_vocabulary(tokenizer, "the tokenizer of this evaluation")
         check_padding(model, tokenizer)
         if batch_size > 1 and tokenizer.pad_token_id is None:
@@ -100,6 +98,7 @@ class Victim:
         self._sharded = any(map(is_sharded, model.parameters()))
         self._call = torch.compile(model, dynamic=True) if torch_compile else model
         self._cache = AnswerCache()
+        self._padding_side: str | None = None
 
     def __call__(self, texts: Sequence[TextInput]) -> Tensor:
         """Logits of texts.
@@ -136,9 +135,10 @@ class Victim:
         device = next(self.model.parameters()).device
         rows: list[Tensor] = [torch.empty(0)] * len(texts)
         autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16)
-        for chosen, inputs in padded_batches(encoded, self.tokenizer, self.batch_size, device):
+        side = self._side(encoded, device)
+        for chosen, inputs in padded_batches(encoded, self.tokenizer, self.batch_size, device, side):
             with autocast:
-                logits = self._call(**inputs).logits.float().cpu()
+                logits = checked_logits(self._call(**inputs), self.model.config.num_labels).cpu()
             self.statistics.batches += 1
             for i, row in zip(chosen, logits):
                 rows[i] = row
@@ -150,6 +150,22 @@ class Victim:
             )
         return stacked
 
+    def _side(self, encoded: Mapping[str, list[Any]], device: torch.device) -> str:
+        """Where to pad; asked of the model with the first texts of different lengths."""
+        if self._padding_side is not None or self.batch_size == 1 or len(set(map(len, encoded["input_ids"]))) == 1:
+            return self._padding_side or "right"
+
+        def logits(inputs: Mapping[str, Tensor]) -> Tensor:
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16):
+                return checked_logits(self.model(**inputs), self.model.config.num_labels)
+
+        def pad(rows: list[Mapping[str, Any]], side: str) -> dict[str, Tensor]:
+            return pad_batch({name: [row[name] for row in rows] for name in rows[0]}, self.tokenizer, device, side)
+
+        rows = [{name: values[i] for name, values in encoded.items()} for i in range(len(encoded["input_ids"]))]
+        self._padding_side = find_padding_side(logits, pad, rows, self.bf16 or runs_in_half(self.model))
+        return self._padding_side
+
     def _check_vocabulary(self, rows: Sequence[Sequence[int]]) -> None:
         """An index beyond the embeddings is a crash without a name on an accelerator."""
         most = max((max(ids, default=0) for ids in rows), default=0)
@@ -160,61 +176,9 @@ class Victim:
             )
 
 
-def padded_batches(
-    encoded: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, batch_size: int, device: torch.device
-) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-    """What a model is called with to read some texts, with as little padding and as few calls as `cut_batches` finds.
-
-    Args:
-        encoded: What the tokenizer made of the texts, one list each.
-        tokenizer: It pads; with `batch_size=1` it need not be able to.
-        batch_size: Most texts per forward call.
-        device: Where the tensors are put.
-
-    Yields:
-        The positions of the texts of one call, and its arguments.
-    """
-    lengths = [len(ids) for ids in encoded["input_ids"]]
-    for chosen in cut_batches(lengths, batch_size, CPU_CALL_TOKENS if device.type == "cpu" else CALL_TOKENS):
-        batch: Mapping[str, Any] = {name: [values[i] for i in chosen] for name, values in encoded.items()}
-        if batch_size > 1:
-            batch = tokenizer.pad(batch, return_tensors="pt")
-        yield chosen, {name: torch.as_tensor(values, device=device) for name, values in batch.items()}
-
-
-def cut_batches(lengths: Sequence[int], batch_size: int, call_tokens: int) -> list[list[int]]:
-    """Cuts texts into batches so that padding and forward calls together cost least.
-
-    Texts of all lengths in one batch are padded to the longest; a batch for each length is a call for each. Among all
-    ways to cut the texts, sorted by length, between two lengths, dynamic programming finds the one with the smallest
-    sum of padded tokens plus `call_tokens` per call.
-
-    Args:
-        lengths: Tokens of each text.
-        batch_size: Most texts per batch.
-        call_tokens: Cost of a forward call in addition to its tokens, in tokens.
-
-    Returns:
-        Positions in `lengths`, shortest first; batches in which positions of one length are in order.
-    """
-    ordered = sorted(range(len(lengths)), key=lengths.__getitem__)
-    runs = [(length, list(run)) for length, run in groupby(ordered, key=lengths.__getitem__)]
-    cheapest: list[tuple[float, int]] = [(0, 0)]  # for the first so many runs: their cost, and where the last cut is
-    for end, (longest, _) in enumerate(runs, start=1):
-        count, best = 0, (math.inf, 0)
-        for begin in range(end - 1, -1, -1):
-            count += len(runs[begin][1])
-            calls = -(-count // batch_size)
-            best = min(best, (cheapest[begin][0] + count * longest + calls * call_tokens, begin))
-        cheapest.append(best)
-    batches: list[list[int]] = []
-    end = len(runs)
-    while end:
-        begin = cheapest[end][1]
-        chosen = [i for _, run in runs[begin:end] for i in run]
-        batches[:0] = [chosen[start : start + batch_size] for start in range(0, len(chosen), batch_size)]
-        end = begin
-    return batches
+def runs_in_half(model: nn.Module) -> bool:
+    """Whether a model's weights are in half precision."""
+    return next(model.parameters()).dtype in (torch.float16, torch.bfloat16)
 
 
 def _embeddings_of(model: nn.Module) -> int | None:
@@ -271,6 +235,25 @@ def positions_of(model: nn.Module) -> int | None:
             unused = getattr(module, "offset", 0) if module.padding_idx is None else module.padding_idx + 1
             return module.num_embeddings - unused
     return None
+
+
+def require_right_padding(model: nn.Module, collator: Any) -> None:
+    """Checks that batches of a training or of its callbacks give a text the positions that it has alone.
+
+    Args:
+        model: The model.
+        collator: Makes batches; one without a tokenizer pads nothing.
+
+    Raises:
+        ConfigurationError: If it pads on the left for a model that counts positions from the first token.
+    """
+    collator = getattr(collator, "data_collator", collator)  # in the Trainer's wrapper that removes columns
+    if getattr(getattr(collator, "tokenizer", None), "padding_side", "right") == "right" or not positions_of(model):
+        return
+    raise ConfigurationError(
+        f"expected padding on the right, for a {type(model).__name__} counts positions from the first token, got the "
+        "left: a text's answer would depend on its company; set tokenizer.padding_side = 'right'"
+    )
 
 
 @contextlib.contextmanager

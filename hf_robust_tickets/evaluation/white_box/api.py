@@ -20,6 +20,7 @@ from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import describe_model, versions
 from ..results import false_robustness, metrics
 from ..results.base import EvaluationResult, log_warnings
+from ..victim.classifier import as_classifier
 from ..victim.model import checked_length, evaluation_mode
 from .images import is_image_processor
 from .perturbed_model import PerturbedBatch, make_batches, sample_rows
@@ -142,6 +143,7 @@ def evaluate_white_box(
     if adversary is None and is_image_processor(tokenizer):
         adversary = PixelPGD(steps=21)
     config = EvaluationConfig.merged(evaluate_white_box, config, settings, batch_size=32)
+    model = as_classifier(model)
     check_criterion(criterion)
     if adversary is None and is_image_processor(tokenizer):
         adversary = PixelPGD(steps=21)
@@ -162,7 +164,7 @@ def evaluate_white_box(
         ):
             torch.manual_seed(config.seed)
             box = attack.box if isinstance(attack, PixelSpace) else None
-            for inputs, labels in make_batches(rows, config.batch_size, model, tokenizer):
+            for inputs, labels in make_batches(rows, config.batch_size, model, tokenizer, config.bf16):
                 if box is not None and injector is None:
                     box.check(inputs["pixel_values"])
                 batch = PerturbedBatch(model, injector, inputs, labels, pixel_range, box, config.bf16)

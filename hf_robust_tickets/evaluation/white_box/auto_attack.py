@@ -20,6 +20,7 @@ from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import describe_model, versions
 from ..results import false_robustness, metrics
 from ..results.base import EvaluationResult, log_warnings
+from ..victim.classifier import as_classifier
 from ..victim.model import evaluation_mode
 from .auto_attack_checks import model_warnings
 from .auto_attack_suite import PixelClassifier, frozen, make_suite, run_attack, shorten
@@ -134,6 +135,7 @@ def evaluate_auto_attack(
     """
     unused = ("text_columns", "max_length")
     config = EvaluationConfig.merged(evaluate_auto_attack, config, settings, unused=unused)
+    model = as_classifier(model)
     _check(radius, norm, version, min(queries, iterations))
     library = require("pyautoattack", extra="autoattack")
     box = PixelBox(**_box_constants(tokenizer))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...adversaries import PixelBox
+from ..victim.classifier import class_logits
 
 _NORMS = {"linf": "Linf", "l2": "L2"}
 _MOST_TARGETS = 9
@@ -79,7 +80,7 @@ class PixelClassifier(nn.Module):
         """Logits, (batch, classes), of pixels (batch, channels, height, width)."""
         values = self.box.normalize(pixels).to(next(self.model.parameters()).dtype)
         with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            return self.model(pixel_values=values).logits.float()
+            return class_logits(self.model(pixel_values=values)).float()
 
 
 @contextmanager

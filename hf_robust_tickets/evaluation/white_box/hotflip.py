@@ -25,6 +25,7 @@ from ..results.example import ExampleOutcome, plain, tokenizer_input
 from ..results.recipe import RecipeResult
 from ..results.report import RobustnessReport
 from ..sampling import Example, select_examples
+from ..victim.classifier import as_classifier, class_logits
 from ..victim.model import Victim, evaluation_mode
 from .token_flips import TokenFlips, first_order_scores
 
@@ -101,6 +102,7 @@ def evaluate_hotflip(
         DataError: If data set and model do not fit.
     """
     config = EvaluationConfig.merged(evaluate_hotflip, config, settings)
+    model = as_classifier(model)
     options = _Options(flips, candidates, beam, same_class, min_cosine)
     options.check()
     examples = select_examples(dataset, model.config, config)
@@ -251,7 +253,7 @@ class _HotFlip:
             return deltas[0]
 
         with torch.enable_grad(), self.injector.armed(watch):
-            logits = self.model(**batch).logits.float()
+            logits = class_logits(self.model(**batch)).float()
             loss = torch.nn.functional.cross_entropy(logits, torch.tensor([label], device=device))
             (gradient,) = torch.autograd.grad(loss, deltas[0])
         return gradient[0].float()

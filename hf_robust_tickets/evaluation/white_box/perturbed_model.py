@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ...adversaries import PerturbationHook, PixelBox, PixelHook, perturbation_mask
 from ...errors import ConfigurationError, DataError
 from ..config import EvaluationConfig
 from ..sampling import select_examples, stratified_sample
-from ..victim.model import checked_length
+from ..victim.classifier import checked_logits, class_logits
+from ..victim.model import checked_length, runs_in_half
+from ..victim.padding import find_padding_side
 from .images import image_rows, is_image_processor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
+_PER_TOKEN = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 
 
 class PerturbedBatch:
@@ -100,7 +104,13 @@ class PerturbedBatch:
 
     def _run(self, inputs: dict[str, Tensor]) -> Tensor:
         with torch.autocast(self.labels.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            return self.model(**inputs).logits.float()
+            logits = class_logits(self.model(**inputs)).float()
+        if logits.dim() != self.labels.dim() + 1:
+            raise ConfigurationError(
+                f"expected logits for labels of the shape {tuple(self.labels.shape)}, got {tuple(logits.shape)}: "
+                "evaluate a classifier of what the labels stand for"
+            )
+        return logits
 
     def project(self, delta: Tensor) -> Tensor:
         """The perturbation that leaves an image an image; others are left as they are."""
@@ -144,24 +154,68 @@ def sample_rows(
         )
     labels = [int(row[label]) for row in dataset]
     chosen = stratified_sample(labels, config.num_examples, config.seed)
-    return [{name: dataset[i][name] for name in names} | {"labels": labels[i], "row": i} for i in chosen]
+    found = [{name: dataset[i][name] for name in names} | {"labels": labels[i], "row": i} for i in chosen]
+    return [_without_padding(row) for row in found]
 
 
 def make_batches(
-    rows: list[dict[str, Any]], batch_size: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None
+    rows: list[dict[str, Any]],
+    batch_size: int,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    bf16: bool = False,
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """Batches of similar lengths, padded to the longest of each, on the model's device."""
+    """Batches of similar lengths, padded to the longest of each, on the model's device.
+
+    Texts are padded on the side on which their logits do not depend on their company; see `find_padding_side`.
+
+    Args:
+        rows: As `sample_rows` gives them.
+        batch_size: Most rows per batch.
+        model: The model, in evaluation mode.
+        tokenizer: For its padding token.
+        bf16: Whether the model runs under bfloat16 autocast.
+    """
     device = next(model.parameters()).device
-    pad = tokenizer.pad_token_id if hasattr(tokenizer, "pad_token_id") else getattr(model.config, "pad_token_id", None)
+    pad_id = getattr(tokenizer, "pad_token_id", None)
+    fill = pad_id if pad_id is not None else getattr(model.config, "pad_token_id", None)
+
+    def pad(chosen: Sequence[Mapping[str, Any]], side: str) -> dict[str, Tensor]:
+        return {name: value.to(device) for name, value in _padded(chosen, fill or 0, side).items()}
+
+    def logits(inputs: Mapping[str, Tensor]) -> Tensor:
+        with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            return checked_logits(model(**inputs), model.config.num_labels)
+
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].get("input_ids", ())))
+    side = "right"
+    if batch_size > 1 and len({len(row.get("input_ids", ())) for row in rows}) > 1:
+        side = find_padding_side(logits, pad, rows, bf16 or runs_in_half(model))
     for start in range(0, len(order), batch_size):
         chosen = [rows[i] for i in order[start : start + batch_size]]
-        inputs = {}
-        for name in (name for name in chosen[0] if name in MODEL_INPUTS):
-            values = [torch.as_tensor(row[name]) for row in chosen]
-            if name == "input_ids" and "attention_mask" not in chosen[0]:
-                ones = [torch.ones_like(value) for value in values]
-                inputs["attention_mask"] = torch.nn.utils.rnn.pad_sequence(ones, batch_first=True).to(device)
-            fill = (pad or 0) if name == "input_ids" else 0
-            inputs[name] = torch.nn.utils.rnn.pad_sequence(values, batch_first=True, padding_value=fill).to(device)
-        yield inputs, torch.tensor([row["labels"] for row in chosen], device=device)
+        yield pad(chosen, side), torch.tensor([row["labels"] for row in chosen], device=device)
+
+
+def _padded(rows: Sequence[Mapping[str, Any]], fill: int, side: str) -> dict[str, Tensor]:
+    """What a model takes, of rows of any lengths."""
+    inputs = {}
+    for name in (name for name in rows[0] if name in MODEL_INPUTS):
+        values = [torch.as_tensor(row[name]) for row in rows]
+        if name == "input_ids" and "attention_mask" not in rows[0]:
+            inputs["attention_mask"] = _stacked([torch.ones_like(value) for value in values], 0, side)
+        inputs[name] = _stacked(values, fill if name == "input_ids" else 0, side)
+    return inputs
+
+
+def _stacked(values: Sequence[Tensor], fill: int, side: str) -> Tensor:
+    return pad_sequence(list(values), batch_first=True, padding_value=fill, padding_side=side)
+
+
+def _without_padding(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without the padding that it was given on the way, on either side."""
+    mask = row.get("attention_mask")
+    if mask is None or "input_ids" not in row or all(mask):
+        return row
+    real = [place for place, value in enumerate(mask) if value]
+    first, last = (real[0], real[-1] + 1) if real else (0, len(mask))
+    return {name: value[first:last] if name in _PER_TOKEN else value for name, value in row.items()}

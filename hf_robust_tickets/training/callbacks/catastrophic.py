@@ -131,6 +131,7 @@ class CatastrophicOverfittingCallback(StatefulCallback, AttackCallback):
         bare = extract_model_from_parallel(model)
         collator = self._collator or getattr(kwargs.get("train_dataloader"), "collate_fn", None)
         batches = SplitBatches(
+            bare,
             self._dataset,
             self._batch_size or args.per_device_eval_batch_size,
             collator or default_data_collator,

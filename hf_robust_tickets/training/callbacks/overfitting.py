@@ -115,6 +115,7 @@ class RobustOverfittingCallback(StatefulCallback, AttackCallback):
         with attack_on(bare, self._own_adversary, self._met, processor) as (adversary, injector):
             for name, dataset in self._splits.items():
                 batches = SplitBatches(
+                    bare,
                     dataset,
                     self._batch_size or args.per_device_eval_batch_size,
                     self._collator or getattr(loader, "collate_fn", None) or default_data_collator,

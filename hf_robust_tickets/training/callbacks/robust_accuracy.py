@@ -14,6 +14,8 @@ from transformers import TrainingArguments
 from ...adversaries import Adversary, PerturbationHook, PixelHook, PixelSpace
 from ...adversaries.attack_loop import IGNORED_LABEL, is_right, label_losses, run_attack
 from ...errors import ConfigurationError, DataError
+from ...evaluation.victim.classifier import class_logits
+from ...evaluation.victim.model import require_right_padding
 from ...evaluation.white_box.perturbed_model import PerturbedBatch
 from ..sparse.ranks import sum_over_ranks
 
@@ -51,7 +53,10 @@ def attack_on(
 class SplitBatches:
     """This process's share of a split, in batches on the device."""
 
-    def __init__(self, dataset: Any, batch_size: int, collator: Any, args: TrainingArguments) -> None:
+    def __init__(
+        self, model: nn.Module, dataset: Any, batch_size: int, collator: Any, args: TrainingArguments
+    ) -> None:
+        require_right_padding(model, collator)
         share = Subset(dataset, range(args.process_index, len(dataset), args.world_size))
         self._loader = DataLoader(share, batch_size=batch_size, collate_fn=collator)
         self._device = args.device
@@ -137,7 +142,7 @@ def _judge(
     """Which labels of one batch are predicted under attack, and the loss of each."""
     if adversary is None:
         with torch.no_grad():
-            logits = model(**inputs).logits.float()
+            logits = class_logits(model(**inputs)).float()
         return is_right(logits, labels), label_losses(logits, labels)
     if injector is None:
         raise ConfigurationError("an attack needs the hook that adds its perturbation, got none: pass an injector")

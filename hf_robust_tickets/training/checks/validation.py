@@ -11,6 +11,7 @@ from ..._compat import checkpointing_options
 from ...adversaries import Adversary
 from ...architectures import layer_module
 from ...errors import CheckpointError, ConfigurationError
+from ...evaluation.victim.model import require_right_padding
 from ..arguments import AdversaryOptions
 from ..extensions import get_extension
 
@@ -22,6 +23,7 @@ def check_adversary(trainer: Trainer, adversary: Adversary, options: AdversaryOp
     """Raises ConfigurationError where an adversary cannot be right in a trainer."""
     _check_surroundings(trainer.args, trainer.accelerator)
     _check_options(adversary, options)
+    require_right_padding(trainer.accelerator.unwrap_model(trainer.model), trainer.data_collator)
     if adversary.space == "embeddings":
         layer_module(trainer.accelerator.unwrap_model(trainer.model), options.adversary_layer)
     _check_reentrant_checkpoints(trainer.args, adversary, options)

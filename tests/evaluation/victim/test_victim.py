@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from hf_robust_tickets.errors import ConfigurationError, DataError
 from hf_robust_tickets.evaluation import evaluate_white_box
-from hf_robust_tickets.evaluation.victim.model import Victim, cut_batches, evaluation_mode
+from hf_robust_tickets.evaluation.victim.model import Victim, evaluation_mode
+from hf_robust_tickets.evaluation.victim.padding import cut_batches
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer
 from tests.testing.tiny import tiny_bert
 
@@ -30,7 +31,8 @@ def test_batches_are_sorted_and_padded_to_their_own_longest():
     model = Recording(keyword_model())
     texts = ["good", "film " * 9, "bad", "film " * 7, "good"]
     logits = Victim(model, keyword_tokenizer(), batch_size=2)(texts)
-    assert model.shapes == [(2, 1), (2, 9)]  # the repeated text once; the tokenizer's limit plays no part
+    # the repeated text once; the tokenizer's limit plays no part; first it is asked whether padding changes an answer
+    assert model.shapes == [(1, 1), (2, 9), (2, 1), (2, 9)]
     assert logits[:, 1].tolist() == pytest.approx([1.0, -1.0, -3.0, -1.0, 1.0])
 
 

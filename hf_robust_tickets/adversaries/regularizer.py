@@ -72,12 +72,15 @@ class Regularizer(Adversary):
             return 1.0
         return self.coefficient if k == self.num_passes - 1 else 0.0
 
-    def divergence(self, clean: Tensor, perturbed: Tensor, valid: Tensor | None = None) -> Tensor:
+    def divergence(
+        self, clean: Tensor, perturbed: Tensor, valid: Tensor | None = None, kind: str = "classes"
+    ) -> Tensor:
         """What the ascent climbs and the penalty brings down; here the symmetric Kullback-Leibler divergence.
 
         Args:
             clean: Logits of the clean pass, `(batch, classes)` or `(batch, tokens, classes)`.
             perturbed: Logits of the perturbed pass, of the same shape.
             valid: `(batch, tokens)` for logits per token, 1 where a token counts.
+            kind: What the logits are: `"classes"`, `"labels"` (several at once) or `"numbers"`; see `kl_divergence`.
         """
-        return symmetric_kl(clean, perturbed, valid)
+        return symmetric_kl(clean, perturbed, valid, kind)

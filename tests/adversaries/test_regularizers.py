@@ -119,3 +119,28 @@ def test_costs_in_units_of_a_plain_step():
     assert SMART().cost == pytest.approx(3)
     assert SMART(proximal_coefficient=0.0).cost == pytest.approx(2 + 2 / 3)
     assert RDrop().cost == 2
+
+
+def test_several_labels_are_compared_label_by_label():
+    # sigmoid: 3/4 and 1/2 against 1/2 and 1/2; the softmax of both is what it was before both logits rose by one
+    first, second = torch.tensor([[math.log(3.0), 0.0]]), torch.zeros(1, 2)
+    assert kl_divergence(first, second, kind="labels").item() == pytest.approx(TO_FLAT / 2)
+    assert symmetric_kl(first, second, kind="labels").item() == pytest.approx((TO_FLAT + FROM_FLAT) / 2)
+    flipped = torch.tensor([[4.0, 4.0]]), torch.tensor([[-4.0, -4.0]])
+    assert kl_divergence(*flipped).item() == 0.0
+    p = 1 / (1 + math.exp(-4.0))
+    assert kl_divergence(*flipped, kind="labels").item() == pytest.approx(4 * (2 * p - 1))
+    # one label, one logit: no regression; and no infinity where a label is sure
+    assert kl_divergence(LOGITS[:, :1], FLAT[:, :1], kind="labels").item() == pytest.approx(TO_FLAT)
+    assert math.isfinite(kl_divergence(torch.tensor([[90.0]]), torch.tensor([[-90.0]]), kind="labels").item())
+
+
+def test_several_numbers_are_compared_number_by_number():
+    first, second = torch.tensor([[1.0, 5.0]]), torch.tensor([[3.0, 5.0]])
+    assert kl_divergence(first, second, kind="numbers").item() == symmetric_kl(first, second, kind="numbers") == 2.0
+    shifted = first + 1.0  # which a softmax does not see
+    assert [
+        a.divergence(first, shifted, kind="numbers").item() for a in (TRADES(), SMART(), ALUM(), VAT(), RDrop())
+    ] == [1.0] * 5
+    with pytest.raises(ConfigurationError, match="classes, labels, numbers"):
+        kl_divergence(first, second, kind="ranks")

@@ -125,3 +125,26 @@ def test_special_tokens_are_spared_by_name(tmp_path):
         perturbation_mask({}, x, spared=[2])
     choices = {"input_ids": torch.tensor([[[2, 5, 0], [2, 2, 7]]]), "attention_mask": torch.ones(1, 2, 3)}
     assert perturbation_mask(choices, torch.zeros(2, 3, 4), spared=[0, 2]).tolist() == [[0, 1, 0], [0, 0, 1]]
+
+
+class ShiftedForSequenceClassification(type(tiny_bert())):
+    """All of its logits move alike under attack: a softmax sees nothing of it."""
+
+    def forward(self, input_ids, attention_mask=None, labels=None):
+        out = super().forward(input_ids, attention_mask)
+        out.logits = out.logits[:, :1].expand(-1, self.config.num_labels).contiguous()
+        if labels is not None:
+            out.loss = self.loss_function(labels=labels, pooled_logits=out.logits, config=self.config)
+        return out
+
+
+@pytest.mark.parametrize("problem", ["multi_label_classification", None, "regression"])
+@pytest.mark.parametrize("name", ["trades", "smart", "alum", "vat", "r-drop"])
+def test_penalties_see_what_the_task_sees(name, problem, tmp_path):
+    """Where all labels, or numbers, move alike, the penalty is theirs and not that of a softmax, which is zero."""
+    dropout = {"hidden_dropout_prob": 0.3} if name == "r-drop" else {}
+    model = ShiftedForSequenceClassification(tiny_bert(num_labels=3, problem_type=problem, **dropout).config).train()
+    data = tiny_data(8).remove_columns("labels").add_column("labels", [[1.0, 0.0, 1.0]] * 8)
+    (entry,) = logged(tmp_path, METHODS[name], model, data)
+    assert entry["adversary_divergence"] > 1e-9
+    assert (entry.get("adversary_flips") is None) == (problem == "regression")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigurationError
-from ..divergence import symmetric_kl
+from ..divergence import is_squared, symmetric_kl
 from ..registry import register_adversary
 from ..regularizer import Regularizer
 
@@ -49,10 +49,12 @@ class RDrop(Regularizer):
         """Zero. Shapes as in `Adversary.init`."""
         return torch.zeros_like(x)
 
-    def divergence(self, clean: Tensor, perturbed: Tensor, valid: Tensor | None = None) -> Tensor:
+    def divergence(
+        self, clean: Tensor, perturbed: Tensor, valid: Tensor | None = None, kind: str = "classes"
+    ) -> Tensor:
         """Half the symmetric divergence; the squared difference for a regression. See `Regularizer.divergence`."""
-        divergence = symmetric_kl(clean, perturbed, valid)
-        return divergence if clean.shape[-1] == 1 else divergence / 2
+        divergence = symmetric_kl(clean, perturbed, valid, kind)
+        return divergence if is_squared(clean, kind) else divergence / 2
 
 
 register_adversary("r-drop", RDrop)

@@ -43,9 +43,11 @@ class TRADES(Regularizer):
 
     name: ClassVar[str] = "trades"
 
-    def divergence(self, clean: Tensor, perturbed: Tensor, valid: Tensor | None = None) -> Tensor:
+    def divergence(
+        self, clean: Tensor, perturbed: Tensor, valid: Tensor | None = None, kind: str = "classes"
+    ) -> Tensor:
         """`KL(f(x) || f(x + delta))`. Shapes as in `Regularizer.divergence`."""
-        return kl_divergence(clean, perturbed, valid)
+        return kl_divergence(clean, perturbed, valid, kind)
 
 
 register_adversary("trades", TRADES)

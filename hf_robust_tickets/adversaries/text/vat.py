@@ -52,9 +52,11 @@ class VAT(Regularizer):
         """`step_size * g / ||g||`. Shapes as in `Adversary.ascend`."""
         return self.step_size * steepest_direction(grad * expand_mask(mask, grad), self.norm, self.scope)
 
-    def divergence(self, clean: Tensor, perturbed: Tensor, valid: Tensor | None = None) -> Tensor:
+    def divergence(
+        self, clean: Tensor, perturbed: Tensor, valid: Tensor | None = None, kind: str = "classes"
+    ) -> Tensor:
         """`KL(f(x) || f(x + r))`. Shapes as in `Regularizer.divergence`."""
-        return kl_divergence(clean, perturbed, valid)
+        return kl_divergence(clean, perturbed, valid, kind)
 
 
 register_adversary("vat", VAT)

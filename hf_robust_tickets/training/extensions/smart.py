@@ -16,7 +16,7 @@ from transformers import Trainer
 from ..._sharding import is_sharded, reshard, shard_like, whole
 from ...adversaries import Adversary
 from ...errors import ConfigurationError
-from ..steps.outputs import divergence, logits_of
+from ..steps.outputs import divergence, kind_of_outputs, logits_of
 from ..steps.state import load_tensors
 from .base import Extension, register_extension
 
@@ -71,7 +71,8 @@ class ProximalTerm(Extension):
     def penalty(self, context: StepContext, clean: list[Tensor]) -> Tensor:
         """As in `Extension.penalty`."""
         adversary = context.adversary
-        pull = divergence(adversary, self._averaged, clean, context.bare_inputs)
+        kind = kind_of_outputs(self.runner.unwrapped(), clean, context.labels)
+        pull = divergence(adversary, self._averaged, clean, context.bare_inputs, kind)
         return adversary.proximal_coefficient * pull
 
     def save(self, folder: Path) -> None:

@@ -48,7 +48,9 @@ def valid_rows(logits: Tensor, inputs: Mapping[str, Any]) -> Tensor | None:
     return mask
 
 
-def divergence(adversary: Regularizer, clean: list[Tensor], other: list[Tensor], inputs: dict[str, Any]) -> Tensor:
+def divergence(
+    adversary: Regularizer, clean: list[Tensor], other: list[Tensor], inputs: dict[str, Any], kind: str
+) -> Tensor:
     """`Regularizer.divergence`, summed over the heads of the task.
 
     Args:
@@ -56,9 +58,27 @@ def divergence(adversary: Regularizer, clean: list[Tensor], other: list[Tensor],
         clean: Logits of each head.
         other: Those of another pass.
         inputs: The batch; says which rows count.
+        kind: What the logits are, see `kind_of_outputs`.
     """
-    heads = [adversary.divergence(a, b, valid_rows(a, inputs)) for a, b in zip(clean, other, strict=True)]
+    heads = [adversary.divergence(a, b, valid_rows(a, inputs), kind) for a, b in zip(clean, other, strict=True)]
     return torch.stack(heads).sum()
+
+
+def kind_of_outputs(model: Any, logits: Sequence[Tensor], labels: Sequence[Tensor]) -> str:
+    """What logits are: `"classes"`, `"labels"` (several at once) or `"numbers"`, as the task's loss takes them.
+
+    Args:
+        model: Its `config.problem_type` tells, which transformers sets in the first pass with labels.
+        logits: Of each head.
+        labels: Of each head; they tell where the configuration does not.
+    """
+    problem = getattr(getattr(model, "config", None), "problem_type", None)
+    if problem == "regression" or (logits and logits[0].shape[-1] == 1 and problem is None):
+        return "numbers"
+    if problem == "multi_label_classification":
+        return "labels"
+    several = problem is None and logits and labels and labels[0].is_floating_point()
+    return "labels" if several and labels[0].shape == logits[0].shape else "classes"
 
 
 def without_labels(inputs: Mapping[str, Any], label_names: Iterable[str]) -> dict[str, Any]:
@@ -124,11 +144,14 @@ def share_of_flips(
         inputs: The batch.
         model: Says what its outputs are.
     """
-    if not first or not last or first[0].shape != last[0].shape or first[0].shape[-1] == 1 or is_regression(model):
+    if not first or not last or first[0].shape != last[0].shape:
         return None
+    kind = kind_of_outputs(model, first, labels)
     before, after, label = first[0], last[0], labels[0] if labels else None
-    if label is not None and label.shape == before.shape and label.is_floating_point():
+    if kind == "labels":
         return ((before > 0) != (after > 0)).float().mean()
+    if kind == "numbers" or before.shape[-1] == 1:
+        return None
     rows = valid_rows(before, inputs)
     counted = torch.ones(before.shape[:-1], dtype=torch.bool, device=before.device) if rows is None else rows.bool()
     if label is not None and label.shape == counted.shape:

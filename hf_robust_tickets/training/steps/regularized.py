@@ -10,7 +10,7 @@ from ...errors import DataError
 from .base import AdversarialStep
 from .context import StepContext
 from .metrics import Reading
-from .outputs import divergence, logits_of
+from .outputs import divergence, kind_of_outputs, logits_of
 
 
 class RegularizedStep(AdversarialStep):
@@ -77,13 +77,16 @@ class RegularizedStep(AdversarialStep):
             context.readings.append(Reading(penalty.detach(), [logits.detach() for logits in perturbed]))
             return self.runner.per_step(penalty, num_items_in_batch)
         target = [logits.detach() for logits in clean] if adversary.detach_clean else clean
-        penalty = divergence(adversary, target, perturbed, context.bare_inputs)
+        penalty = divergence(adversary, target, perturbed, context.bare_inputs, self._kind(context, clean))
         context.readings.append(Reading(penalty.detach(), [logits.detach() for logits in perturbed]))
         penalty = adversary.coefficient * penalty
         for extension in context.extensions:
             term = extension.penalty(context, clean)
             penalty = penalty if term is None else penalty + term
         return loss + self.runner.per_step(penalty, num_items_in_batch)
+
+    def _kind(self, context: StepContext, clean: list[Tensor]) -> str:
+        return kind_of_outputs(self.runner.unwrapped(), clean, context.labels)
 
     def _labelled_ascent(self, context: StepContext) -> None:
         with context.one_pass(attached=False), self.runner.defer_sync(context.model, True):
@@ -94,7 +97,8 @@ class RegularizedStep(AdversarialStep):
         with context.one_pass(attached=False), self.runner.defer_sync(model, True):
             perturbed = logits_of(self.runner.forward(self.runner.inside_engine(model), context.bare_inputs))
         context.perturbation.require_delta()
-        climbed = divergence(context.adversary, clean, perturbed, context.bare_inputs)
+        kind = self._kind(context, clean)
+        climbed = divergence(context.adversary, clean, perturbed, context.bare_inputs, kind)
         context.perturbation.grad = self.runner.gradient(climbed, context.perturbation.delta)
         context.perturbation.ascend()
 

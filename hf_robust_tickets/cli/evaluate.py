@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import MissingResourceError
+from datasets import Dataset
+
+from ..errors import ConfigurationError, MissingResourceError
 from ..evaluation import evaluate_robustness
 from ..evaluation.runner.ranks import process_state
 from .data import load_evaluation, sample_size
@@ -36,6 +38,18 @@ class EvaluateOptions:
     word_vectors: str | None = field(
         default=None, metadata={"help": "Folder of counter-fitted word vectors; default: TextAttack's cache."}
     )
+    calibrate: bool = field(
+        default=False,
+        metadata={
+            "help": "Attack the log-odds at the temperature that calibrates the model too; the least figure counts."
+        },
+    )
+    development_file: str | None = field(
+        default=None, metadata={"help": "calibrate: a parquet, csv, tsv or json file that is not the attacked one."}
+    )
+    development_split: str | None = field(
+        default=None, metadata={"help": "calibrate: in its place, another split of --dataset_name, e.g. train."}
+    )
     modify_columns: list[str] | None = field(
         default=None, metadata={"help": "Of a pair of texts, the columns that may change; default: the papers' rule."}
     )
@@ -60,6 +74,21 @@ class EvaluateOptions:
     )
 
 
+def load_development(data: DataOptions, options: EvaluateOptions) -> Dataset | None:
+    """The development data, if any are named.
+
+    Raises:
+        ConfigurationError: If both a file and a split are.
+    """
+    if options.development_file is not None and options.development_split is not None:
+        raise ConfigurationError("expected --development_file or --development_split, got both")
+    if options.development_file is not None:
+        return load_evaluation(replace(data, validation_file=options.development_file))
+    if options.development_split is not None:
+        return load_evaluation(replace(data, validation_file=None, validation_split=options.development_split))
+    return None
+
+
 def run(argv: list[str]) -> None:
     """Writes `robustness.json` and prints the table; an attack that was cut off continues.
 
@@ -81,6 +110,8 @@ def run(argv: list[str]) -> None:
         sentence_encoder=options.sentence_encoder,
         masked_language_model=options.masked_language_model,
         word_vectors=options.word_vectors,
+        calibrate=options.calibrate,
+        development_data=load_development(data_options, options),
         modify_columns=options.modify_columns,
         batch_size=options.batch_size,
         max_length=data_options.max_length,

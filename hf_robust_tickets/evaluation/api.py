@@ -18,6 +18,14 @@ from .results.base import log_warnings
 from .results.example import ExampleOutcome, Text
 from .results.false_robustness import mode_warnings
 from .results.report import RobustnessReport
+from .runner.calibrating import (
+    check_calibration,
+    circumstances,
+    common_temperature,
+    development_sample,
+    keep_temperature,
+    with_scores,
+)
 from .runner.evaluation_run import EvaluationRun, fixed_circumstances, make_report, make_run, open_outcomes
 from .runner.preparation import PreparedRecipe, prepare
 from .runner.processes import run_processes
@@ -42,6 +50,8 @@ def evaluate_robustness(
     sentence_encoder: str | os.PathLike[str] | SentenceTransformer = "use",
     masked_language_model: str | os.PathLike[str] | tuple[Any, Any] | None = None,
     word_vectors: str | os.PathLike[str] | None = None,
+    calibrate: bool = False,
+    development_data: Dataset | Sequence[Mapping[str, Any]] | None = None,
     modify_columns: str | Sequence[str] | None = None,
     query_budget: int | None = None,
     until_width: float | None = None,
@@ -84,6 +94,11 @@ def evaluate_robustness(
         query_budget: Gives an example up after so many queries, and counts it as failed; the report says so.
         word_vectors: For recipes that use counter-fitted vectors: a folder with `paragram.npy`, `wordlist.pickle` and
             `nn.npy`, laid out as TextAttack's; None for those in its cache. The report holds their checksum.
+        calibrate: Runs each recipe that ranks candidates by scores twice: on the model as it is (T = 1), and on its
+            log-odds in float64 at the temperature T* that minimises the negative log-likelihood on `development_data`.
+            The result is the one of smaller accuracy; it holds both. What multiplies or rounds the logits hides the
+            way to a wrong answer from the first attack, not from the second.
+        development_data: What T* is fitted on, with the columns of `dataset`; not the split that is attacked.
         config: Settings that evaluations share.
         **settings: The same as keywords, see `EvaluationConfig`; 1000 examples by default.
 
@@ -101,13 +116,16 @@ def evaluate_robustness(
     config = EvaluationConfig.merged(evaluate_robustness, config, settings, num_examples=1000)
     chosen = _chosen(recipes)
     _check(chosen, concurrent_examples, num_processes, distributed, until_width, query_budget)
+    check_calibration(calibrate, development_data, torch_compile)
     model = as_classifier(model)
     examples = select_examples(dataset, model.config, config)
     columns = list(examples[0].texts)
     how = {**config.victim_options, "torch_compile": torch_compile}
     victim = Victim(model, tokenizer, **how)
+    development = development_sample(development_data, model, config) if calibrate else []
     # left out when off: folders that were begun before these options existed can be continued
     optional = {"torch_compile": torch_compile, "until_width": until_width, "query_budget": query_budget}
+    optional |= {"calibrate": calibrate, **(circumstances(development) if calibrate else {})}
     used = {
         "text_columns": columns,
         "recipes": [recipe.name for recipe in chosen],
@@ -122,16 +140,22 @@ def evaluate_robustness(
     parts["query_budget"] = query_budget
     ranks = RankGroup() if distributed else None
     together = contextlib.nullcontext if ranks is None else ranks.together
-    with together():
-        prepared, failures = prepare(chosen, victim, **parts)
     description = describe_model(model)
     folder = None if output_dir is None else Path(output_dir)
     leads = ranks is None or ranks.leads
+    fixed = fixed_circumstances(used, description, tokenizer, examples, config.seed)
+    temperature = None
+    with together():
+        if calibrate:
+            temperature = common_temperature(victim, development, folder if resume else None, fixed, ranks)
+            victim, parts["temperature"] = with_scores(model, tokenizer, how, temperature.head), temperature
+        prepared, failures = prepare(chosen, victim, **parts)
     with together():
         if ranks is not None:
             ranks.agree({recipe.recipe.name: recipe.resources for recipe in prepared})
-        fixed = fixed_circumstances(used, description, tokenizer, examples, config.seed)
         outcomes = open_outcomes(folder if leads else None, fixed, prepared, len(examples), resume)
+        if temperature is not None and folder is not None and leads:
+            keep_temperature(folder, fixed, temperature)
         show = config.progress and leads
         run = make_run(prepared, examples, config.seed, concurrent_examples, outcomes, until_width, show)
         with evaluation_mode(model), contextlib.closing(run.progress), contextlib.closing(outcomes):
@@ -139,8 +163,11 @@ def evaluate_robustness(
         if not leads:
             return RobustnessReport.from_dict(ranks.share(None))
         used["data"] = describe_data(dataset)
+        if temperature is not None:
+            used["temperature"] = {**vars(temperature), "data": describe_data(development_data)}
         # evaluation_mode has put the model back into the mode that it was handed over in
-        report = make_report(run, prepared, failures, examples, used, description, mode_warnings(model))
+        warnings = mode_warnings(model)
+        report = make_report(run, prepared, failures, examples, used, description, warnings, temperature)
         if folder is not None:
             report.save(folder / REPORT)
         if ranks is not None:
@@ -210,7 +237,7 @@ def _carry_out(
     elif num_processes > 1:
         victim = run.attackers[0].victim
         # a recipe that was found by a Python path is found again by it
-        recipes = [one.recipe.name if one.recipe.source else one.recipe for one in prepared]
+        recipes = [one.recipe.name if one.recipe.source else one.recipe for one in prepared if not one.calibrated]
         materials = {"model": victim.model, "tokenizer": victim.tokenizer, "recipes": recipes, **arguments}
         run_processes(run, num_processes, materials, folder)
     else:

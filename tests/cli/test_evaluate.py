@@ -50,3 +50,21 @@ def test_a_part_is_a_sample_of_the_files_rows(model, tmp_path):
 def test_more_tokens_than_positions_are_refused_in_one_line(model, tmp_path, capsys):
     assert evaluate(model, tmp_path, [0, 1], "--max_length", "128") == 1
     assert "expected max_length <= 32" in capsys.readouterr().err
+
+
+def test_calibration_takes_a_development_file(model, tmp_path, capsys):
+    labels = ["negative", "positive", "neutral"] * 4
+    assert evaluate(model, tmp_path, labels, "--calibrate", "True") == 1
+    assert "expected development data to calibrate on, got none" in capsys.readouterr().err
+    both = ("--development_file", "a.csv", "--development_split", "train")
+    assert evaluate(model, tmp_path, labels, "--calibrate", "True", *both) == 1
+    assert "got both" in capsys.readouterr().err
+    report = evaluate(model, tmp_path, [0])  # what the model answers, to have development data that it gets right
+    wanted = report["recipes"]["deepwordbug"]["outcomes"][0]["original_prediction"]
+    (tmp_path / "known.csv").write_text(
+        "\n".join(["text,label", *(f"w6 w9 w40 w{i},{wanted}" for i in range(10, 20))])
+    )
+    options = ("--calibrate", "True", "--development_file", str(tmp_path / "known.csv"), "--no_resume")
+    report = evaluate(model, tmp_path, labels, *options)
+    assert report["recipes"]["deepwordbug"]["at_temperatures"]["temperature"] > 0
+    assert report["settings"]["temperature"]["num_examples"] == 10

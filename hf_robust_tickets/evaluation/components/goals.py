@@ -8,7 +8,7 @@ This module imports TextAttack: import it inside functions only.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,12 +17,17 @@ from torch import Tensor
 from ..._compat import import_textattack
 from ..victim.classifier import class_logits
 from ..victim.model import Victim
+from ..victim.scored import ScoredVictim
+from ..victim.temperature import log_odds
 
 import_textattack()
 
 from textattack.goal_functions import InputReduction, UntargetedClassification
 from textattack.models.wrappers import ModelWrapper as TextAttackWrapper
 from textattack.shared import validators
+
+if TYPE_CHECKING:
+    from textattack import Attack
 
 
 class ModelWrapper(TextAttackWrapper):
@@ -101,6 +106,62 @@ class Goal(UntargetedClassification):
         return 1 - model_output[self.ground_truth_output]
 
 
+class Answer(NamedTuple):
+    """What a calibrated attack learns of a text: the model's class, and its scores over T*, float64."""
+
+    label: int
+    scores: Tensor
+
+
+class CalibratedGoal(Goal):
+    """The same goal, with candidates ranked by their log-odds in float64 at the temperature T*.
+
+    What counts as a wrong answer is decided by the model's own logits, as in `Goal`. A candidate's score is the
+    probability of a wrong class, computed from the log-odds: sigmoid(-log-odds). It grows with every difference of
+    log-odds that float64 can hold, where 1 - softmax in float32 is 0 for every text that the model is sure of; and it
+    lies in [0, 1], as searches that multiply or exponentiate scores expect.
+
+    Args:
+        victim: The attacked model, with its scores.
+        temperature: T*.
+    """
+
+    def __init__(self, victim: ScoredVictim, temperature: float) -> None:
+        super().__init__(victim)
+        self._scored = victim.scored
+        self._temperature = temperature
+
+    def _call_model_uncached(self, attacked_text_list: list[Any]) -> list[Answer]:
+        logits, scores = self._scored([text.tokenizer_input for text in attacked_text_list])
+        labels = super()._process_model_outputs([], logits).argmax(axis=1).tolist()
+        return [Answer(label, row) for label, row in zip(labels, scores / self._temperature)]
+
+    def _get_displayed_output(self, raw_output: Answer) -> int:
+        return raw_output.label
+
+    def _is_goal_complete(self, model_output: Answer, attacked_text: Any) -> bool:
+        return model_output.label != self.ground_truth_output
+
+    def _get_score(self, model_output: Answer, attacked_text: Any) -> np.float64:
+        return np.float64(torch.sigmoid(-log_odds(model_output.scores, self.ground_truth_output)))
+
+
+def calibrate_attack(attack: Attack, victim: ScoredVictim, temperature: float) -> None:
+    """Puts the calibrated goal in place of an attack's `Goal`."""
+    goal = CalibratedGoal(victim, temperature)
+    attack.goal_function = goal
+    attack.search_method.goal_function = goal
+    attack.search_method.get_goal_results = goal.get_results
+
+
+class LabelGoal(Goal):
+    """The same goal for an attacker who sees the predicted class and nothing else: 1 for it, 0 for the others."""
+
+    def _process_model_outputs(self, inputs: list[Any], scores: Tensor) -> np.ndarray:
+        labels = super()._process_model_outputs(inputs, scores).argmax(axis=1)
+        return np.eye(scores.shape[1], dtype=np.float32)[labels]
+
+
 class ReductionGoal(InputReduction):
     """As few words as possible under the same prediction: the goal of Input Reduction, which fools no model.
 
@@ -115,5 +176,5 @@ class ReductionGoal(InputReduction):
 
 
 # Goal functions look their class up here and print a warning about models that they do not know.
-validators.MODELS_BY_GOAL_FUNCTION[Goal] = [".*"]
-validators.MODELS_BY_GOAL_FUNCTION[ReductionGoal] = [".*"]
+for kind in (Goal, CalibratedGoal, LabelGoal, ReductionGoal):
+    validators.MODELS_BY_GOAL_FUNCTION[kind] = [".*"]

@@ -185,7 +185,7 @@ def _is_right(outcome: ExampleOutcome, recipe: str) -> bool:
 
 def _remarks(a: RobustnessReport, b: RobustnessReport, recipe: str) -> tuple[str, ...]:
     """In what the two were not evaluated alike."""
-    names = ("max_length", "bf16") if recipe == CLEAN else ("max_length", "bf16", "query_budget")
+    names = ("max_length", "bf16") if recipe == CLEAN else ("max_length", "bf16", "query_budget", "calibrate")
     settings = [(name, a.settings.get(name), b.settings.get(name)) for name in names]
     found = [f"{name}: {one} and {other}" for name, one, other in settings if one != other]
     if recipe == CLEAN:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ..victim.temperature import Temperature
+
 SATURATED_MARGIN = 16.6
 """ln(2^24): beyond this difference of logits 1 - p is exactly 0 in float32, and an attack sees no change."""
 
@@ -55,6 +57,26 @@ def logit_scale_warnings(margins: Sequence[float]) -> list[str]:
             "(untrained, or a temperature); figures say little"
         ]
     return []
+
+
+def temperature_warnings(temperature: Temperature) -> list[str]:
+    """What the temperature rests on, where that is less than it should be.
+
+    Returns:
+        Warnings; empty if nothing is odd.
+    """
+    found = []
+    if temperature.smoothed:
+        found.append(
+            f"all {temperature.num_examples} development examples are right, so that no temperature minimises their "
+            "negative log-likelihood: T* was fitted to smoothed targets (Platt 1999); give more development data"
+        )
+    if temperature.head is None:
+        found.append(
+            "calibrated attacks see the model's logits as they are, since no last linear layer was found that reads "
+            "one vector per text: what rounding takes from logits (bfloat16) is hidden from them"
+        )
+    return found
 
 
 def gradient_warnings(zero: int, not_finite: int, total: int) -> list[str]:

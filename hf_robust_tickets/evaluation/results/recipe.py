@@ -27,6 +27,8 @@ class RecipeResult:
         model: What was attacked, as the report says it; class numbers are this model's.
         sha256: Of what the recipe was built from: components, constants, resources. Empty in reports from before it
             was kept.
+        at_temperatures: Where the attack was calibrated: `temperature` (T*), `accuracy_at_1` and
+            `accuracy_at_temperature`, accuracies under attack of which this result is the smaller one. Else empty.
         goal: "misclassify", or "reduce" for an attack that shortens texts under the same prediction: its outcomes hold
             no success, and its figure is `mean_words_left`.
     """
@@ -40,6 +42,7 @@ class RecipeResult:
     goal: Literal["misclassify", "reduce"] = "misclassify"
     model: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     sha256: str = ""
+    at_temperatures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -129,6 +132,7 @@ class RecipeResult:
             "resources": dict(self.resources),
             "description": self.description,
             "sha256": self.sha256,
+            "at_temperatures": dict(self.at_temperatures),
             "outcomes": [outcome.to_dict() for outcome in self.outcomes],
         }
 
@@ -144,6 +148,7 @@ class RecipeResult:
             description=values["description"],
             goal=values.get("goal", "misclassify"),
             sha256=values.get("sha256", ""),
+            at_temperatures=values.get("at_temperatures", {}),
         )
 
 

@@ -86,9 +86,10 @@ class RobustnessReport(EvaluationResult, Mapping[str, RecipeResult], kind="robus
                 continue
             lower, upper = result.confidence_interval
             lines.append(
-                f"{name}: accuracy under attack {result.accuracy_under_attack:.1%} [{lower:.1%}, {upper:.1%}], "
-                f"attack success rate {result.attack_success_rate:.1%}, {result.mean_queries:.1f} queries, "
-                f"{result.seconds:.1f} s; comparable with published numbers: {result.comparable}"
+                f"{name}: accuracy under attack {result.accuracy_under_attack:.1%} [{lower:.1%}, {upper:.1%}]"
+                f"{_at_temperatures(result)}, attack success rate {result.attack_success_rate:.1%}, "
+                f"{result.mean_queries:.1f} queries, {result.seconds:.1f} s; "
+                f"comparable with published numbers: {result.comparable}"
             )
         lines += [f"{name}: did not run: {reason}" for name, reason in self.failures.items()]
         return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])
@@ -130,6 +131,14 @@ class RobustnessReport(EvaluationResult, Mapping[str, RecipeResult], kind="robus
         if name == "clean_accuracy":
             return math.nan if value is None else value
         return super()._decoded(name, value)
+
+
+def _at_temperatures(result: RecipeResult) -> str:
+    """Both figures of a calibrated attack, in brackets."""
+    both = result.at_temperatures
+    if not both:
+        return ""
+    return " (T = 1: {accuracy_at_1:.1%}; T* = {temperature:.3g}: {accuracy_at_temperature:.1%})".format(**both)
 
 
 class UnknownRecipeResult(UnknownNameError, KeyError):

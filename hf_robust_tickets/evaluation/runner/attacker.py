@@ -60,6 +60,7 @@ class Attacker:
         victim: The attacked model.
         caches: Caches of texts, emptied when an example is over.
         query_budget: Queries after which an example is given up; None for no limit.
+        seed_name: What seeds the attack together with seed and row; None for the recipe's name.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class Attacker:
         victim: Victim,
         caches: Sequence[TextCache] = (),
         query_budget: int | None = None,
+        seed_name: str | None = None,
     ) -> None:
         self.recipe = recipe
+        self._seed_name = seed_name or recipe.name
         self.victim = victim
         self.caches = (victim, *caches)
         self._build = build
@@ -82,7 +85,7 @@ class Attacker:
         """The attack of this thread."""
         if not hasattr(self._local, "attack"):
             # it is the same in every thread and process, and uses no random numbers of the caller
-            with seeded(0, self.recipe.name, -1):
+            with seeded(0, self._seed_name, -1):
                 attack = self._build()
             self._local.budget = QueryBudget(attack, self.query_budget)
             self._local.attack = attack
@@ -128,7 +131,7 @@ class Attacker:
         if not can_change(attack, text):
             return "failed" if prediction == example.label else "skipped", text, 1
         try:
-            with seeded(seed, self.recipe.name, example.index):
+            with seeded(seed, self._seed_name, example.index):
                 result = attack.attack(text, example.label)
         except (IndexError, ValueError):
             if not budget.withheld:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..fingerprints import sample_fingerprint, tokenizer_fingerprint, versions
-from ..results.false_robustness import logit_scale_warnings
+from ..results.false_robustness import logit_scale_warnings, temperature_warnings
 from ..results.report import RobustnessReport
 from ..sampling import Example
 from ..victim.long_texts import long_text_warnings
+from ..victim.temperature import Temperature
 from .attacker import SIDE_BY_SIDE, Attacker, Task, attack_all
+from .calibrating import with_minimum
 from .preparation import PreparedRecipe
 from .progress import Progress, representative_order
 from .store import Outcomes, OutcomeStore
@@ -134,6 +136,7 @@ def make_report(
     settings: dict[str, Any],
     description: Mapping[str, Any],
     warnings: list[str],
+    temperature: Temperature | None = None,
 ) -> RobustnessReport:
     """The figures over the examples that were attacked, in the order of the data set."""
     enough = run.progress.enough
@@ -165,8 +168,10 @@ def make_report(
             "some outcomes were found with other versions: "
             + ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in sorted(changed))
         )
+    if temperature is not None:
+        warnings += temperature_warnings(temperature)
     return RobustnessReport(
-        results=results,
+        results=with_minimum(results, prepared, temperature),
         clean_accuracy=first.clean_accuracy,
         sample_ids=tuple(example.index for example in used),
         seed=run.seed,

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..._compat import import_textattack
@@ -22,6 +22,7 @@ from ..results.example import ExampleOutcome
 from ..results.recipe import RecipeResult
 from ..sampling import Example
 from ..victim.model import Victim
+from ..victim.temperature import Temperature
 from .attacker import Attacker
 from .store import Outcomes
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from textattack import Attack
 
 logger = logging.getLogger(__name__)
+
+CALIBRATED = "@T*"
+"""What is put behind a recipe's name where its attack is made at the calibrated temperature."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class PreparedRecipe:
     masked_lm: MaskedLM | None = None
     changed: tuple[str, ...] = ()
     by_rule: tuple[str, ...] = ()
+    calibrated: bool = False
 
     @property
     def resources(self) -> dict[str, Any]:
@@ -85,6 +90,7 @@ def prepare(
     modify_columns: str | Sequence[str] | None = None,
     query_budget: int | None = None,
     word_vectors: str | os.PathLike[str] | None = None,
+    temperature: Temperature | None = None,
 ) -> tuple[list[PreparedRecipe], dict[str, str]]:
     """Builds the recipes whose resources are there, and says why the others are not.
 
@@ -97,6 +103,8 @@ def prepare(
         modify_columns: Those that may change.
         query_budget: Queries after which an example is given up.
         word_vectors: Folder of the word vectors; None for TextAttack's cache.
+        temperature: Recipes that see scores are built a second time, to see them at this temperature; None for once.
+            The victim is a `ScoredVictim` then.
 
     Returns:
         What can run, and recipe -> reason for what cannot.
@@ -105,14 +113,18 @@ def prepare(
         MissingResourceError: If nothing can run.
     """
     import_textattack()
+    from ..components.goals import Goal, calibrate_attack
+
     parts = PartsLoader(victim, sentence_encoder, masked_language_model, word_vectors)
     prepared: list[PreparedRecipe] = []
     errors: dict[str, MissingResourceError | MissingDependencyError] = {}
     allowed = {recipe.name: columns_to_change(recipe, columns, modify_columns) for recipe in recipes}
 
-    def build(recipe: Recipe, context: RecipeContext) -> Attack:
+    def build(recipe: Recipe, context: RecipeContext, calibrated: bool = False) -> Attack:
         attack = parts.build(recipe, context)
         limit_columns(attack, columns, allowed[recipe.name])
+        if calibrated:
+            calibrate_attack(attack, victim, temperature.value)
         return attack
 
     for recipe in recipes:
@@ -128,7 +140,13 @@ def prepare(
             continue
         made_of = (context.encoder, context.vectors, context.masked_lm)
         by_rule = columns_to_change(recipe, columns, None)
-        prepared.append(PreparedRecipe(recipe, attacker, *made_of, allowed[recipe.name], by_rule))
+        first = PreparedRecipe(recipe, attacker, *made_of, allowed[recipe.name], by_rule)
+        prepared.append(first)
+        if temperature is not None and type(attacker.attack.goal_function) is Goal:
+            twin = replace(recipe, name=recipe.name + CALIBRATED)
+            again = functools.partial(build, recipe, context, calibrated=True)
+            second = Attacker(twin, again, victim, caches, query_budget, seed_name=recipe.name)
+            prepared.append(replace(first, recipe=twin, attacker=second, calibrated=True))
     if not prepared:
         first = next(iter(errors.values()))
         if len(set(map(str, errors.values()))) == 1:

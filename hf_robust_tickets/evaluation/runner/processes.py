@@ -20,6 +20,7 @@ from ...errors import ConfigurationError, MissingResourceError, RobustTicketsErr
 from ..recipes import get_recipe
 from ..victim.model import Victim, evaluation_mode
 from .attacker import attack_all
+from .calibrating import with_scores
 from .evaluation_run import EvaluationRun
 from .preparation import prepare
 from .store import append_line, to_line
@@ -100,7 +101,11 @@ def _work(path: str, rank: int, port: int) -> None:
         given = torch.load(path, map_location=functools.partial(_place, rank), weights_only=False, mmap=True)
         torch.set_num_threads(given["threads"])
         model = given["model"]
-        victim = Victim(model, given["tokenizer"], **given["victim"])
+        temperature = given["parts"].get("temperature")
+        if temperature is None:
+            victim = Victim(model, given["tokenizer"], **given["victim"])
+        else:
+            victim = with_scores(model, given["tokenizer"], given["victim"], temperature.head)
         recipes = [get_recipe(recipe) if isinstance(recipe, str) else recipe for recipe in given["recipes"]]
         prepared, failures = prepare(recipes, victim, **given["parts"])
         if failures:

@@ -97,6 +97,20 @@ class RankGroup:
                 "put the same resources on every host"
             )
 
+    def same(self, name: str, value: Any) -> Any:
+        """The leader's value, on every rank.
+
+        Args:
+            name: What it is, once per evaluation.
+            value: The leader's, as JSON; the others' is not looked at.
+        """
+        if self._queue is None:
+            return value
+        if self.leads:
+            self._queue.store.set(name, json.dumps(value))
+            return value
+        return json.loads(self._queue.wait_for(name))
+
     def attack(self, run: EvaluationRun, folder: Path | None) -> None:
         """Attacks this rank's share; on the leader, waits for the others' outcomes."""
         if self._queue is None:

@@ -138,9 +138,9 @@ class Victim:
         side = self._side(encoded, device)
         for chosen, inputs in padded_batches(encoded, self.tokenizer, self.batch_size, device, side):
             with autocast:
-                logits = checked_logits(self._call(**inputs), self.model.config.num_labels).cpu()
+                answers = self._answers(inputs)
             self.statistics.batches += 1
-            for i, row in zip(chosen, logits):
+            for i, row in zip(chosen, answers):
                 rows[i] = row
         stacked = torch.stack(rows)
         if not torch.isfinite(stacked).all():
@@ -165,6 +165,10 @@ class Victim:
         rows = [{name: values[i] for name, values in encoded.items()} for i in range(len(encoded["input_ids"]))]
         self._padding_side = find_padding_side(logits, pad, rows, self.bf16 or runs_in_half(self.model))
         return self._padding_side
+
+    def _answers(self, inputs: dict[str, Tensor]) -> Tensor:
+        """What one forward call says of its texts, one row each, on the CPU."""
+        return checked_logits(self._call(**inputs), self.model.config.num_labels).cpu()
 
     def _check_vocabulary(self, rows: Sequence[Sequence[int]]) -> None:
         """An index beyond the embeddings is a crash without a name on an accelerator."""

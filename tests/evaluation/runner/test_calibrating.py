@@ -1,0 +1,118 @@
+"""Attacks that see calibrated log-odds: what multiplies or rounds logits changes no figure."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hf_robust_tickets.errors import CheckpointError, ConfigurationError
+from hf_robust_tickets.evaluation import RobustnessReport, evaluate_robustness
+from tests.testing.headed_model import headed_model, headed_rows, headed_tokenizer
+from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
+
+pytest.importorskip("nltk")
+
+DATA, DEVELOPMENT = headed_rows(18, seed=1), headed_rows(40, seed=2)
+
+
+def evaluate(model=None, **options):
+    options = {"recipes": ["deepwordbug"], "progress": False, "development_data": DEVELOPMENT} | options
+    options.setdefault("calibrate", options["development_data"] is not None)
+    return evaluate_robustness(model or headed_model(), DATA, headed_tokenizer(), **options)
+
+
+def texts(report):
+    return [(outcome.outcome, outcome.perturbed, outcome.queries) for outcome in report["deepwordbug"].outcomes]
+
+
+def kinds(report):
+    return [outcome.outcome for outcome in report["deepwordbug"].outcomes]
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return evaluate()
+
+
+@pytest.mark.parametrize("config", [{"scale": 0.01}, {"scale": 100.0}, {"rounded": True}], ids=str)
+def test_scaled_and_rounded_models_get_the_same_figure(config, plain):
+    changed = evaluate(headed_model(**config))
+    assert changed["deepwordbug"].accuracy_under_attack == plain["deepwordbug"].accuracy_under_attack
+    assert kinds(changed) == kinds(plain)
+    if "scale" in config:  # where rounding makes logits equal, a text counts as wrong a little earlier or later
+        assert texts(changed) == texts(plain)
+    assert 0 < plain["deepwordbug"].accuracy_under_attack < plain.clean_accuracy
+    ours, theirs = (report["deepwordbug"].at_temperatures for report in (plain, changed))
+    assert ours["accuracy_at_temperature"] == theirs["accuracy_at_temperature"]
+
+
+def test_without_calibration_saturated_logits_look_robust(plain):
+    blind = evaluate(headed_model(scale=100.0), development_data=None)["deepwordbug"]
+    assert blind.accuracy_under_attack > plain["deepwordbug"].accuracy_under_attack
+    calibrated = evaluate(headed_model(scale=100.0))["deepwordbug"]
+    assert calibrated.at_temperatures["accuracy_at_1"] == blind.accuracy_under_attack
+    assert calibrated.accuracy_under_attack == calibrated.at_temperatures["accuracy_at_temperature"]
+
+
+def test_at_a_temperature_of_1_nothing_changes(plain):
+    alone = evaluate(development_data=None)
+    assert alone["deepwordbug"].at_temperatures == {} and alone["deepwordbug"].comparable == "yes"
+    assert plain["deepwordbug"].at_temperatures["accuracy_at_1"] == alone["deepwordbug"].accuracy_under_attack
+    # of two classes the log-odds are in the order of the probabilities
+    assert kinds(plain) == kinds(alone)
+
+
+def test_a_model_without_a_last_layer_is_calibrated_on_its_logits_and_that_is_said():
+    development = [*rows(2), {"text": "a good film", "label": 0}]
+    options = {"recipes": ["deepwordbug", "input-reduction"], "progress": False, "calibrate": True}
+    report = evaluate_robustness(keyword_model(), rows(), keyword_tokenizer(), development_data=development, **options)
+    assert report.settings["temperature"]["head"] is None
+    assert any("no last linear layer" in warning for warning in report.warnings)
+    assert report["input-reduction"].at_temperatures == {}  # it fools no model
+    assert [outcome.outcome for outcome in report["deepwordbug"].outcomes] == ["succeeded", "failed", "skipped"] * 2
+
+
+def test_the_report_holds_both_figures_and_is_written_and_read(plain, tmp_path):
+    plain.save(tmp_path / "report.json")
+    assert RobustnessReport.load(tmp_path / "report.json") == plain
+    temperature = plain.settings["temperature"]
+    assert temperature["head"] == "classifier" and temperature["num_examples"] == 40
+    assert temperature["nll"] <= temperature["nll_at_1"] and plain.settings["calibrate"] is True
+    assert "T* = " in plain.summary() and "calibrate" in plain["deepwordbug"].comparable
+
+
+def test_an_evaluation_that_was_cut_off_goes_on_at_its_temperature(plain, tmp_path):
+    evaluate(output_dir=tmp_path)
+    lines = (tmp_path / "outcomes.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "outcomes.jsonl").write_text("".join(lines[:9]))
+    kept = json.loads((tmp_path / "calibration.json").read_text())
+    kept["temperature"]["value"] *= 1.5  # seen again in the report: it is read, not fitted
+    (tmp_path / "calibration.json").write_text(json.dumps(kept))
+    again = evaluate(output_dir=tmp_path)
+    assert texts(again) == texts(plain)
+    assert again.settings["temperature"]["value"] == kept["temperature"]["value"]
+    with pytest.raises(CheckpointError, match="another development"):
+        evaluate(output_dir=tmp_path, development_data=DEVELOPMENT[:-1])
+    with pytest.raises(CheckpointError, match="calibrate"):
+        evaluate(output_dir=tmp_path, development_data=None)
+    fresh = evaluate(output_dir=tmp_path, resume=False)
+    assert fresh.settings["temperature"]["value"] != kept["temperature"]["value"]
+
+
+@pytest.mark.slow
+def test_processes_find_the_same(plain):
+    assert texts(evaluate(num_processes=2)) == texts(plain)
+
+
+def test_side_by_side_finds_the_same(plain):
+    assert texts(evaluate(concurrent_examples=6)) == texts(plain)
+
+
+def test_what_cannot_be_calibrated_is_refused():
+    with pytest.raises(ConfigurationError, match="development data to calibrate on, got none"):
+        evaluate(development_data=None, calibrate=True)
+    with pytest.raises(ConfigurationError, match="calibrate=True alone"):
+        evaluate(calibrate=False)
+    with pytest.raises(ConfigurationError, match="calibrate or torch_compile"):
+        evaluate(torch_compile=True)

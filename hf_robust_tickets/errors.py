@@ -42,6 +42,10 @@ class DivergenceError(RobustTicketsError, FloatingPointError):
     """A training whose loss or weights are no longer finite."""
 
 
+class TrainingStopped(RobustTicketsError, RuntimeError):
+    """A training that was stopped on request, by SIGTERM with `enable_jit_checkpoint`, before there is a result."""
+
+
 class DataError(RobustTicketsError, ValueError):
     """A data set without the columns, labels or values that the task needs."""
 

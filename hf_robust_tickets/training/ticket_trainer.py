@@ -21,7 +21,7 @@ from .checks.ticket_job import check_ticket_job
 from .hub.card import adversary_facts
 from .jobs import console
 from .jobs.checkpoints import explain_failed_save, last_complete_checkpoint
-from .jobs.phases import begin_next_phase, phase, remake_model, without_model_init
+from .jobs.phases import begin_next_phase, own_callbacks, phase, remake_model, without_model_init
 from .jobs.search import (
     LogRemainder,
     describe_origin,
@@ -32,6 +32,7 @@ from .jobs.search import (
 )
 from .jobs.search_method import SearchMethod
 from .jobs.ticket_folder import SearchResult, TicketFolder, check_own_checkpoint, describe_job
+from .jobs.trackers import callbacks_of_search
 from .ticket_arguments import RobustTicketArguments, TicketOptions
 from .trainer import AdversarialTrainer
 
@@ -79,8 +80,7 @@ class RobustTicketTrainer(AdversarialTrainer):
         method = None if ticket is not None else self._search_method()
         adversary = None if method is None else method.build_adversary()
         check_ticket_job(self, ticket, adversary, self._search_adversary if method is None else method.adversary)
-        # Those of the Trainer itself: progress, logging integrations.
-        self._search_callbacks = [c for c in self.callback_handler.callbacks if c not in (callbacks or [])]
+        self._own_callbacks = own_callbacks(self, callbacks)
         self._job: TicketFolder | None = None
         self._take(SearchResult(), {})
         self._use_finetune_adversary()
@@ -103,21 +103,25 @@ class RobustTicketTrainer(AdversarialTrainer):
             The output of the fine-tuning phase.
 
         Raises:
-            CheckpointError: If the output folder belongs to another job, or there is nothing to resume.
+            CheckpointError: If the output folder belongs to another job, another one runs in it, or there is nothing
+                to resume.
+            TrainingStopped: If a SIGTERM (with `enable_jit_checkpoint`) has ended the search; one in the fine-tuning
+                ends it as in `Trainer.train`, and sets `stopping.stopped`.
         """
         if trial is not None:
             with self._trying(trial):
                 return self.train(resume_from_checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
-        if self._job is None or resume_from_checkpoint:
-            self.search(resume_from_checkpoint=bool(resume_from_checkpoint))
-        job, self._job = self._job, None
-        with without_model_init(self):
-            self._draw(job)
-            checkpoint = self._finetuning_checkpoint(resume_from_checkpoint)
-            begin_next_phase(self)
-            console.say(self, console.finetuning_begins(self.args, self.adversary, checkpoint))
-            output = super().train(checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
-        self._close_phase("finetune", job)
+        with self.folder_lock.held():
+            if self._job is None or resume_from_checkpoint:
+                self.search(resume_from_checkpoint=bool(resume_from_checkpoint))
+            job, self._job = self._job, None
+            with without_model_init(self):
+                self._draw(job)
+                checkpoint = self._finetuning_checkpoint(resume_from_checkpoint)
+                begin_next_phase(self)
+                console.say(self, console.finetuning_begins(self.args, self.adversary, checkpoint))
+                output = super().train(checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
+            self._close_phase("finetune", job)
         return output
 
     def search(self, resume_from_checkpoint: bool = False) -> RobustTicket:
@@ -131,10 +135,12 @@ class RobustTicketTrainer(AdversarialTrainer):
             fine-tuning starts from.
 
         Raises:
-            CheckpointError: If the output folder belongs to another job, or there is nothing to resume.
+            CheckpointError: If the output folder belongs to another job, another one runs in it, or there is nothing
+                to resume.
+            TrainingStopped: If a SIGTERM (with `enable_jit_checkpoint`) has ended it.
         """
         remake_model(self, self._trial)
-        with without_model_init(self):
+        with self.folder_lock.held(), without_model_init(self):
             job = self._open_job(resume=resume_from_checkpoint)
             if self.ticket is not None:
                 console.say(self, console.ALREADY_SEARCHED)
@@ -207,6 +213,8 @@ class RobustTicketTrainer(AdversarialTrainer):
         with gated_model(self, method, fold=not self.ticket_options.rewind), self._searching(method):
             console.say(self, console.search_begins(self.args, self.adversary, method))
             super().train(last_complete_checkpoint(self.args.output_dir) if resume else None)
+            if self.stopping.stopped:
+                self.stopping.require_going_on()
             self._close_phase("search", job)
             callback = method.callback
             method.report()
@@ -219,12 +227,13 @@ class RobustTicketTrainer(AdversarialTrainer):
         if found.converged or found.asked:
             console.say(self, console.search_ended(found.log))
         self._keep(job, found, callback.found)
+        self.stopping.require_going_on()
 
     @contextmanager
     def _searching(self, method: SearchMethod) -> Iterator[None]:
         """While it lasts, a `SearchMethod` has its say in the optimiser and the steps."""
         args = search_arguments(self.args, self.ticket_options, method)
-        callbacks = [*self._search_callbacks, *method.callbacks, LogRemainder()]
+        callbacks = [*callbacks_of_search(self.args, self._own_callbacks), *method.callbacks, LogRemainder()]
         with phase(self, args, callbacks, method.build_adversary(), method.adversary):
             self._search, self.runner.terms = method, method.terms
             self.adversarial_step = method.build_step() or self.adversarial_step

@@ -14,7 +14,6 @@ from transformers import Trainer
 from .._compat import loss_uses_num_items_in_batch
 from ..adversaries import Adversary
 from ..architectures import layers_of
-from ..errors import CheckpointError
 from ..reporting.model_card import CardFacts
 from .arguments import AdversaryOptions
 from .callbacks.base import AttackCallback
@@ -24,8 +23,10 @@ from .checks.validation import check_adversary, check_resumed_callbacks
 from .extensions.replay import replay_batches
 from .hub.card import attack_facts, facts_of_trainer
 from .hub.upload import Publisher
-from .jobs.checkpoints import check_not_damaged, explain_failed_save, last_complete_checkpoint, seal
+from .jobs.checkpoints import checkpoint_to_resume, explain_failed_save, seal
 from .jobs.cost import CostMeter
+from .jobs.lock import OutputFolderLock
+from .jobs.stopping import GracefulStop
 from .steps.base import AdversarialStep
 from .steps.cost import step_cost
 from .steps.registry import build_step
@@ -64,6 +65,7 @@ class AdversarialTrainer(Trainer):
         adversarial_step: Runs attacked steps; `None` for plain training.
         runner: Runs passes; `runner.terms` are penalties on the weights.
         cost_meter: Measures the present training.
+        stopping: With `enable_jit_checkpoint`, stops it on SIGTERM; `stopping.stopped` says that it did.
         card_options: Default keyword arguments of `create_model_card`, e.g. `{"dataset": "my reviews"}`.
 
     Raises:
@@ -79,6 +81,7 @@ class AdversarialTrainer(Trainer):
         self.publisher = Publisher(self, super().create_model_card)
         self._trial: Any = None
         super().__init__(*args, **kwargs)
+        self.folder_lock, self.stopping = OutputFolderLock(self), GracefulStop.put_into(self)
         if not loss_uses_num_items_in_batch(self.accelerator.unwrap_model(self.model)):
             self.model_accepts_loss_kwargs = False
         self._put_selection_first()
@@ -137,28 +140,23 @@ class AdversarialTrainer(Trainer):
         """As in `Trainer.train`; `resume_from_checkpoint=True` takes the last checkpoint that is complete.
 
         Raises:
-            CheckpointError: If `resume_from_checkpoint` is true and no checkpoint is complete, or the one that it
-                names is not there or damaged.
+            CheckpointError: If another training runs in the output folder, `resume_from_checkpoint` is true and no
+                checkpoint is complete, or the one that it names is not there or damaged.
             DivergenceError: When the loss or the weights are no longer finite.
         """
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_complete_checkpoint(self.args.output_dir)
-            if resume_from_checkpoint is None:
-                raise CheckpointError(
-                    f"no complete checkpoint in {self.args.output_dir}: train without resume_from_checkpoint"
-                )
-        elif resume_from_checkpoint:
-            check_not_damaged(resume_from_checkpoint)
-        self._forget_steps()
-        self.nan_guard.begin()
-        try:
-            output = super().train(resume_from_checkpoint, *args, **kwargs)
-            self.nan_guard.check_loss()
-            return output
-        finally:
-            self.cost_meter.stop()
-            if self.adversarial_step is not None:
-                self.adversarial_step.end_training()
+        with self.folder_lock.held():
+            resume_from_checkpoint = checkpoint_to_resume(self.args.output_dir, resume_from_checkpoint)
+            self._forget_steps()
+            self.nan_guard.begin()
+            self.stopping.begin()
+            try:
+                output = super().train(resume_from_checkpoint, *args, **kwargs)
+                self.nan_guard.check_loss()
+                return output
+            finally:
+                self.cost_meter.stop()
+                if self.adversarial_step is not None:
+                    self.adversarial_step.end_training()
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """As in `Trainer.log`; an entry on training also says what the attack did, the mean over all ranks."""
@@ -305,6 +303,7 @@ class AdversarialTrainer(Trainer):
                 self.adversarial_step.load(Path(checkpoint))
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        self.stopping.skip_end_of_epoch(self.control)
         if self.control.should_log or self.control.should_evaluate or self.control.should_save:
             self.nan_guard.check_loss()
         super()._maybe_log_save_evaluate(*args, **kwargs)
@@ -313,3 +312,7 @@ class AdversarialTrainer(Trainer):
         self.nan_guard.check_weights()
         with explain_failed_save(self.args.output_dir):
             super()._save_checkpoint(*args, **kwargs)
+
+    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
+        with self.stopping.keeping_checkpoint():
+            return super()._finalize_training(*args, **kwargs)

@@ -102,18 +102,24 @@ def assert_masked_weights_and_state_are_zero(trainer: Trainer, callback: SparseT
 
 
 def make_sparse_trainer(
-    folder: str | Path, *, method: Any = BIRD, model: PreTrainedModel | None = None, **kwargs: Any
+    folder: str | Path,
+    *,
+    method: Any = BIRD,
+    model: PreTrainedModel | None = None,
+    args: dict[str, Any] | None = None,
+    **kwargs: Any,
 ) -> SparseTrainer:
-    """Four epochs of 32 sentences under FreeLB, with a checkpoint every three steps."""
+    """Four epochs of 32 sentences under FreeLB, with a checkpoint every three steps; `args` are further arguments."""
     options = {"save_strategy": "steps", "save_steps": 3, "logging_strategy": "no", "report_to": "none"}
-    args = TrainingArguments(
+    options |= args or {}
+    arguments = TrainingArguments(
         str(folder), num_train_epochs=4, per_device_train_batch_size=8, learning_rate=1e-2, disable_tqdm=True,
         use_cpu=True, **options,
     )  # fmt: skip
     kwargs.setdefault("adversary", FreeLB(steps=2))
     return SparseTrainer(
         model=model or tiny_bert(hidden_dropout_prob=0.1),
-        args=args,
+        args=arguments,
         train_dataset=tiny_data(),
         method=method,
         **kwargs,

@@ -42,7 +42,7 @@ class Watch(TrainerCallback):
 def search(folder, **options):
     trainer = RobustTicketTrainer(model=tiny_bert(), args=make_args(folder, **options), train_dataset=tiny_data(32))
     watch = Watch()
-    trainer._search_callbacks.append(watch)
+    trainer._own_callbacks.append(watch)
     trainer.search()
     return trainer, watch
 
@@ -107,7 +107,7 @@ def test_noise_in_the_gates_uses_up_the_budget_of_a_job(tmp_path):
         args = make_args(tmp_path / str(shadowed), **options, gate_shadow=shadowed, head_sparsity=0.0)
         trainer = RobustTicketTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(32))
         # Before the callback that gives the shadows their gradients.
-        trainer._search_callbacks.append(Noise())
+        trainer._own_callbacks.append(Noise())
         trainer.search()
         settled[shadowed] = trainer.converged
     assert settled == {False: True, True: False}
@@ -142,7 +142,7 @@ def test_the_released_settings(tmp_path):
     )  # fmt: skip
     assert args.num_train_epochs == 1
     trainer, watch = RobustTicketTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(64)), Watch()
-    trainer._search_callbacks.append(watch)
+    trainer._own_callbacks.append(watch)
     trainer.search()
     # Gates in the weights' own group, and shadows with the settings of that.
     decayed, _ = watch.groups

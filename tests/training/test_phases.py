@@ -11,8 +11,9 @@ import transformers
 from transformers import TrainerCallback
 
 from hf_robust_tickets.training.jobs import console
+from hf_robust_tickets.training.jobs.trackers import _EndOfRun
 from hf_robust_tickets.training.ticket_trainer import RobustTicketTrainer
-from tests.testing.jobs import make_args
+from tests.testing.jobs import make_args, make_trainer
 from tests.testing.tiny import tiny_bert, tiny_data
 
 
@@ -39,7 +40,7 @@ def run(folder, resume=False, **options) -> tuple[RobustTicketTrainer, list[dict
     model = tiny_bert(hidden_dropout_prob=0.1)
     trainer = RobustTicketTrainer(model=model, args=make_args(folder, **options), train_dataset=data)
     trainer.add_callback(keep)
-    trainer._search_callbacks.append(keep)
+    trainer._own_callbacks.append(keep)
     trainer.train(resume_from_checkpoint=resume)
     return trainer, keep.entries
 
@@ -116,3 +117,40 @@ def test_the_first_entry_of_a_plain_fine_tuning_has_no_attack(tmp_path):
 def test_who_wants_no_log_gets_none(tmp_path):
     _, entries = run(tmp_path, logging_strategy="no", max_steps=1)
     assert not [entry for entry in entries if "loss" in entry]
+
+
+def test_trackers_have_a_run_for_each_phase_in_the_folder_of_the_user(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trainer = make_trainer(tmp_path, report_to="tensorboard", logging_steps=1)
+    trainer.train()
+    trainer.evaluate()
+    folders = sorted(path for path in tmp_path.glob("runs/*") if path.is_dir())
+    search, finetune = sorted(folders, key=lambda path: not path.name.endswith("-search"))
+    assert not list((tmp_path / "_search").rglob("*tfevents*"))
+    steps = {}
+    for path in (search, finetune):
+        events = EventAccumulator(str(path)).Reload()
+        steps[path] = [event.step for event in events.Scalars("train/loss")]
+        assert ("eval/loss" in events.Tags()["scalars"]) == (path == finetune)
+    assert steps[search] == list(range(1, trainer.search_log[-1]["step"] + 1)) and steps[finetune] == list(range(1, 9))
+
+
+def test_a_tracker_that_leaves_its_run_open_is_ended_after_the_search(monkeypatch):
+    """Weights & Biases has one run per process: a second training goes on in it, unless somebody ends it."""
+
+    class Wandb:
+        run, finished = None, 0
+
+        def finish(self):
+            self.run, self.finished = None, self.finished + 1
+
+    module = Wandb()
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    for users_own in (False, True):
+        module.run = "the user's" if users_own else None
+        end = _EndOfRun()
+        module.run = module.run or "the search's"
+        end.on_train_end(None, None, None)
+        assert module.run == ("the user's" if users_own else None) and module.finished == 1

@@ -50,14 +50,14 @@ def search(folder, model=None, data=None, **options):
         model=model or tiny_bert(), args=make_args(folder, **options), train_dataset=data or tiny_data(32)
     )
     watch = Watch()
-    trainer._search_callbacks.append(watch)
+    trainer._own_callbacks.append(watch)
     kept = {}
 
     class Keep(TrainerCallback):
         def on_train_end(self, *args, **kwargs):
             kept["sums"] = trainer._search.callback._sums.scores()
 
-    trainer._search_callbacks.append(Keep())
+    trainer._own_callbacks.append(Keep())
     trainer.search()
     return trainer, watch, kept["sums"]
 

@@ -30,6 +30,8 @@ _NEEDED = {
     "state of the scheduler": re.compile(r"scheduler\.pt"),
     "random states": re.compile(r"rng_state(_\d+)?\.pth"),
 }
+# In a checkpoint that the stock Trainer writes on SIGTERM, until it is done.
+_UNDER_WAY = "checkpoint-is-incomplete.txt"
 _CHECKPOINT = re.compile(rf"^{PREFIX_CHECKPOINT_DIR}-(\d+)$")
 
 
@@ -48,6 +50,24 @@ def last_complete_checkpoint(folder: str | Path) -> str | None:
             return str(path)
         logger.warning("%s is incomplete (%s) and is passed over", path, reason)
     return None
+
+
+def checkpoint_to_resume(folder: str | Path, asked: str | bool | None) -> str | None:
+    """What `train(resume_from_checkpoint=asked)` goes on from.
+
+    Raises:
+        CheckpointError: If `asked` is true and no checkpoint of the folder is complete, or the one that it names is
+            not there or damaged.
+    """
+    if not asked:
+        return None
+    if asked is not True:
+        check_not_damaged(asked)
+        return asked
+    last = last_complete_checkpoint(folder)
+    if last is None:
+        raise CheckpointError(f"no complete checkpoint in {folder}: train without resume_from_checkpoint")
+    return last
 
 
 def seal(checkpoint: Path, processes: int) -> None:
@@ -79,6 +99,8 @@ def why_incomplete(checkpoint: Path) -> str | None:
         return f"no {STATE}"
     except (ValueError, OSError) as error:
         return f"{STATE} is cut short ({error})"
+    if (checkpoint / _UNDER_WAY).exists():
+        return f"{_UNDER_WAY} is there"
     if (checkpoint / SEAL).is_file():
         reason = _why_unsealed(checkpoint)
     else:

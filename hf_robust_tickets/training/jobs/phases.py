@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback, TrainingArguments, set_seed
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy
 
 from ...adversaries import Adversary
@@ -32,7 +32,15 @@ def search_arguments(args: TrainingArguments, folder: Path) -> TrainingArguments
     search.load_best_model_at_end = False
     search.push_to_hub = False
     search.save_total_limit = 1
+    # What trackers call their run: the search's is one of its own.
+    search.run_name = f"{args.run_name or Path(args.output_dir).name}-search"
     return search
+
+
+def own_callbacks(trainer: Trainer, given: Sequence[Any] | None) -> list[TrainerCallback]:
+    """The callbacks of the Trainer itself, such as progress and trackers: all but those that were given to it."""
+    given = given or ()
+    return [c for c in trainer.callback_handler.callbacks if c not in given and type(c) not in given]
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from ...sparse import FixedMasks, SparseMethod, load_masks, save_masks
 from ..hub.card import adversary_facts
 from ..jobs.checkpoints import checkpoints, explain_failed_save, last_complete_checkpoint
 from ..jobs.folder import SEARCH, JobFolder
-from ..jobs.phases import begin_next_phase, phase, search_arguments
+from ..jobs.phases import begin_next_phase, own_callbacks, phase, search_arguments
+from ..jobs.trackers import callbacks_of_search
 from ..trainer import AdversarialTrainer
 from .callback import SparseTrainingCallback
 from .cost import step_passes
@@ -73,6 +74,7 @@ class SparseTrainer(AdversarialTrainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._own_callbacks = own_callbacks(self, kwargs.get("callbacks"))
         self.sparse = SparseTrainingCallback(method, include, exclude)
         self.search: SparseTrainingCallback | None = None
         self._patterns = {"include": include, "exclude": exclude}
@@ -112,12 +114,17 @@ class SparseTrainer(AdversarialTrainer):
         """As in `AdversarialTrainer.train`, with the search first.
 
         Raises:
-            CheckpointError: If there is nothing to resume, or the folder holds another training.
+            CheckpointError: If there is nothing to resume, or the folder holds another training, or one that runs.
+            TrainingStopped: If a SIGTERM (with `enable_jit_checkpoint`) has ended stage 1.
         """
-        if not self.has_two_stages:
+        with self.folder_lock.held():
+            if self.has_two_stages:
+                return self._train_in_stages(resume_from_checkpoint, *args, **kwargs)
             output = super().train(resume_from_checkpoint, *args, **kwargs)
             self._save_masks(Path(self.args.output_dir))
             return output
+
+    def _train_in_stages(self, resume_from_checkpoint: str | bool | None, *args: Any, **kwargs: Any) -> TrainOutput:
         job = JobFolder(self.args.output_dir, writes=self.args.should_save)
         first, resume = self._where_to_resume(job.search, resume_from_checkpoint)
         if resume_from_checkpoint and (job.search / _MASKS).exists():
@@ -163,11 +170,12 @@ class SparseTrainer(AdversarialTrainer):
         method = replace(self.sparse.method, budget=_WHOLE_TRAINING, attack_search=attack is not None)
         self.search = SparseTrainingCallback(method, **self._patterns, stop_after_search=True)
         args = _search_arguments(self.args, job.search, self.sparse.method.budget, self._search_schedule)
-        # The Trainer's own flow of saving, and no callback of the user.
-        callbacks = [self.callback_handler.callbacks[0], self.search]
+        callbacks = [*callbacks_of_search(self.args, self._own_callbacks), self.search]
         with phase(self, args, callbacks, attack, self.adversary_options):
             passes = {} if attack is None else step_passes(attack, self.step_cost)
             super().train(resume)
+            if self.stopping.stopped:
+                self.stopping.require_going_on()
             self.search = self._own_callback()
             cost = self.cost_meter.cost(self.state).as_dict()
         found = {"log": self.search.log, "distances": self.search.distances, "converged": self.search.converged}

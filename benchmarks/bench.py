@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 from transformers import logging  # noqa: E402
 
-from benchmarks import attacks, masks, processes, searching, surgery, training  # noqa: E402
+from benchmarks import attacks, masks, processes, recipe, searching, surgery, training  # noqa: E402
 from hf_robust_tickets.reporting.tables import text_table  # noqa: E402
 
 SECTIONS = {
@@ -41,6 +41,7 @@ SECTIONS = {
     "widths": surgery.widths,
     "cutting": surgery.cutting,
     "loading": surgery.loading,
+    "refit": recipe.refit_passes,
     "attacks": attacks.stock_at_64,
     "attacks_padded": attacks.stock_as_it_comes,
     "attacks_merged": attacks.merged,

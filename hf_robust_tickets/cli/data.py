@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, load_dataset
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.tokenization_utils_base import BatchEncoding, PreTrainedTokenizerBase
 
 from ..errors import DataError
 from ..evaluation.datasets.labels import Classes, labelled_rows, labels_of
@@ -17,6 +17,7 @@ from .options import DataOptions
 
 logger = logging.getLogger(__name__)
 
+_BATCH = 32
 _FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
 
 
@@ -82,6 +83,31 @@ def load_evaluation(options: DataOptions) -> Dataset:
     data = rows_of(_read(options, "validation"))
     text_columns_of(data, options.text_columns, options.label_column)
     return data
+
+
+def load_batches(
+    options: DataOptions, tokenizer: PreTrainedTokenizerBase, max_length: int, *, count: int, seed: int
+) -> list[BatchEncoding]:
+    """Texts of the training data as padded batches of 32, without labels.
+
+    Args:
+        options: Where they are.
+        tokenizer: That of the model.
+        max_length: Longer texts are cut to this many tokens.
+        count: How many texts at most; the seed chooses them.
+        seed: See `count`.
+
+    Raises:
+        DataError: If nothing says where they are, or a row has no text.
+    """
+    data = rows_of(_read(options, "train"))
+    columns = text_columns_of(data, options.text_columns, options.label_column)
+    rows = data.shuffle(seed=seed).select(range(min(count, len(data))))
+    source = _source(options, "train")
+    texts = [[text_of(rows[row][column], column, row, source) for column in columns] for row in range(len(rows))]
+    parts = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
+    settings = {"truncation": True, "max_length": max_length, "padding": True, "return_tensors": "pt"}
+    return [tokenizer(*map(list, zip(*part)), **settings) for part in parts]
 
 
 def sample_size(options: DataOptions, num_examples: int) -> int:

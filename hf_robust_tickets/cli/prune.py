@@ -1,14 +1,20 @@
-"""`robust-tickets prune`: cuts a ticket out of a dense model."""
+"""`robust-tickets prune`: cuts a ticket out of a dense model, and refits what is left to it where texts are given."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
+
+from transformers import PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from ..architectures import get_architecture
 from ..errors import ConfigurationError
-from ..tickets import RobustTicket, prune_, random_ticket, save_pruned
+from ..tickets import RobustTicket, check_fits, prune_, random_ticket, refit, save_pruned
+from .data import load_batches
 from .models import load_classifier, load_tokenizer
-from .options import ModelOptions, parse
+from .options import DataOptions, ModelOptions, parse
+from .train import text_length
 
 
 @dataclass
@@ -27,27 +33,64 @@ class PruneOptions:
         default=None, metadata={"help": "Of the random ticket: leave every layer a head and a neuron; default True."}
     )
     seed: int | None = field(default=None, metadata={"help": "Of the random ticket; default 0."})
+    refit_examples: int = field(
+        default=0,
+        metadata={"help": "Refit to the dense model, by least squares, with this many texts of the training data."},
+    )
+    refit_ridge: float = field(default=1e-2, metadata={"help": "Ridge of the refit, relative to the inputs."})
 
 
 def run(argv: list[str]) -> None:
     """Writes the pruned model, which is not fine-tuned, and says how small it is."""
-    model_options, options = parse("prune", (ModelOptions, PruneOptions), argv)
+    model_options, data_options, options = parse("prune", (ModelOptions, DataOptions, PruneOptions), argv)
     if (options.ticket is None) == (not options.random):
         raise ConfigurationError("say what to cut: --ticket path/to/ticket.safetensors, or --random True")
     names = ("head_sparsity", "neuron_sparsity", "head_scope", "neuron_scope", "round_to", "keep_one", "seed")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if given and not options.random:
         raise ConfigurationError(f"{', '.join(given)} speak of a random ticket: leave them out, or pass --random True")
-    model = load_classifier(model_options)
+    _check_refit(options, data_options)
+    model, tokenizer = load_classifier(model_options), load_tokenizer(model_options)
     dense = sum(p.numel() for p in model.parameters())
     if options.random:
         ticket = random_ticket(model, **given)
     else:
         ticket = RobustTicket.load(options.ticket)
-    prune_(model, ticket)
-    save_pruned(model, options.output_dir, tokenizer=load_tokenizer(model_options))
+    if options.refit_examples:
+        _prune_and_refit(model, ticket, tokenizer, data_options, options)
+    else:
+        prune_(model, ticket)
+    save_pruned(model, options.output_dir, tokenizer=tokenizer)
     architecture = get_architecture(model)
     print(
         f"{dense / 1e6:.1f}M -> {sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters; heads per layer "
         f"{architecture.num_heads(model)}, neurons {architecture.num_neurons(model)}; saved in {options.output_dir}"
     )
+
+
+def _check_refit(options: PruneOptions, data: DataOptions) -> None:
+    if options.refit_examples < 0 or not options.refit_ridge > 0:
+        raise ConfigurationError(
+            f"expected refit_examples from 0 on and a positive refit_ridge, got {options.refit_examples} and "
+            f"{options.refit_ridge}: pass e.g. --refit_examples 2560"
+        )
+    if not options.refit_examples and (data.train_file or data.dataset_name):
+        raise ConfigurationError(
+            "texts are for a refit, got none to be done: pass --refit_examples 2560, or leave the data out"
+        )
+
+
+def _prune_and_refit(
+    model: PreTrainedModel,
+    ticket: RobustTicket,
+    tokenizer: PreTrainedTokenizerBase,
+    data: DataOptions,
+    options: PruneOptions,
+) -> None:
+    check_fits(model, ticket)
+    length = text_length(model, tokenizer, data.max_length, pairs=len(data.text_columns or ()) > 1)
+    batches = load_batches(data, tokenizer, length, count=options.refit_examples, seed=options.seed or 0)
+    dense = copy.deepcopy(model)
+    steps = refit(prune_(model, ticket), dense, batches, ridge=options.refit_ridge)
+    mean = [sum(getattr(step, name) for step in steps) / max(1, len(steps)) for name in ("before", "after")]
+    print(f"refitted {len(steps)} projections: mean error {mean[0]:.3f} before, {mean[1]:.3f} after")

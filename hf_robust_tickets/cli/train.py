@@ -42,7 +42,7 @@ def build_trainer(model: TrainedModelOptions, data: DataOptions, args: RobustTic
         data, seed=args.seed, model_classes=Classes.of_model(config) if has_classifier(config) else None
     )
     classifier, tokenizer = load_to_train(model, splits.classes)
-    length = _length(classifier, tokenizer, data.max_length, pairs=len(splits.text_columns) > 1)
+    length = text_length(classifier, tokenizer, data.max_length, pairs=len(splits.text_columns) > 1)
     train, validation = (
         tokenize(split, tokenizer, splits.text_columns, length) for split in (splits.train, splits.validation)
     )
@@ -62,7 +62,7 @@ def build_trainer(model: TrainedModelOptions, data: DataOptions, args: RobustTic
     return trainer
 
 
-def _length(model: Any, tokenizer: Any, max_length: int | None, pairs: bool) -> int:
+def text_length(model: Any, tokenizer: Any, max_length: int | None, pairs: bool) -> int:
     """Tokens of a text: what was asked for, else 128, or what the model reads if that is less."""
     if max_length is None:
         return min(DEFAULT_LENGTH, length_limit(model, tokenizer))

@@ -12,7 +12,7 @@ from .tables import markdown_table
 if TYPE_CHECKING:
     from .model_card import CardFacts
 
-_PHASES = {"search": "search", "finetune": "fine-tuning", "train": "training"}
+_PHASES = {"search": "search", "refit": "refit", "finetune": "fine-tuning", "train": "training"}
 
 
 def lead(facts: CardFacts) -> Markdown:

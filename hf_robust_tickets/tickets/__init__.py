@@ -10,6 +10,7 @@ from .hub import export_dense, load_pruned, save_pruned
 from .modeling_robust_ticket import shrink_linear, write_pruned_files
 from .pruning import check_fits, is_pruned, prune_, pruned_ticket
 from .random_tickets import random_ticket
+from .refitting import RefitStep, refit
 from .scores import Score, ScoreSums, UnitScores, get_score, list_scores, register_score
 from .shadow import Shadows, attach_shadows, follow_noise, get_shadows
 from .split_half import SplitHalfDetector
@@ -19,6 +20,7 @@ __all__ = [
     "EarlyBirdDetector",
     "Gates",
     "MaskDistance",
+    "RefitStep",
     "RobustTicket",
     "Score",
     "ScoreSums",
@@ -46,6 +48,7 @@ __all__ = [
     "prune_",
     "pruned_ticket",
     "random_ticket",
+    "refit",
     "register_score",
     "save_pruned",
     "share_near_zero",

@@ -87,6 +87,9 @@ class TicketOptions:
         keep_one: Leave every layer at least one head and one neuron; otherwise a layer that keeps none loses the
             whole attention or feed-forward block.
         rewind: Fine-tune from the weights before the search; otherwise from those after it.
+        refit_examples: Training examples with which the output projections are refitted to the dense model after the
+            cut, by least squares (`tickets.refit`); 0: none. Some 2,500 are enough.
+        refit_ridge: Ridge of that regression, relative to the mean squared length of the inputs.
         finetune_adversary: Adversary of the fine-tuning; `None` is plain fine-tuning.
         finetune_adversary_kwargs: Its options: those of `AdversaryOptions` without the prefix `adversary_`, and
             further hyper-parameters of the method, e.g. `{"steps": 3, "step_size": 0.05, "start_step": 0.1}`; a dict,
@@ -122,6 +125,10 @@ class TicketOptions:
     round_to: int = field(default=1, metadata={"help": "Round kept neurons up to a multiple."})
     keep_one: bool = field(default=True, metadata={"help": "Leave every layer a head and a neuron at least."})
     rewind: bool = field(default=True, metadata={"help": "Fine-tune from the weights before the search."})
+    refit_examples: int = field(
+        default=0, metadata={"help": "Examples for the least-squares refit after the cut; 0: none."}
+    )
+    refit_ridge: float = field(default=1e-2, metadata={"help": "Its ridge, relative to the inputs."})
     finetune_adversary: str | None = field(default=None, metadata={"help": "Adversary of the fine-tuning."})
     finetune_adversary_kwargs: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Its options: those of adversary_* without the prefix, as JSON."}
@@ -167,14 +174,14 @@ class TicketOptions:
         ):
             if getattr(self, name) not in known:
                 raise ConfigurationError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
-        for name in ("search_epochs", "ticket_interval", "ticket_tolerance", "gate_learning_rate"):
+        for name in ("search_epochs", "ticket_interval", "ticket_tolerance", "gate_learning_rate", "refit_ridge"):
             value = getattr(self, name)
             if not (value is None or value > 0):
                 raise ConfigurationError(f"{name} must be positive, got {value}")
         for name in ("ticket_patience", "round_to"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("gate_l1_heads", "gate_l1_neurons", "search_warmup"):
+        for name in ("gate_l1_heads", "gate_l1_neurons", "search_warmup", "refit_examples"):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"{name} must not be negative, got {getattr(self, name)}")
         self._check_search()

@@ -15,12 +15,13 @@ from transformers.trainer_utils import TrainOutput
 
 from ..errors import ConfigurationError
 from ..reporting.model_card import CardFacts
-from ..tickets import RobustTicket, is_pruned, prune_, write_pruned_files
+from ..tickets import RobustTicket, is_pruned
 from .arguments import AdversaryOptions
 from .checks.ticket_job import check_ticket_job
 from .hub.card import adversary_facts
 from .jobs import console
 from .jobs.checkpoints import explain_failed_save, last_complete_checkpoint
+from .jobs.cutting import cut
 from .jobs.phases import begin_next_phase, own_callbacks, phase, remake_model, without_model_init
 from .jobs.search import (
     LogRemainder,
@@ -41,9 +42,10 @@ class RobustTicketTrainer(AdversarialTrainer):
     """`Trainer` whose `train()` makes the model small first: EarlyRobust (Xi et al., EMNLP 2022, algorithm 1).
 
     `train()` searches for the heads and neurons that matter (`ticket_score`), stops when their ticket has settled,
-    rewinds the weights, cuts the rest out of `model` in place, and fine-tunes what is left. Both phases are the
-    Trainer's own loop, so a subclass that overrides `compute_loss` or the data loaders is obeyed in both. Callbacks
-    passed by the user see the fine-tuning alone. Each phase logs a line when it begins.
+    rewinds the weights, cuts the rest out of `model` in place, refits what is left to the dense model where
+    `refit_examples` asks for it, and fine-tunes it. Both phases are the Trainer's own loop, so a subclass that
+    overrides `compute_loss` or the data loaders is obeyed in both. Callbacks passed by the user see the fine-tuning
+    alone. Each phase logs a line when it begins.
 
     Args:
         *args: As for `Trainer`. `args` is a `RobustTicketArguments`, or any `TrainingArguments`, with all ticket
@@ -116,8 +118,9 @@ class RobustTicketTrainer(AdversarialTrainer):
                 self.search(resume_from_checkpoint=bool(resume_from_checkpoint))
             job, self._job = self._job, None
             with without_model_init(self):
-                self._draw(job)
                 checkpoint = self._finetuning_checkpoint(resume_from_checkpoint)
+                # A checkpoint of the fine-tuning holds what the refit has made.
+                self._phase_costs |= cut(self, job, refits=checkpoint is None)
                 begin_next_phase(self)
                 console.say(self, console.finetuning_begins(self.args, self.adversary, checkpoint))
                 output = super().train(checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
@@ -154,7 +157,7 @@ class RobustTicketTrainer(AdversarialTrainer):
 
     @property
     def cost(self) -> dict[str, dict[str, float]]:
-        """Per phase that is over (`search`, `finetune`), the fields of `PhaseCost`."""
+        """Per phase that is over (`search`, `refit`, `finetune`), the fields of `PhaseCost`."""
         return self._phase_costs
 
     def card_facts(self, **options: Any) -> CardFacts:
@@ -276,15 +279,6 @@ class RobustTicketTrainer(AdversarialTrainer):
             job.load_weights(job.start, self.model)
             self._take(job.load_search(), job.load_cost())
         return job
-
-    def _draw(self, job: TicketFolder) -> None:
-        """Cuts; the parameters are new objects after it."""
-        dense = console.count_parameters(self.model)
-        prune_(self.model, self.ticket)
-        console.say(self, console.cut(self.ticket, dense, self.model))
-        if self.args.should_save:
-            # The Trainer's uploads during training take the weights from a checkpoint, and the rest from here.
-            write_pruned_files(self.model, job.path)
 
     def _finetuning_checkpoint(self, resume: str | bool | None) -> str | None:
         checkpoint = last_complete_checkpoint(self.args.output_dir) if resume is True else resume or None

@@ -101,6 +101,25 @@ def test_search_then_prune(folder, tmp_path, capsys):
     assert 0 in load_pruned(tmp_path / "small").config.robust_ticket["neurons"]
 
 
+def test_prune_refits_where_texts_are_given(folder, tmp_path, capsys):
+    cut = ["prune", "--model_name_or_path", str(folder / "model"), "--random", "True"]
+    data = ["--train_file", str(folder / "train.csv")]
+    assert main([*cut, "--output_dir", str(tmp_path / "plain")]) == 0
+    assert main([*cut, "--output_dir", str(tmp_path / "small"), *data, "--refit_examples", "40"]) == 0
+    assert "refitted 4 projections: mean error 0." in capsys.readouterr().out
+    plain, small = load_pruned(tmp_path / "plain").state_dict(), load_pruned(tmp_path / "small").state_dict()
+    moved = {name for name in plain if not plain[name].equal(small[name])}
+    assert len(moved) == 8 and all(".output.dense." in name for name in moved)
+    for wrong, message in (
+        (data, "texts are for a refit"),
+        (["--refit_examples", "40"], "no train data"),
+        ([*data, "--refit_examples", "-1"], "from 0 on"),
+    ):
+        assert main([*cut, "--output_dir", str(tmp_path / "none"), *wrong]) == 1
+        assert message in one_line(capsys)
+    assert not (tmp_path / "none").exists()
+
+
 def test_yaml_file(folder, tmp_path):
     pairs = options(folder, tmp_path / "out")
     pairs += ["--gate_learning_rate", "1e-2"]  # a number that YAML 1.1 reads as text

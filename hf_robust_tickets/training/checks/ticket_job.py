@@ -14,14 +14,14 @@ from ..arguments import AdversaryOptions
 from .validation import check_adversary
 
 if TYPE_CHECKING:
-    from ..trainer import AdversarialTrainer
+    from ..ticket_trainer import RobustTicketTrainer
 
 # Names that the default collators turn into `labels`.
 _COLLATED = ("label", "label_ids")
 
 
 def check_ticket_job(
-    trainer: AdversarialTrainer,
+    trainer: RobustTicketTrainer,
     ticket: RobustTicket | None,
     adversary: Adversary | None,
     options: AdversaryOptions,
@@ -45,6 +45,10 @@ def check_ticket_job(
     _check_unprepared(trainer)
     _check_sharding(trainer)
     check_fits(trainer.model, None if is_pruned(trainer.model) else ticket)
+    if trainer.ticket_options.refit_examples and trainer.train_dataset is None:
+        raise ConfigurationError(
+            "refit_examples takes sentences of train_dataset, got none: pass it, or leave refit_examples at 0"
+        )
     check_labelled(trainer.train_dataset, trainer.data_collator, trainer.label_names)
     if adversary is not None:
         check_adversary(trainer, adversary, options)

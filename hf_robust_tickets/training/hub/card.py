@@ -64,9 +64,17 @@ def facts_of_trainer(trainer: Trainer, **options: Any) -> CardFacts:
         language=_as_list(summary.language),
         tags=_as_list(summary.tags),
         data=_data(trainer, options),
-        training={**summary.hyperparameters, "optimizer": str(trainer.args.optim.value)} if trained else {},
+        training=_training(trainer, summary) if trained else {},
         metrics=_last_metrics(trainer.state.log_history),
     )
+
+
+def _training(trainer: Trainer, summary: TrainingSummary) -> dict[str, Any]:
+    """Hyper-parameters of the training, and what was done to the weights before it."""
+    options = getattr(trainer, "ticket_options", None)
+    names = ("refit_examples", "refit_ridge") if options is not None and options.refit_examples else ()
+    found = {name: getattr(options, name) for name in names}
+    return {**summary.hyperparameters, "optimizer": str(trainer.args.optim.value), **found}
 
 
 def facts_of_folder(folder: Path, model: PreTrainedModel, name: str) -> CardFacts:

@@ -19,7 +19,7 @@ from transformers import Trainer, TrainingArguments
 
 from ...adversaries import Adversary
 from ...reporting.formatting import format_parameters
-from ...tickets import RobustTicket
+from ...tickets import RefitStep, RobustTicket
 from .search_method import SearchMethod
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,14 @@ def cut(ticket: RobustTicket, before: int, model: nn.Module) -> str:
     ]
     left = format_parameters(count_parameters(model))
     return f"kept {', '.join(units)}: {left} of {format_parameters(before)} parameters"
+
+
+def refitted(steps: Sequence[RefitStep]) -> str:
+    """The line after a refit."""
+    mean = [sum(getattr(step, name) for step in steps) / max(1, len(steps)) for name in ("before", "after")]
+    return (
+        f"refitted {len(steps)} projections to the dense model: mean error {mean[0]:.3f} before, {mean[1]:.3f} after"
+    )
 
 
 def finetuning_begins(args: TrainingArguments, adversary: Adversary | None, checkpoint: str | None) -> str:

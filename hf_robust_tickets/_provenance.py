@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -24,6 +25,22 @@ def model_fingerprint(model: torch.nn.Module) -> str:
         data = whole(tensor).detach().cpu().contiguous().reshape(-1)
         digest.update(data.view(torch.uint8).numpy().tobytes() if data.numel() else b"")
     return digest.hexdigest()
+
+
+def note_training_resources(config: Any, names: Iterable[str]) -> None:
+    """Writes into a model's configuration what words and edits its training data were augmented with.
+
+    Args:
+        config: The configuration; `save_pretrained` keeps what is written.
+        names: Names of resources, those of `evaluation.recipes.overlap` or others; those of earlier trainings stay.
+    """
+    config.training_resources = sorted({*training_resources(config), *names})
+
+
+def training_resources(config: Any) -> tuple[str, ...]:
+    """What `note_training_resources` wrote; empty for a training on the data as they are."""
+    found = getattr(config, "training_resources", None) or ()
+    return tuple(str(name) for name in found) if isinstance(found, (list, tuple)) else ()
 
 
 def describe_data(dataset: Any) -> dict[str, Any]:

@@ -255,6 +255,11 @@ def _check(
     for name, value in {"concurrent_examples": concurrent_examples, "query_budget": query_budget}.items():
         if value is not None and value < 1:
             raise ConfigurationError(f"expected {name} >= 1 or None, got {value}")
+    if query_budget is None and (blind := [recipe.name for recipe in chosen if recipe.label_only]):
+        raise ConfigurationError(
+            f"expected a query budget for {', '.join(blind)}, which would search on and on, got none: pass "
+            "query_budget=500 (--query_budget 500)"
+        )
     if num_processes < 1:
         raise ConfigurationError(f"expected num_processes >= 1, got {num_processes}")
     if until_width is not None and not 0 < until_width < 1:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .._provenance import describe_data, model_fingerprint
+from .._provenance import describe_data, model_fingerprint, training_resources
 from .._version import __version__
 from .config import EvaluationConfig
 from .sampling import Example
@@ -46,6 +46,7 @@ def describe_model(model: PreTrainedModel) -> dict[str, Any]:
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "sha256": model_fingerprint(model),
         "robust_ticket": getattr(config, "robust_ticket", None),
+        "training_resources": list(training_resources(config)),
     }
 
 

@@ -12,6 +12,7 @@ from . import (  # noqa: F401  (each registers its recipes)
     clare,
     deepwordbug,
     genetic,
+    hard_label,
     input_reduction,
     kuleshov,
     masked_words,

@@ -67,6 +67,8 @@ class Recipe:
             under attack.
         pair_rule: Columns of a pair of texts -> those that it may change.
         source: For a recipe from a file: the file and its sha256.
+        label_only: Whether it sees predicted classes and no scores; it then searches until its query budget is spent,
+            which has to be given.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Recipe:
     goal: Literal["misclassify", "reduce"] = "misclassify"
     pair_rule: Mapping[Columns, Columns] = field(default_factory=lambda: PAIR_RULE)
     source: Mapping[str, str] = field(default_factory=dict)
+    label_only: bool = False
 
     @property
     def needs_vectors(self) -> bool:
@@ -102,6 +105,7 @@ def register_recipe(
     masked_lm: str | None = None,
     goal: Literal["misclassify", "reduce"] = "misclassify",
     pair_rule: Mapping[Columns, Columns] = PAIR_RULE,
+    label_only: bool = False,
 ) -> Recipe:
     """Adds a recipe.
 
@@ -117,6 +121,7 @@ def register_recipe(
         masked_lm: The masked language model of its paper; None if it uses none.
         goal: "misclassify" or "reduce".
         pair_rule: Columns of a pair of texts -> those that it may change.
+        label_only: Whether it sees predicted classes alone (`components.goals.LabelGoal`), and needs a query budget.
 
     Returns:
         The recipe.
@@ -144,6 +149,7 @@ def register_recipe(
         masked_lm=masked_lm,
         goal=goal,
         pair_rule=pair_rule,
+        label_only=label_only,
     )
     return _RECIPES[name]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..fingerprints import sample_fingerprint, tokenizer_fingerprint, versions
+from ..recipes.overlap import overlap_warnings
 from ..results.false_robustness import logit_scale_warnings, temperature_warnings
 from ..results.report import RobustnessReport
 from ..sampling import Example
@@ -168,6 +169,8 @@ def make_report(
             "some outcomes were found with other versions: "
             + ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in sorted(changed))
         )
+    attacks = [recipe.recipe for recipe in prepared if not recipe.calibrated]
+    warnings += overlap_warnings(attacks, description["training_resources"])
     if temperature is not None:
         warnings += temperature_warnings(temperature)
     return RobustnessReport(

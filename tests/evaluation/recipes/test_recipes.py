@@ -185,6 +185,7 @@ def test_outcomes_texts_and_queries_are_those_of_textattack(recipe, parts, monke
 def test_every_recipe_is_compared_or_said_to_have_no_counterpart():
     without = {
         "fudan-bertattack",
+        "hard-label",
         *(f"bad-characters-{kind}" for kind in ("deletions", "homoglyphs", "invisible", "reorderings")),
     }
     assert set(list_recipes()) == set(RECIPES) | without

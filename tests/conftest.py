@@ -6,11 +6,13 @@ import os
 
 import pytest
 
+from tests.testing.device import choose
 from tests.testing.feature_record import pytest_collection_modifyitems, pytest_runtest_logreport, pytest_sessionfinish
 from tests.testing.real_data import DATA
 
 # The hooks that pytest finds here.
 __all__ = ["pytest_collection_modifyitems", "pytest_runtest_logreport", "pytest_sessionfinish"]
+choose()
 # Tests never reach for the network, and a logging integration that happens to be installed stays out of them.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

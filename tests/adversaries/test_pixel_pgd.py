@@ -13,6 +13,7 @@ from transformers import TrainingArguments, ViTConfig, ViTForImageClassification
 from hf_robust_tickets import AdversarialTrainer, evaluate_white_box
 from hf_robust_tickets.adversaries import PixelHook, PixelPGD, get_adversary
 from hf_robust_tickets.errors import ConfigurationError, DataError
+from tests.testing.device import USE_CPU
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.5, 0.25, 0.2)
 
@@ -176,7 +177,7 @@ def images(size=16):
 def test_inside_the_trainer(tmp_path):
     model, seen = tiny_vit(), []
     args = TrainingArguments(
-        str(tmp_path), max_steps=2, per_device_train_batch_size=4, save_strategy="no", use_cpu=True
+        str(tmp_path), max_steps=2, per_device_train_batch_size=4, save_strategy="no", use_cpu=USE_CPU
     )
     processor = ViTImageProcessor(image_mean=list(MEAN), image_std=list(STD))
     trainer = AdversarialTrainer(
@@ -199,7 +200,7 @@ def test_inside_the_trainer(tmp_path):
 
 def test_wrong_images_stop_the_trainer(tmp_path):
     data = Dataset.from_dict({"pixel_values": torch.full((4, 3, 8, 8), 200.0).tolist(), "labels": [0, 1, 0, 1]})
-    args = TrainingArguments(str(tmp_path), max_steps=1, save_strategy="no", use_cpu=True)
+    args = TrainingArguments(str(tmp_path), max_steps=1, save_strategy="no", use_cpu=USE_CPU)
     with pytest.raises(DataError, match=r"got \[200, 200\]"):
         AdversarialTrainer(model=tiny_vit(), args=args, train_dataset=data, adversary=PixelPGD()).train()
 

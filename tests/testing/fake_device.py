@@ -119,6 +119,10 @@ class FakeTensor(Tensor):
     def untyped_storage(self) -> Any:
         return self.raw.untyped_storage()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # A file holds what any machine can read.
+        return self.raw.__reduce_ex__(protocol)
+
 
 class _Module:
     """`torch.fake`: what torch and transformers ask a device module for."""
@@ -179,6 +183,8 @@ def install() -> torch.device:
         library.impl("empty.memory_format", _empty, "PrivateUse1")
         library.impl("empty_strided", _empty_strided, "PrivateUse1")
         library.impl("_copy_from", _copy_from, "PrivateUse1")
+        # In the thread that asks: the engine's own threads end the process now and then, and know not who asked.
+        torch.autograd.set_multithreading_enabled(False)
         install.library = library  # lives as long as the process
     return torch.device(NAME, 0)
 

@@ -48,11 +48,15 @@ EVERY = pytest.mark.parametrize("name", sorted(METHODS))
 
 def _uniform(x: torch.Tensor, mask: torch.Tensor, magnitude: float, norm: str, scope: str) -> torch.Tensor:
     # Not a constant: layer norm takes one away.
-    return magnitude * 0.1 * torch.sin(torch.arange(x[0].numel()).reshape(x[0].shape)).expand_as(x).clone()
+    return magnitude * 0.1 * torch.sin(_numbered(x)).clone()
 
 
 def _normal(x: torch.Tensor, mask: torch.Tensor, magnitude: float) -> torch.Tensor:
-    return magnitude * torch.cos(torch.arange(x[0].numel()).reshape(x[0].shape)).expand_as(x).clone()
+    return magnitude * torch.cos(_numbered(x)).clone()
+
+
+def _numbered(x: torch.Tensor) -> torch.Tensor:
+    return torch.arange(x[0].numel(), device=x.device).reshape(x[0].shape).expand_as(x)
 
 
 # Random starts that depend on the entry alone, so that batches can be cut in different ways.

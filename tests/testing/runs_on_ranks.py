@@ -23,6 +23,7 @@ from hf_robust_tickets.adversaries.text.infobert import AnchorCritic
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.training import AdversarialTrainer
 from hf_robust_tickets.training.jobs.gate_search import GatePenalty
+from tests.testing.device import USE_CPU
 from tests.testing.methods import METHODS, START_PATCHES
 from tests.testing.ranks import leave
 from tests.testing.sharded_on_cpu import allow_sharding_on_cpu
@@ -137,7 +138,7 @@ def train(
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        "use_cpu": True,
+        "use_cpu": USE_CPU,
     }
     args = AdversarialTrainingArguments(
         output_dir=folder, per_device_train_batch_size=batch, max_steps=steps, **(values | options)

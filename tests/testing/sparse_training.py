@@ -20,6 +20,7 @@ from hf_robust_tickets import (
 from hf_robust_tickets.adversaries import PGD, FreeLB
 from hf_robust_tickets.sparse import SNIP, OneShotMagnitude, RandomMask, RigL
 from hf_robust_tickets.training import SparseTrainer
+from tests.testing.device import USE_CPU
 from tests.testing.sparse_models import TwoLayers, vectors
 from tests.testing.tiny import tiny_bert, tiny_data
 
@@ -48,7 +49,7 @@ def arguments(folder: str | Path, **options: Any) -> TrainingArguments:
         "logging_strategy": "no",
         "disable_tqdm": True,
         "report_to": "none",
-        "use_cpu": True,
+        "use_cpu": USE_CPU,
     }
     return TrainingArguments(str(folder), **(values | options))
 
@@ -114,7 +115,7 @@ def make_sparse_trainer(
     options |= args or {}
     arguments = TrainingArguments(
         str(folder), num_train_epochs=4, per_device_train_batch_size=8, learning_rate=1e-2, disable_tqdm=True,
-        use_cpu=True, **options,
+        use_cpu=USE_CPU, **options,
     )  # fmt: skip
     kwargs.setdefault("adversary", FreeLB(steps=2))
     return SparseTrainer(

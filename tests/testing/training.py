@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 
 from hf_robust_tickets import AdversarialTrainer, AdversarialTrainingArguments
 from hf_robust_tickets.adversaries import Adversary
+from tests.testing.device import USE_CPU
 from tests.testing.tiny import tiny_bert, tiny_data
 
 
@@ -25,7 +26,7 @@ def arguments(folder: str | Path, **options: Any) -> AdversarialTrainingArgument
         "report_to": "none",
         "disable_tqdm": True,
         "learning_rate": 1e-3,
-        "use_cpu": True,
+        "use_cpu": USE_CPU,
     }
     return AdversarialTrainingArguments(**(values | options))
 

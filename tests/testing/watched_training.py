@@ -10,6 +10,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from hf_robust_tickets import AdversarialTrainer, RobustSelectionCallback
 from hf_robust_tickets.adversaries import PGD
+from tests.testing.device import USE_CPU
 from tests.testing.tiny import tiny_bert, tiny_data
 
 KEY = "eval_accuracy_under_attack"
@@ -25,7 +26,7 @@ def callback(attack: Any = PGD_3, size: int = 12, **options: Any) -> RobustSelec
 def arguments(folder: str | Path, **options: Any) -> TrainingArguments:
     """Four steps of eight sentences on the CPU, logged every three."""
     values = {"max_steps": 4, "per_device_train_batch_size": 8, "learning_rate": 1e-2, "logging_steps": 3}
-    values |= {"report_to": [], "use_cpu": True, "disable_tqdm": True, "seed": 1, "save_strategy": "no"}
+    values |= {"report_to": [], "use_cpu": USE_CPU, "disable_tqdm": True, "seed": 1, "save_strategy": "no"}
     return TrainingArguments(folder, **(values | options))
 
 

@@ -12,6 +12,7 @@ from transformers import Trainer, TrainingArguments
 from hf_robust_tickets.architectures import get_architecture, known_model_types
 from hf_robust_tickets.tickets import attach_gates, detach_gates, export_dense, load_pruned, prune_, random_ticket
 from hf_robust_tickets.tickets.modeling_robust_ticket import count_units, find_layers
+from tests.testing.device import USE_CPU
 from tests.testing.elsewhere import logits_elsewhere, open_elsewhere, save_case, scores_elsewhere
 from tests.testing.families import (
     DECODERS,
@@ -229,7 +230,7 @@ def test_fine_tuning_resumes_from_a_trainer_checkpoint(family, tmp_path):
     batch = task_inputs(family, task, labels=True)
     data = [{key: value[i % 3] for key, value in batch.items()} for i in range(8)]
     settings = {"output_dir": tmp_path, "per_device_train_batch_size": 2, "save_steps": 1, "max_steps": 2}
-    settings |= {"disable_tqdm": True, "use_cpu": True, "report_to": "none", "save_total_limit": None}
+    settings |= {"disable_tqdm": True, "use_cpu": USE_CPU, "report_to": "none", "save_total_limit": None}
 
     def train(model, **options):
         trainer = Trainer(model, TrainingArguments(**settings), train_dataset=data)

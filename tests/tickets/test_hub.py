@@ -31,6 +31,7 @@ from hf_robust_tickets.tickets import (
 )
 from hf_robust_tickets.tickets.hub import ALIGNMENT
 from hf_robust_tickets.tickets.modeling_robust_ticket import derive
+from tests.testing.device import USE_CPU
 from tests.testing.families import logits, tiny_inputs, tiny_model
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 
@@ -343,7 +344,7 @@ def test_trainer_checkpoints_open_and_resume(tmp_path):
     model = tiny_model()
     prune_(model, random_ticket(model, 0.4, 0.5))
     data = [{**{k: v[i % 3] for k, v in INPUTS.items()}, "labels": i % 3} for i in range(8)]
-    settings = {"output_dir": tmp_path, "per_device_train_batch_size": 2, "save_steps": 2, "use_cpu": True}
+    settings = {"output_dir": tmp_path, "per_device_train_batch_size": 2, "save_steps": 2, "use_cpu": USE_CPU}
     settings |= {"disable_tqdm": True, "max_steps": 4}
     Trainer(model, TrainingArguments(**settings), train_dataset=data).train()
     reopened = load_pruned(tmp_path / "checkpoint-4").eval()

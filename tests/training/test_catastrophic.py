@@ -11,6 +11,7 @@ from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import FGM, PixelFast
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.training import CatastrophicOverfittingCallback
+from tests.testing.device import USE_CPU
 from tests.testing.pixels import MEAN, STD, tiny_convnet, tiny_images
 
 FAST = PixelFast(image_mean=MEAN, image_std=STD)
@@ -19,7 +20,7 @@ FAST = PixelFast(image_mean=MEAN, image_std=STD)
 def train(tmp_path, callback, adversary=FAST, **options):
     values = {
         "output_dir": str(tmp_path), "max_steps": 4, "per_device_train_batch_size": 4, "save_strategy": "no",
-        "report_to": "none", "disable_tqdm": True, "use_cpu": True,
+        "report_to": "none", "disable_tqdm": True, "use_cpu": USE_CPU,
     }  # fmt: skip
     trainer = AdversarialTrainer(
         model=tiny_convnet(),

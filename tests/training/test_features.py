@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import Regularizer
 from hf_robust_tickets.errors import ConfigurationError
+from tests.testing.device import USE_CPU
 from tests.testing.methods import EVERY, METHODS
 from tests.testing.runs_on_ranks import ADVERSARIES, known_critic
 from tests.testing.tiny import tiny_bert, tiny_data
@@ -93,7 +94,7 @@ def test_activation_checkpointing(name, tmp_path, reference):
 @pytest.mark.feature("bf16")
 @ALL
 def test_bf16(name, tmp_path, reference):
-    gradient = first_gradient(tmp_path, adversary=ADVERSARIES[name], options={"bf16": True, "use_cpu": True})
+    gradient = first_gradient(tmp_path, adversary=ADVERSARIES[name], options={"bf16": True, "use_cpu": USE_CPU})
     assert_same_direction(reference(name), gradient)
 
 
@@ -278,7 +279,7 @@ def test_neftune(name, tmp_path, same_starts, monkeypatch):
     assert differ(noisy, first_gradient(tmp_path / "c", adversary=ADVERSARIES[name]))
 
 
-COMPILED = {"torch_compile": True, "torch_compile_backend": "aot_eager", "use_cpu": True}
+COMPILED = {"torch_compile": True, "torch_compile_backend": "aot_eager", "use_cpu": USE_CPU}
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from hf_robust_tickets import (
     prune_,
 )
 from hf_robust_tickets.adversaries import PixelPGD
+from tests.testing.device import USE_CPU
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 from tests.testing.sparse_training import arguments
 
@@ -69,7 +70,7 @@ def test_search_under_pixel_attacks_and_cut(tmp_path, name):
     options |= {"head_sparsity": 0.25, "neuron_sparsity": 0.5, "num_train_epochs": 1, "save_strategy": "no"}
     processor = ViTImageProcessor(image_mean=[0.5, 0.5, 0.5], image_std=[0.5, 0.5, 0.5])
     args = RobustTicketArguments(
-        str(tmp_path), per_device_train_batch_size=8, disable_tqdm=True, report_to="none", use_cpu=True, **options
+        str(tmp_path), per_device_train_batch_size=8, disable_tqdm=True, report_to="none", use_cpu=USE_CPU, **options
     )
     trainer = RobustTicketTrainer(model=MODELS[name](), args=args, train_dataset=images(), processing_class=processor)
     trainer.train()

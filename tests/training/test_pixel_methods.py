@@ -15,6 +15,7 @@ from hf_robust_tickets.adversaries import MART, PixelFast, PixelFree, PixelMART,
 from hf_robust_tickets.errors import ConfigurationError, DataError
 from hf_robust_tickets.training import SparseTrainingCallback
 from hf_robust_tickets.training.extensions.awp import WeightPerturbation
+from tests.testing.device import USE_CPU
 from tests.testing.pixels import MEAN, STD, tiny_convnet, tiny_images
 from tests.testing.tiny import tiny_bert, tiny_data
 
@@ -56,7 +57,7 @@ class Watch(TrainerCallback):
 def trained(tmp_path, adversary, batch=8, callbacks=(), model=None, data=None, **options):
     values = {
         "output_dir": str(tmp_path), "max_steps": 1, "per_device_train_batch_size": batch, "save_strategy": "no",
-        "report_to": "none", "disable_tqdm": True, "use_cpu": True, "optim": "sgd", "learning_rate": 0.1,
+        "report_to": "none", "disable_tqdm": True, "use_cpu": USE_CPU, "optim": "sgd", "learning_rate": 0.1,
         "max_grad_norm": 0, "lr_scheduler_type": "constant",
     }  # fmt: skip
     watch = Watch()

@@ -14,6 +14,7 @@ from hf_robust_tickets.errors import CheckpointError, ConfigurationError, DataEr
 from hf_robust_tickets.evaluation import evaluate_white_box
 from hf_robust_tickets.reporting.overfitting import summarize_overfitting
 from hf_robust_tickets.training import RobustOverfittingCallback
+from tests.testing.device import USE_CPU
 from tests.testing.pixels import MEAN, STD, tiny_convnet, tiny_images
 
 ATTACK = PixelPGD(steps=3, step_size=0.05, max_norm=0.1, image_mean=MEAN, image_std=STD)
@@ -28,7 +29,7 @@ class Stop(TrainerCallback):
 def trainer(tmp_path, callbacks, adversary=ATTACK, processing_class=None, arguments=TrainingArguments, **options):
     values = {
         "output_dir": str(tmp_path), "num_train_epochs": 3, "per_device_train_batch_size": 8, "save_strategy": "epoch",
-        "report_to": "none", "disable_tqdm": True, "use_cpu": True, "learning_rate": 0.01, "optim": "sgd",
+        "report_to": "none", "disable_tqdm": True, "use_cpu": USE_CPU, "learning_rate": 0.01, "optim": "sgd",
     }  # fmt: skip
     args = arguments(**(values | options))
     return AdversarialTrainer(

@@ -22,6 +22,7 @@ from hf_robust_tickets.adversaries import PixelPGD
 from hf_robust_tickets.errors import DataError
 from hf_robust_tickets.sparse import select_weights
 from hf_robust_tickets.vision import RandomCropFlip, prepare_images, small_image_processor
+from tests.testing.device import USE_CPU
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 from tests.testing.vision_models import FAMILIES, tiny_image_model, tiny_images
 
@@ -63,7 +64,7 @@ def trainer_of(folder, model, *, data=None, options=None, callbacks=(), **kwargs
         "logging_strategy": "no",
         "disable_tqdm": True,
         "report_to": "none",
-        "use_cpu": True,
+        "use_cpu": USE_CPU,
     }
     return AdversarialTrainer(
         model=model,

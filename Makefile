@@ -6,7 +6,7 @@ PYTEST  = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numproces
 EXTRAS ?= dev,attack,plots,demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow features bench bench-gpu evidence evidence-vision style quality clean
+.PHONY: help install demo test test-slow test-gpu test-fake features bench bench-gpu evidence evidence-vision style quality clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -25,11 +25,18 @@ demo: install  ## Run the whole job on a small synthetic corpus; writes demo-out
 	rm -rf demo-output
 	$(BIN)/robust-tickets demo --output_dir demo-output
 
-test: install  ## Run the tests
-	$(PYTEST) -m 'not slow'
+test: install  ## Run the tests: on the CPU, and what is meant for accelerators on a device that is none
+	$(PYTEST) -m 'not slow and not gpu'
+	ROBUST_TICKETS_TEST_DEVICE=fake $(PYTEST) -m gpu tests/device
 
 test-slow: install  ## Run the tests that take long
 	$(PYTEST) -m slow
+
+test-gpu: install  ## Run on the CUDA devices of this machine what is meant for accelerators
+	HF_HUB_OFFLINE=1 ROBUST_TICKETS_TEST_DEVICE=cuda $(BIN)/python -m pytest -m gpu tests/device
+
+test-fake: install  ## Run it on the device that is none, alone
+	ROBUST_TICKETS_TEST_DEVICE=fake $(PYTEST) -m gpu tests/device
 
 features: install  ## Run the tests behind the table of docs/adversaries.md and write it anew
 	HF_HUB_OFFLINE=1 ROBUST_TICKETS_RECORD_FEATURES=1 $(BIN)/python -m pytest -m feature tests/training tests/invariants

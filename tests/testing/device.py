@@ -8,6 +8,9 @@ choice of the CPU and of CUDA; the fake device is of one process alone.
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -15,7 +18,6 @@ VARIABLE = "ROBUST_TICKETS_TEST_DEVICE"
 NAME = os.environ.get(VARIABLE, "cpu")
 # For TrainingArguments: the Trainer takes whatever accelerator it finds unless it is told not to.
 USE_CPU = NAME == "cpu"
-DEVICE = torch.device(NAME if NAME in ("cpu", "cuda") else "cpu")
 
 
 def choose() -> None:
@@ -24,7 +26,6 @@ def choose() -> None:
     Raises:
         RuntimeError: If the device is unknown, or not there.
     """
-    global DEVICE
     if NAME == "cpu":
         # ROCm reads it too.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -33,30 +34,55 @@ def choose() -> None:
 
         if not fake_device.available():
             raise RuntimeError(f"expected torch 2.13 or newer for {VARIABLE}=fake, got {torch.__version__}")
-        DEVICE = fake_device.install()
-        _offer(DEVICE)
+        _offer(fake_device.install())
     elif NAME != "cuda":
         raise RuntimeError(f"expected {VARIABLE} to be cpu, cuda or fake, got {NAME!r}")
     elif not torch.cuda.is_available():
         raise RuntimeError(f"expected a CUDA device for {VARIABLE}=cuda, got none: use fake, or leave it out")
 
 
-def here(value):
-    """Tensors, a module, or a mapping of tensors on the device of the tests."""
-    if isinstance(value, dict):
-        return {name: here(item) for name, item in value.items()}
-    return value.to(DEVICE)
+def device() -> torch.device:
+    """Where tests compute."""
+    return torch.device(NAME, 0) if not USE_CPU else torch.device("cpu")
 
 
-def _offer(device: torch.device) -> None:
+def _offer(fake: torch.device) -> None:
     """Lets the Trainer find a device that neither it nor accelerate knows of."""
     from accelerate import PartialState
 
+    from hf_robust_tickets.tickets import pruning
+    from tests.testing.fake_device import FakeTensor
+
     def set_device(self) -> None:
-        self.device = torch.device("cpu") if self._cpu else device
+        self.device = torch.device("cpu") if self._cpu else fake
 
     PartialState.set_device = set_device
     # What the Trainer's arguments ask where there is no CUDA.
-    os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
+    os.environ["ACCELERATE_TORCH_DEVICE"] = str(fake)
     # Loaders of data pin what they load for every accelerator; here all memory is of one kind.
     torch.Tensor.pin_memory = lambda self, device=None: self
+    # Here a tensor of the device has a class of its own; elsewhere that is a sharded or quantised one.
+    pruning.WHOLE_TENSORS = (*pruning.WHOLE_TENSORS, FakeTensor)
+    # Tensors with a class of their own cannot be made in inference mode.
+    torch.inference_mode = lambda mode=True: torch.no_grad() if mode else nullcontext()
+
+
+@contextmanager
+def watched_waits() -> Iterator[list[str]]:
+    """What made the host wait for the device while the context lasts, a line each."""
+    lines: list[str] = []
+    if NAME == "fake":
+        from tests.testing import fake_device
+
+        with fake_device.watched_waits() as found:
+            yield lines
+        lines.extend(map(str, found))
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield lines
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    lines.extend(f"{w.filename}:{w.lineno}" for w in caught if "synchronizing CUDA operation" in str(w.message))

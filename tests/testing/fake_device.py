@@ -169,6 +169,11 @@ class _Module:
     def empty_cache() -> None:
         pass
 
+    @staticmethod
+    def get_amp_supported_dtype() -> list[torch.dtype]:
+        # For an autocast that is switched off: there are no rules for one that is on.
+        return [torch.bfloat16, torch.float16]
+
 
 def available() -> bool:
     """Whether this torch has backends written in Python."""

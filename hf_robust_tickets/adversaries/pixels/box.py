@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -81,7 +82,14 @@ class PixelBox:
 
     @staticmethod
     def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:
-        return torch.tensor(values, dtype=like.dtype, device=like.device).reshape(1, -1, 1, 1)
+        return _constant(tuple(values), like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=64)
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One number per channel. Made once: a copy to the device makes the host wait for all that it was asked before."""
+    with torch.inference_mode(False):  # what is made in it cannot be used where there are gradients
+        return torch.tensor(values, dtype=dtype, device=device).reshape(1, -1, 1, 1)
 
 
 def _looks_like_pixels(x: Tensor) -> bool:

@@ -11,13 +11,14 @@ from .modeling_robust_ticket import shrink_linear, write_pruned_files
 from .pruning import check_fits, is_pruned, prune_, pruned_ticket
 from .random_tickets import random_ticket
 from .refitting import RefitStep, refit
-from .scores import Score, ScoreSums, UnitScores, get_score, list_scores, register_score
+from .scores import ExampleGradients, Score, ScoreSums, UnitScores, get_score, list_scores, register_score
 from .shadow import Shadows, attach_shadows, follow_noise, get_shadows
 from .split_half import SplitHalfDetector
 from .ticket import RobustTicket
 
 __all__ = [
     "EarlyBirdDetector",
+    "ExampleGradients",
     "Gates",
     "MaskDistance",
     "RefitStep",

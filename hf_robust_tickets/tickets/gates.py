@@ -25,6 +25,7 @@ from .ticket import RobustTicket
 
 GATE_NAME = "robust_gate"
 SHADOWS_NAME = "robust_shadows"  # see shadow.py
+BY_EXAMPLE_NAME = "robust_gate_by_example"  # see scores/by_example.py
 # A gate starts at one; below this, its rank is that of single steps.
 NEAR_ZERO = 0.05
 
@@ -105,6 +106,13 @@ def get_gates(model: nn.Module) -> Gates | None:
         heads=[_gate(projection) for projection in architecture.head_outputs(model)],
         neurons=[_gate(projection) for projection in architecture.neuron_outputs(model)],
     )
+
+
+def gated_projections(model: nn.Module) -> dict[str, nn.Module]:
+    """The projections that have gates, by their names in the model, in the order of `Gates.parameters`."""
+    architecture, names = get_architecture(model), {module: name for name, module in model.named_modules()}
+    projections = (*architecture.head_outputs(model), *architecture.neuron_outputs(model))
+    return {names[module]: module for module in projections if GATE_NAME in module._parameters}
 
 
 @torch.no_grad()
@@ -205,6 +213,9 @@ def _apply_gate(projection: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[
     # A plain function that finds the parameter on the module: copies and replaced parameters keep working.
     x, *rest = args
     gate = projection.robust_gate
+    by_example = projection.__dict__.get(BY_EXAMPLE_NAME)
+    if by_example is not None:
+        return (by_example(gate, x, channels=isinstance(projection, nn.Conv2d)), *rest)
     if isinstance(projection, nn.Conv2d):
         return (x * gate.to(x.dtype).view(-1, 1, 1), *rest)
     repeats = x.shape[-1] // gate.numel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .adversarial_taylor import AdversarialTaylorScore
 from .base import NORMALISATIONS, Score, UnitScores, score_gates
+from .by_example import ExampleGradients
 from .gate import GateScore
 from .registry import get_score, list_scores, register_score
 from .sums import ScoreSums
@@ -12,6 +13,7 @@ from .taylor import TaylorScore
 __all__ = [
     "NORMALISATIONS",
     "AdversarialTaylorScore",
+    "ExampleGradients",
     "GateScore",
     "Score",
     "ScoreSums",

@@ -9,7 +9,7 @@ from .taylor import TaylorScore
 
 
 class AdversarialTaylorScore(TaylorScore):
-    """Sum over batches of |c * dL/dc| at c = 1, where L is the loss at the end of the adversary's ascent.
+    """Sum over examples of |c * dL/dc| at c = 1, where L is the loss at the end of the adversary's ascent.
 
     What a unit is worth to the attacked model, as Sehwag et al. ("HYDRA: Pruning Adversarially Robust Neural
     Networks", NeurIPS 2020) ask of weights: the score, not only the training, should see the attack.

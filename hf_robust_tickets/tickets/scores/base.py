@@ -28,11 +28,15 @@ class Score(ABC):
             Otherwise they stay at one, and the score is a sum over batches of what their gradients give.
         under_attack: Whether the gradient is that of the loss at the end of the adversary's ascent; otherwise it is
             that of the clean loss. Without meaning where the gates are trained: the search says how.
+        by_example: Whether the gradients that are read are sums of |dL/dc| over the examples of a batch
+            (`ExampleGradients`); otherwise they are the gradient of the batch's mean loss, in which examples that
+            pull in opposite directions cancel.
     """
 
     name: ClassVar[str] = ""
     trains_gates: ClassVar[bool] = False
     under_attack: ClassVar[bool] = False
+    by_example: ClassVar[bool] = False
 
     @abstractmethod
     def of_units(self, gate: Tensor, gradient: Tensor | None) -> Tensor:
@@ -40,7 +44,8 @@ class Score(ABC):
 
         Args:
             gate: Coefficients of the layer, `(units,)`.
-            gradient: dL/dc of the batch's mean loss, of the same shape; `None` where the gates are trained.
+            gradient: dL/dc of the batch's mean loss, or its sum over examples, of the same shape; `None` where the
+                gates are trained.
 
         Returns:
             Scores, of the same shape.

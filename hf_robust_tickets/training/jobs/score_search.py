@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields
 from typing import ClassVar
 
@@ -19,7 +19,7 @@ from transformers.trainer_utils import SchedulerType
 from ..._compat import checkpointing_options
 from ..._sharding import whole
 from ...errors import ConfigurationError, DataError
-from ...tickets import Gates, get_gates, get_score
+from ...tickets import ExampleGradients, Gates, get_gates, get_score
 from ..arguments import AdversaryOptions
 from ..callbacks.scores import ScoreCallback
 from ..steps.base import AdversarialStep
@@ -60,6 +60,7 @@ class ScoreSearch(SearchMethod):
                 f"{adversary.adversary!r}: name a method, or pass ticket_score='taylor'"
             )
         self.warmup = self._count_warmup()
+        self._examples = ExampleGradients()
 
     @classmethod
     def uses_adversary(cls, options: TicketOptions) -> bool:
@@ -126,7 +127,7 @@ class ScoreSearch(SearchMethod):
             for gate in gates.parameters() if syncs else ():
                 gate.grad = None
             return
-        with self._frozen(model, gates):
+        with self._frozen(model, gates), self._watched(model):
             yield
         if syncs:
             self._read(gates)
@@ -185,18 +186,25 @@ class ScoreSearch(SearchMethod):
     @contextmanager
     def _gates_at_rest(self, gates: Gates) -> Iterator[None]:
         """In the warm-up a gate that has a gradient would keep a second copy of the widest activation for it."""
-        # DDP waits for their gradients, and steps are told apart by compilation.
+        # DDP waits for their gradients.
         if not self._freezes or self.trainer.accelerator.num_processes > 1:
             yield
             return
         with _without_gradients(gates.parameters()):
             yield
 
+    def _watched(self, model: nn.Module) -> AbstractContextManager[None]:
+        return (
+            self._examples.watching(self.trainer.runner.unwrapped(model)) if self.score.by_example else nullcontext()
+        )
+
     def _read(self, gates: Gates) -> None:
         """Adds the score of a complete step; one that the loss scale of fp16 leaves out is left out here too."""
-        accelerator = self.trainer.accelerator
-        gradients = torch.cat([whole(gate.grad).flatten() for gate in gates.parameters()])
-        if self._freezes:
+        accelerator, by_example = self.trainer.accelerator, self.score.by_example
+        parts = self._examples.take() if by_example else [whole(gate.grad) for gate in gates.parameters()]
+        gradients = torch.cat([part.flatten() for part in parts])
+        # Gradients of examples are of this rank's, whoever reduces those of the parameters.
+        if self._freezes or by_example:
             gradients = accelerator.reduce(gradients, reduction="mean")
         if accelerator.scaler is not None:
             gradients = gradients / accelerator.scaler.get_scale()

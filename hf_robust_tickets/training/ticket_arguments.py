@@ -105,7 +105,7 @@ class TicketOptions:
     score_warmup: float | None = field(
         default=None, metadata={"help": "Plain steps (or fraction of an epoch) before batches are scored."}
     )
-    score_batches: int = field(default=48, metadata={"help": "Most batches that are scored."})
+    score_batches: int = field(default=24, metadata={"help": "Most batches that are scored."})
     score_normalisation: str = field(
         default="none", metadata={"help": "Scores of a layer by their l2 norm: none, l2."}
     )

@@ -41,7 +41,7 @@ class ScoreCallback(TicketCallback):
     def __init__(
         self,
         score: str = "taylor",
-        batches: int = 48,
+        batches: int = 24,
         normalisation: str = "none",
         head_sparsity: float = 1 / 6,
         neuron_sparsity: float = 0.4,

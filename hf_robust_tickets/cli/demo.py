@@ -84,7 +84,7 @@ def _train_all(corpus: DatasetDict, options: DemoOptions, output: Path) -> list[
     print("2/3  early-bird ticket: score under FreeLB, stop, draw, prune, fine-tune")
     rows.append(_train_ticket("early-bird ticket", corpus, options, output / "early-bird", None))
     print("3/3  random ticket of the same size: the control")
-    sparsity = {"head_sparsity": 1 / 6, "neuron_sparsity": 0.4, "round_to": 16, "seed": options.seed}
+    sparsity = {"head_sparsity": 1 / 6, "neuron_sparsity": 0.4, "seed": options.seed}
     rows.append(_train_ticket("random ticket", corpus, options, output / "random", sparsity))
     return rows
 
@@ -121,7 +121,6 @@ def _partners(corpus: DatasetDict, options: DemoOptions, output: Path) -> dict[s
         search_epochs=2.0,
         score_warmup=0.3,
         score_batches=32,
-        round_to=16,
     )
     tokenizer = AutoTokenizer.from_pretrained(minilm_path())
     set_seed(options.seed)

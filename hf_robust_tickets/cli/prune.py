@@ -28,7 +28,9 @@ class PruneOptions:
     neuron_sparsity: float | None = field(default=None, metadata={"help": "Of the random ticket; default 0.4."})
     head_scope: str | None = field(default=None, metadata={"help": "Of the random ticket: global or layer."})
     neuron_scope: str | None = field(default=None, metadata={"help": "Of the random ticket: global or layer."})
-    round_to: int | None = field(default=None, metadata={"help": "Of the random ticket: multiple of neurons."})
+    round_to: int | None = field(
+        default=None, metadata={"help": "Of the random ticket: multiple of neurons; default 16."}
+    )
     keep_one: bool | None = field(
         default=None, metadata={"help": "Of the random ticket: leave every layer a head and a neuron; default True."}
     )

@@ -13,6 +13,8 @@ from .scores import GateScore, UnitScores, score_gates
 from .ticket import RobustTicket
 
 _SCOPES = ("global", "layer")
+ALIGNED = 16
+"""The default of `round_to`."""
 
 
 def draw_ticket(
@@ -21,7 +23,7 @@ def draw_ticket(
     neuron_sparsity: float = 0.4,
     head_scope: str = "global",
     neuron_scope: str = "global",
-    round_to: int = 1,
+    round_to: int = ALIGNED,
     keep_one: bool = True,
 ) -> RobustTicket:
     """Keeps the heads and neurons of the highest scores: of trained gates, their magnitude (EarlyRobust, section 3.3).
@@ -33,7 +35,9 @@ def draw_ticket(
         head_scope: `"global"`: rank all layers together; `"layer"`: each layer loses the same fraction.
         neuron_scope: The same for neurons.
         round_to: Every layer keeps a multiple of this many neurons: its count is rounded up, by giving back the best
-            of those removed, but never above the neurons it has. Heads are not rounded.
+            of those removed, but never above the neurons it has. Heads are not rounded. 16 are what a tensor core
+            multiplies at once in half precision; some kernels are faster still at multiples of 64. 1 keeps what the
+            sparsity says.
         keep_one: Whether a layer left without heads, or without neurons, gets its best one back; otherwise pruning
             removes that attention or feed-forward block as a whole.
 
@@ -45,14 +49,14 @@ def draw_ticket(
 
     Raises:
         SparsityError: If a sparsity is outside [0, 1).
-        ConfigurationError: If a scope or `round_to` is none of the above.
+        ConfigurationError: If a scope or `round_to` is none of the above, or rounding gives back all neurons.
         TicketError: If a score is not finite, or all heads or neurons of which some have to go have the same.
     """
     scores = score_gates(gates, GateScore()) if isinstance(gates, Gates) else gates
     scores.check_finite()
     ticket = RobustTicket(
         heads=select(scores.heads, head_sparsity, head_scope, keep_one=keep_one),
-        neurons=select(scores.neurons, neuron_sparsity, neuron_scope, round_to, keep_one),
+        neurons=select_neurons(scores.neurons, neuron_sparsity, neuron_scope, round_to, keep_one),
     )
     _check_differ(scores, ticket)
     return ticket
@@ -83,6 +87,24 @@ def select(
     else:
         masks = [_keep_highest(score, sparsity) for score in scores]
     return [_round_up(mask, score, round_to, int(keep_one)) for mask, score in zip(masks, scores)]
+
+
+def select_neurons(
+    scores: Sequence[torch.Tensor], sparsity: float, scope: str, round_to: int, keep_one: bool
+) -> list[torch.Tensor]:
+    """As `select`, but rounding may not undo the whole cut.
+
+    Raises:
+        ConfigurationError: If it does: the layers are not wider than `round_to`.
+    """
+    masks = select(scores, sparsity, scope, round_to, keep_one)
+    widths = [len(mask) for mask in masks]
+    if round_to > 1 and _removed(sparsity, sum(widths)) and all(bool(mask.all()) for mask in masks):
+        raise ConfigurationError(
+            f"expected round_to to leave something to cut, got {round_to}, which gives back all that "
+            f"neuron_sparsity={sparsity:g} cuts of layers of {min(widths)} to {max(widths)} neurons: use round_to=1"
+        )
+    return masks
 
 
 def _check_differ(scores: UnitScores, ticket: RobustTicket) -> None:

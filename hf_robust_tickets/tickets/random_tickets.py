@@ -11,7 +11,7 @@ from torch import nn
 
 from ..architectures import UnitGroup, get_architecture
 from ..errors import ConfigurationError, TicketError
-from .drawing import select
+from .drawing import ALIGNED, select, select_neurons
 from .ticket import RobustTicket
 
 _MATCHES = ("counts", "parameters")
@@ -25,7 +25,7 @@ def random_ticket(
     head_scope: str = "global",
     neuron_scope: str = "global",
     seed: int = 0,
-    round_to: int = 1,
+    round_to: int = ALIGNED,
     keep_one: bool = True,
     *,
     like: RobustTicket | None = None,
@@ -52,7 +52,7 @@ def random_ticket(
 
     Raises:
         SparsityError: If a sparsity is outside [0, 1).
-        ConfigurationError: If `match` is unknown, or a size is given twice.
+        ConfigurationError: If `match` is unknown, a size is given twice, or rounding gives back all neurons.
         TicketError: If `like` is for a model of another shape.
     """
     if match not in _MATCHES:
@@ -68,7 +68,7 @@ def random_ticket(
         raise ConfigurationError(f"match={match!r} needs like=ticket, the ticket whose size is matched")
     return RobustTicket(
         heads=select(head_scores, head_sparsity, head_scope, keep_one=keep_one),
-        neurons=select(neuron_scores, neuron_sparsity, neuron_scope, round_to, keep_one),
+        neurons=select_neurons(neuron_scores, neuron_sparsity, neuron_scope, round_to, keep_one),
     )
 
 

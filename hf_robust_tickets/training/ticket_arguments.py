@@ -31,6 +31,7 @@ _EARLYROBUST: Mapping[str, Any] = MappingProxyType(
         "ticket_interval": 0.05,
         "ticket_patience": 5,
         "ticket_tolerance": 0.1,
+        "round_to": 1,
         "adversary": "freelb",
         "adversary_steps": 5,
         "adversary_step_size": 0.01,
@@ -83,7 +84,8 @@ class TicketOptions:
         ticket_patience: Gates: how many tickets in a row must resemble an earlier one for the search to stop.
         ticket_tolerance: How far they, or the tickets of even and odd batches, may be apart (fraction of entries).
         ticket_at_step: Draw the ticket at this step of the search, whether it has settled or not; -1: when it has.
-        round_to: Round the number of kept neurons of a layer up to a multiple of this.
+        round_to: Round the number of kept neurons of a layer up to a multiple of this: 16, or 64, for tensor cores; 1
+            keeps what the sparsity says.
         keep_one: Leave every layer at least one head and one neuron; otherwise a layer that keeps none loses the
             whole attention or feed-forward block.
         rewind: Fine-tune from the weights before the search; otherwise from those after it.
@@ -122,7 +124,7 @@ class TicketOptions:
     ticket_patience: int = field(default=5, metadata={"help": "Similar tickets in a row before the search stops."})
     ticket_tolerance: float = field(default=0.1, metadata={"help": "Largest distance between similar tickets."})
     ticket_at_step: int = field(default=-1, metadata={"help": "Draw at this step; -1: when the ticket has settled."})
-    round_to: int = field(default=1, metadata={"help": "Round kept neurons up to a multiple."})
+    round_to: int = field(default=16, metadata={"help": "Round kept neurons up to a multiple; 1: do not."})
     keep_one: bool = field(default=True, metadata={"help": "Leave every layer a head and a neuron at least."})
     rewind: bool = field(default=True, metadata={"help": "Fine-tune from the weights before the search."})
     refit_examples: int = field(

@@ -34,7 +34,9 @@ result = status, [line for line in said.getvalue().splitlines() if line.startswi
 def folder(tmp_path) -> Path:
     """A pruned checkpoint that has no card, with what a Trainer leaves beside it."""
     model = tiny_bert()
-    save_pruned(prune_(model, random_ticket(model, 0.25, 0.5)), tmp_path / "small", tokenizer=tiny_tokenizer())
+    save_pruned(
+        prune_(model, random_ticket(model, 0.25, 0.5, round_to=1)), tmp_path / "small", tokenizer=tiny_tokenizer()
+    )
     for name in ("training_args.bin", "_job.json", "checkpoint-4/model.safetensors", "robustness/outcomes.jsonl"):
         (tmp_path / "small" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "small" / name).write_bytes(b"only here")
@@ -216,7 +218,7 @@ def truncate(folder: Path) -> None:
 
 
 def other_ticket(folder: Path) -> None:
-    random_ticket(tiny_bert(), 0.25, 0.5, seed=5).save(folder / "ticket.safetensors")
+    random_ticket(tiny_bert(), 0.25, 0.5, seed=5, round_to=1).save(folder / "ticket.safetensors")
 
 
 def drop_weights(folder: Path) -> None:

@@ -38,6 +38,8 @@ def make_args(folder: str | Path, **options: Any) -> RobustTicketArguments:
         "ticket_interval": 0.25,
         "ticket_patience": 2,
         "ticket_tolerance": 0.5,
+        # A layer has 64 neurons: counts are what the sparsity says.
+        "round_to": 1,
         "save_strategy": "no",
         "disable_tqdm": True,
         "report_to": "none",

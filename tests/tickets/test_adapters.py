@@ -63,7 +63,7 @@ def test_prune_then_adapt_then_merge(family, draw, tmp_path):
     assert_same_weights(reopened, merged)
     assert_same_outputs(logits(reopened, inputs), logits(merged, inputs))
     assert pruned_ticket(reopened) == pruned_ticket(model)
-    prune_(reopened, random_ticket(reopened))
+    prune_(reopened, random_ticket(reopened, round_to=1))
 
 
 def test_a_ticket_searched_on_a_model_with_adapters_is_cut_after_merging():
@@ -74,12 +74,14 @@ def test_a_ticket_searched_on_a_model_with_adapters_is_cut_after_merging():
     logits(adapted, inputs)
     adapted(**inputs)[0].sum().backward()
     assert all(gate.grad.abs().sum() > 0 for gate in gates.parameters())
-    ticket = random_ticket(model, 0.4, 0.5)
+    ticket = random_ticket(model, 0.4, 0.5, round_to=1)
     with torch.no_grad():
         for gate, mask in zip(gates.parameters(), (*ticket.heads, *ticket.neurons)):
             gate.copy_(mask)
     masked = logits(adapted, inputs)
-    assert draw_ticket(gates, 1 - sum(ticket.head_counts) / 8, 1 - sum(ticket.neuron_counts) / 48) == ticket
+    assert (
+        draw_ticket(gates, 1 - sum(ticket.head_counts) / 8, 1 - sum(ticket.neuron_counts) / 48, round_to=1) == ticket
+    )
     with pytest.raises(TicketError, match=r"peft\..*merge the adapters before"):
         detach_gates(model, fold=True)
     detach_gates(model)
@@ -90,7 +92,7 @@ def test_a_ticket_searched_on_a_model_with_adapters_is_cut_after_merging():
 
 
 def test_the_wrapper_itself_is_refused():
-    ticket, adapted = random_ticket(tiny_model()), get_peft_model(tiny_model(), LoraConfig(**LORA))
+    ticket, adapted = random_ticket(tiny_model(), round_to=1), get_peft_model(tiny_model(), LoraConfig(**LORA))
     with pytest.raises(TicketError, match=r"PeftModel.*merge_and_unload"):
         prune_(adapted, ticket)
     for ask in (attach_gates, random_ticket):
@@ -112,7 +114,7 @@ def test_a_layer_that_is_gone_takes_no_adapter():
 
 
 def test_quantised_models_are_refused():
-    ticket = random_ticket(tiny_model())
+    ticket = random_ticket(tiny_model(), round_to=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch has moved this to a package of its own
         quantised = torch.ao.quantization.quantize_dynamic(tiny_model(), {nn.Linear})
@@ -127,11 +129,11 @@ def test_what_transformers_marks_as_quantised_is_refused(mark):
     model = tiny_model()
     setattr(model, mark, True)
     with pytest.raises(TicketError, match="before quantising"):
-        prune_(model, random_ticket(model))
+        prune_(model, random_ticket(model, round_to=1))
 
 
 def test_a_configuration_that_says_quantised_is_believed():
     model = tiny_model()
     model.config.quantization_config = {"quant_method": "bitsandbytes", "load_in_8bit": True}
     with pytest.raises(TicketError, match="before quantising"):
-        prune_(model, random_ticket(model))
+        prune_(model, random_ticket(model, round_to=1))

@@ -64,7 +64,7 @@ def logits(model, x=None):
 
 
 def half(model, seed: int = 0) -> RobustTicket:
-    return random_ticket(model, head_sparsity=0.5, neuron_sparsity=0.5, seed=seed)
+    return random_ticket(model, head_sparsity=0.5, neuron_sparsity=0.5, seed=seed, round_to=1)
 
 
 def close_gates(model, ticket):
@@ -121,7 +121,7 @@ def test_gates_get_gradients_fold_and_draw(kind):
         for gate in gates.parameters():
             gate.uniform_(0.5, 1.5)
     gated = logits(model)
-    ticket = draw_ticket(gates, head_sparsity=0.5, neuron_sparsity=0.5)
+    ticket = draw_ticket(gates, head_sparsity=0.5, neuron_sparsity=0.5, round_to=1)
     torch.testing.assert_close(logits(detach_gates(model, fold=True)), gated, rtol=1e-5, atol=1e-5)
     prune_(model, ticket)
     widths = get_architecture(model).num_neurons(model)
@@ -146,7 +146,7 @@ def half_of_half():
 def test_half_of_the_inner_channels_is_half_of_the_operations():
     model = resnet()
     dense = count_flops(model, {"pixel_values": images()})
-    prune_(model, random_ticket(model, neuron_sparsity=0.5, neuron_scope="layer"))
+    prune_(model, random_ticket(model, neuron_sparsity=0.5, neuron_scope="layer", round_to=1))
     pruned = count_flops(model, {"pixel_values": images()})
     inside = [name for name in dense.layers if ".layer." in name]
     assert len(inside) == 8 and all(pruned.layers[name] * 2 == dense.layers[name] for name in inside)
@@ -258,7 +258,7 @@ def test_descriptions_that_cannot_be_right():
 
 def test_a_random_ticket_of_equal_parameters_where_channels_weigh_differently():
     model = resnet()
-    like = random_ticket(model, 0.0, 0.5, seed=7)
+    like = random_ticket(model, 0.0, 0.5, seed=7, round_to=1)
     found = random_ticket(model, like=like, match="parameters", seed=1)
     assert found.neuron_counts != like.neuron_counts
     dense, kept, other = (

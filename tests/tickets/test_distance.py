@@ -42,7 +42,7 @@ def test_the_spread_of_several():
 
 def test_chance_is_what_random_tickets_give():
     model = tiny_model()
-    like = random_ticket(model, 0.4, 0.7, seed=5)
+    like = random_ticket(model, 0.4, 0.7, seed=5, round_to=1)
     drawn = [random_ticket(model, like=like, seed=seed) for seed in range(30)]
     expected = ticket_spread(drawn).chance
     assert expected == pytest.approx(chance_distance(like, like))

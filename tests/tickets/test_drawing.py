@@ -25,14 +25,14 @@ def kept(masks):
 
 def test_global_ranking_uses_the_magnitude():
     g = gates([[0.9, -2.0], [0.1, 1.0]], [[3.0, 0.2, -0.1], [0.5, -4.0, 0.3]])
-    t = draw_ticket(g, head_sparsity=0.25, neuron_sparsity=0.5)
+    t = draw_ticket(g, head_sparsity=0.25, neuron_sparsity=0.5, round_to=1)
     assert kept(t.heads) == ["11", "01"]
     assert kept(t.neurons) == ["100", "110"]  # 0.1, 0.2 and 0.3 go
 
 
 def test_an_emptied_layer_gets_its_best_entry_back():
     g = gates([[0.1, 0.3, 0.2], [5.0, 6.0, 7.0]], [[1.0], [1.0]])
-    t = draw_ticket(g, head_sparsity=0.5, neuron_sparsity=0)
+    t = draw_ticket(g, head_sparsity=0.5, neuron_sparsity=0, round_to=1)
     assert kept(t.heads) == ["010", "111"]
 
 
@@ -42,16 +42,16 @@ def test_an_emptied_layer_may_stay_empty():
     assert (kept(t.heads), kept(t.neurons)) == (["000", "111"], ["00", "11"])
     model = tiny_model()
     most = {"head_sparsity": 0.99, "neuron_sparsity": 0.99}
-    assert 0 in random_ticket(model, **most, keep_one=False).head_counts
-    assert 0 not in random_ticket(model, **most).head_counts
+    assert 0 in random_ticket(model, **most, keep_one=False, round_to=1).head_counts
+    assert 0 not in random_ticket(model, **most, round_to=1).head_counts
     # What has no gate any more stays without.
-    t = draw_ticket(gates([[], [1.0, 2.0]], [[1.0], []]), head_sparsity=0.5, neuron_sparsity=0)
+    t = draw_ticket(gates([[], [1.0, 2.0]], [[1.0], []]), head_sparsity=0.5, neuron_sparsity=0, round_to=1)
     assert (kept(t.heads), kept(t.neurons)) == (["", "01"], ["1", ""])
 
 
 def test_layer_scope_removes_the_same_number_everywhere():
     g = gates([[0.1, 0.2, 0.3], [7.0, 6.0, 5.0]], [[1.0], [1.0]])
-    t = draw_ticket(g, head_sparsity=0.4, neuron_sparsity=0, head_scope="layer")
+    t = draw_ticket(g, head_sparsity=0.4, neuron_sparsity=0, head_scope="layer", round_to=1)
     assert kept(t.heads) == ["011", "110"]  # floor(0.4 * 3) = 1 each
 
 
@@ -79,27 +79,41 @@ def test_round_to_gives_neurons_back_but_never_more_than_there_are():
     assert kept(select(scores, 0.5, round_to=4)) == ["0011111111"]
     assert kept(select(scores, 0.1, round_to=4)) == ["1111111111"]
     assert kept(select(scores, 0.5, round_to=64)) == ["1111111111"]
-    t = draw_ticket(gates([[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0]]), 1 / 3, 1 / 3, round_to=3)
-    assert (t.head_counts, t.neuron_counts) == ([2], [3])  # heads are not rounded
+    t = draw_ticket(gates([[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0]]), 1 / 3, 2 / 3, round_to=2)
+    assert (t.head_counts, t.neuron_counts) == ([2], [2])  # heads are not rounded
+    wide = gates([[1.0, 2.0]], [[float(i) for i in range(1, 41)]])
+    assert (
+        draw_ticket(wide, 0, 0.5).neuron_counts
+        == [32]
+        == random_ticket(tiny_model(intermediate_size=40, num_hidden_layers=1), 0, 0.5).neuron_counts
+    )
+
+
+def test_rounding_may_not_undo_the_whole_cut():
+    g = gates([[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0]])
+    message = "got 16, which gives back all that neuron_sparsity=0.5 cuts of layers of 3 to 3 neurons: use round_to=1"
+    with pytest.raises(ConfigurationError, match=message):
+        draw_ticket(g, 0, 0.5)
+    assert draw_ticket(g, 1 / 3, 0).neuron_counts == [3]  # nothing was to go
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, 1.5, float("nan")])
 def test_sparsity_outside_the_range(sparsity):
     g = gates([[1.0, 1.0]], [[1.0]])
     with pytest.raises(SparsityError, match=r"\[0, 1\)"):
-        draw_ticket(g, head_sparsity=sparsity)
+        draw_ticket(g, head_sparsity=sparsity, round_to=1)
     with pytest.raises(SparsityError, match=r"\[0, 1\)"):
-        random_ticket(tiny_model(), neuron_sparsity=sparsity)
+        random_ticket(tiny_model(), neuron_sparsity=sparsity, round_to=1)
 
 
 def test_other_bad_options():
     g = gates([[1.0, 1.0]], [[1.0]])
     with pytest.raises(ConfigurationError, match=r"global, layer.*'all'"):
-        draw_ticket(g, head_scope="all")
+        draw_ticket(g, head_scope="all", round_to=1)
     with pytest.raises(ConfigurationError, match="round_to"):
         draw_ticket(g, round_to=0)
     with pytest.raises(TicketError, match="diverged"):
-        draw_ticket(gates([[float("nan"), 1.0]], [[1.0]]))
+        draw_ticket(gates([[float("nan"), 1.0]], [[1.0]]), round_to=1)
 
 
 def test_thirds_as_they_are_typed():
@@ -112,7 +126,7 @@ def test_thirds_as_they_are_typed():
 def test_random_tickets_have_the_drawn_size_and_their_own_seed():
     model = tiny_model()
     state = torch.random.get_rng_state()
-    first, again, other = (random_ticket(model, 0.25, 0.5, seed=s) for s in (1, 1, 2))
+    first, again, other = (random_ticket(model, 0.25, 0.5, seed=s, round_to=1) for s in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), state)
     assert first == again
     assert first != other
@@ -122,14 +136,14 @@ def test_random_tickets_have_the_drawn_size_and_their_own_seed():
 
 def test_a_random_ticket_with_the_counts_of_another():
     model = tiny_model()
-    like = random_ticket(model, 0.5, 0.7, seed=9)
+    like = random_ticket(model, 0.5, 0.7, seed=9, round_to=1)
     first, again, other = (random_ticket(model, like=like, seed=s) for s in (1, 1, 2))
     assert (first.head_counts, first.neuron_counts) == (like.head_counts, like.neuron_counts)
     assert first == again and first not in (other, like)
     with pytest.raises(ConfigurationError, match="leave out head_sparsity, round_to"):
         random_ticket(model, head_sparsity=0.5, round_to=4, like=like)
     with pytest.raises(ConfigurationError, match="needs like=ticket"):
-        random_ticket(model, match="parameters")
+        random_ticket(model, match="parameters", round_to=1)
     with pytest.raises(ConfigurationError, match="counts, parameters, got 'size'"):
         random_ticket(model, like=like, match="size")
     prune_(model, like)
@@ -143,21 +157,21 @@ def parameters_with(model, ticket):
 
 def test_a_random_ticket_of_equal_parameters():
     model = tiny_model()
-    like = draw_ticket(steep_gates(model), 0.5, 0.5)
+    like = draw_ticket(steep_gates(model), 0.5, 0.5, round_to=1)
     first = random_ticket(model, like=like, match="parameters", seed=1)
     assert parameters_with(model, first) == parameters_with(model, like) < parameters_with(model, whole(model))
     # The ticket takes all from the first layers; the control from anywhere.
     assert first.neuron_counts != like.neuron_counts
     # Layers of unequal width: a neuron weighs the same in each, a head too.
-    prune_(model, random_ticket(model, 0.25, 0.25, seed=3))
-    like = draw_ticket(steep_gates(model), 0.3, 0.3)
+    prune_(model, random_ticket(model, 0.25, 0.25, seed=3, round_to=1))
+    like = draw_ticket(steep_gates(model), 0.3, 0.3, round_to=1)
     assert parameters_with(model, random_ticket(model, like=like, match="parameters")) == parameters_with(model, like)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_equal_parameters_in_other_families(family):
     model = tiny_model(family)
-    like = draw_ticket(steep_gates(model), 0.5, 0.5)
+    like = draw_ticket(steep_gates(model), 0.5, 0.5, round_to=1)
     found = random_ticket(model, like=like, match="parameters", seed=1)
     dense, kept, other = (parameters_with(model, t) for t in (whole(model), like, found))
     assert abs(kept - other) <= 0.1 * (dense - kept)
@@ -174,4 +188,4 @@ def steep_gates(model):
 
 
 def whole(model):
-    return random_ticket(model, 0.0, 0.0)
+    return random_ticket(model, 0.0, 0.0, round_to=1)

@@ -50,4 +50,4 @@ def test_gated_and_pruned_models_compile(family, draw, backend):
     compiled(**inputs)[0].sum().backward()
     assert get_gates(model).parameters()[0].grad is not None
     with pytest.raises(TicketError, match="unwrap"):
-        prune_(compiled, random_ticket(model))
+        prune_(compiled, random_ticket(model, round_to=1))

@@ -46,7 +46,7 @@ all_cases = pytest.mark.parametrize(
 
 def pruned_model(family, task):
     model = task_model(family, task)
-    return prune_(model, random_ticket(model, 0.4, 0.5, seed=1))
+    return prune_(model, random_ticket(model, 0.4, 0.5, seed=1, round_to=1))
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_every_registered_family_is_tested():
 @all_cases
 def test_mask_equals_prune(family, task):
     model, inputs = task_model(family, task), task_inputs(family, task)
-    ticket = random_ticket(model, 0.4, 0.5, seed=1)
+    ticket = random_ticket(model, 0.4, 0.5, seed=1, round_to=1)
     dense = logits(model, inputs)
     gates = attach_gates(model)
     with torch.no_grad():
@@ -151,9 +151,9 @@ def test_every_remaining_parameter_gets_a_gradient_and_learns(family, task):
 def test_pruning_twice_equals_pruning_once(family, task):
     inputs = task_inputs(family, task)
     model, at_once = task_model(family, task), task_model(family, task)
-    first = random_ticket(model, 0.25, 0.3, seed=2)
+    first = random_ticket(model, 0.25, 0.3, seed=2, round_to=1)
     prune_(model, first)
-    second = random_ticket(model, 0.3, 0.3, seed=3)
+    second = random_ticket(model, 0.3, 0.3, seed=3, round_to=1)
     prune_(model, second)
     prune_(at_once, first.compose(second))
     assert_same_weights(model, at_once)
@@ -204,7 +204,7 @@ def test_a_model_on_the_meta_device_is_cut_to_the_same_shapes(family):
     model = pruned_model(family, task)
     with torch.device("meta"):
         empty = type(task_model(family, task))(tiny_config(family, num_labels=3))
-    prune_(empty, random_ticket(empty, 0.4, 0.5, seed=1))
+    prune_(empty, random_ticket(empty, 0.4, 0.5, seed=1, round_to=1))
     assert {parameter.device.type for parameter in empty.parameters()} == {"meta"}
     assert {k: v.shape for k, v in empty.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
 
@@ -218,7 +218,7 @@ def test_tied_weights_and_frozen_ones_stay_so(family):
         model.get_parameter(name).requires_grad_(False)
     heads = (model.get_input_embeddings(), model.get_output_embeddings())
     tied = heads[1] is not None and heads[0].weight is heads[1].weight
-    prune_(model, random_ticket(model, 0.4, 0.5))
+    prune_(model, random_ticket(model, 0.4, 0.5, round_to=1))
     assert [name for name, parameter in model.named_parameters() if not parameter.requires_grad] == frozen
     if heads[1] is not None:
         assert (model.get_input_embeddings().weight is model.get_output_embeddings().weight) == tied

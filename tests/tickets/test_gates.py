@@ -57,7 +57,7 @@ def test_detaching_restores_the_model_exactly():
 
 def test_attaching_twice_and_pruning_with_gates_are_refused():
     model = tiny_model()
-    ticket = random_ticket(model)
+    ticket = random_ticket(model, round_to=1)
     attach_gates(model)
     with pytest.raises(TicketError, match="detach_gates"):
         attach_gates(model)
@@ -144,7 +144,7 @@ def test_a_saved_gated_model_keeps_its_gates(tmp_path):
 
 def test_gates_on_a_pruned_model_fit_what_is_left():
     model = tiny_model()
-    ticket = random_ticket(model, 0.25, 0.5)
+    ticket = random_ticket(model, 0.25, 0.5, round_to=1)
     gates = attach_gates(prune_(model, ticket))
     assert [len(g) for g in gates.heads] == ticket.head_counts
     assert [len(g) for g in gates.neurons] == ticket.neuron_counts

@@ -41,7 +41,7 @@ INPUTS = tiny_inputs()
 @pytest.fixture(scope="module")
 def pruned():
     model = tiny_model()
-    return prune_(model, random_ticket(model, 0.4, 0.5, seed=3))
+    return prune_(model, random_ticket(model, 0.4, 0.5, seed=3, round_to=1))
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_opened_weights_lie_where_torch_allocates_and_not_in_the_file(pruned, fo
     assert not any(t.data_ptr() % ALIGNMENT for t in (*model.parameters(), *model.buffers()))
     assert all(p.requires_grad and p.is_leaf for p in model.parameters())
     masked = tiny_model(head="ForMaskedLM")
-    save_pruned(prune_(masked, random_ticket(masked)), folder / "tied")
+    save_pruned(prune_(masked, random_ticket(masked, round_to=1)), folder / "tied")
     tied = load_pruned(folder / "tied")
     assert tied.get_input_embeddings().weight is tied.get_output_embeddings().weight
 
@@ -112,14 +112,14 @@ def test_hidden_states_of_a_pruned_base_model(folder):
     base = load_pruned(folder, AutoModel)
     assert len(base(**INPUTS, output_hidden_states=True).hidden_states) == 3
     model = tiny_model(head="Model")
-    prune_(model, random_ticket(model))
+    prune_(model, random_ticket(model, round_to=1))
     assert len(model(**INPUTS, output_hidden_states=True).hidden_states) == 3
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_kept(tmp_path, dtype):
     model = tiny_model().to(dtype)
-    save_pruned(prune_(model, random_ticket(model, 0.4, 0.5)), tmp_path)
+    save_pruned(prune_(model, random_ticket(model, 0.4, 0.5, round_to=1)), tmp_path)
     again = load_pruned(tmp_path)
     assert {p.dtype for p in again.parameters()} == {dtype}
     assert_same_weights(again, model)
@@ -210,7 +210,7 @@ def test_a_checkpoint_without_its_ticket_opens_exports_but_cannot_be_cut_again(p
     dense = export_dense(model, tmp_path / "dense")
     assert_same_outputs(logits(dense, INPUTS), logits(pruned, INPUTS))
     with pytest.raises(TicketError, match=r"put ticket\.safetensors back"):
-        prune_(model, random_ticket(model))
+        prune_(model, random_ticket(model, round_to=1))
 
 
 def test_saving_and_exporting_what_is_not_pruned_or_still_gated_is_refused(pruned, tmp_path):
@@ -219,7 +219,7 @@ def test_saving_and_exporting_what_is_not_pruned_or_still_gated_is_refused(prune
     with pytest.raises(TicketError, match="prune_"):
         export_dense(tiny_model(), tmp_path)
     model = tiny_model()
-    attach_gates(prune_(model, random_ticket(model)))
+    attach_gates(prune_(model, random_ticket(model, round_to=1)))
     with pytest.raises(TicketError, match="detach_gates"):
         save_pruned(model, tmp_path)
 
@@ -327,7 +327,7 @@ def test_remote_code_refuses_what_load_pruned_refuses(folder, remote_code):
 
 
 def test_a_ticket_of_another_checkpoint(folder):
-    random_ticket(tiny_model(), 0.4, 0.5, seed=9).save(folder / "ticket.safetensors")
+    random_ticket(tiny_model(), 0.4, 0.5, seed=9, round_to=1).save(folder / "ticket.safetensors")
     with pytest.raises(CheckpointError, match="different checkpoints"):
         load_pruned(folder)
 
@@ -342,7 +342,7 @@ def test_what_is_no_pruned_checkpoint(tmp_path):
 
 def test_trainer_checkpoints_open_and_resume(tmp_path):
     model = tiny_model()
-    prune_(model, random_ticket(model, 0.4, 0.5))
+    prune_(model, random_ticket(model, 0.4, 0.5, round_to=1))
     data = [{**{k: v[i % 3] for k, v in INPUTS.items()}, "labels": i % 3} for i in range(8)]
     settings = {"output_dir": tmp_path, "per_device_train_batch_size": 2, "save_steps": 2, "use_cpu": USE_CPU}
     settings |= {"disable_tqdm": True, "max_steps": 4}

@@ -76,7 +76,7 @@ def by_lstsq(model, dense, data, ridge):
 
 def test_equals_least_squares_with_all_activations_in_memory():
     dense = tiny_model("bert")
-    model = prune_(copy.deepcopy(dense), random_ticket(dense, 0.5, 0.5))
+    model = prune_(copy.deepcopy(dense), random_ticket(dense, 0.5, 0.5, round_to=1))
     other, data = copy.deepcopy(model), batches()
     steps = refit(model, dense, data, ridge=0.03)
     by_lstsq(other, dense, data, 0.03)
@@ -87,7 +87,7 @@ def test_equals_least_squares_with_all_activations_in_memory():
 
 def test_hidden_states_come_nearer_to_those_of_the_dense_model():
     dense = tiny_model("bert")
-    cut = prune_(copy.deepcopy(dense), random_ticket(dense, 0.5, 0.5))
+    cut = prune_(copy.deepcopy(dense), random_ticket(dense, 0.5, 0.5, round_to=1))
     refitted = copy.deepcopy(cut)
     refit(refitted, dense, batches(24))
     unseen = tiny_inputs(seed=99, batch=5)
@@ -103,7 +103,7 @@ def test_errors_fall_in_every_family_and_nothing_cut_is_nothing_changed(family):
     same = copy.deepcopy(dense)
     refit(same, dense, data)
     assert_unchanged(same, dense)
-    model = prune_(copy.deepcopy(dense), random_ticket(dense, 0.4, 0.5, seed=1))
+    model = prune_(copy.deepcopy(dense), random_ticket(dense, 0.4, 0.5, seed=1, round_to=1))
     steps = refit(model, dense, data)
     assert len(steps) == 2 * len(get_architecture(dense).layers(dense))
     assert all(step.after < step.before for step in steps)
@@ -130,7 +130,7 @@ def test_convolutions_are_fitted_by_their_patches():
     same = copy.deepcopy(dense)
     refit(same, dense, data)
     assert_unchanged(same, dense)
-    model = prune_(copy.deepcopy(dense), random_ticket(dense, 0.5, 0.5, seed=1))
+    model = prune_(copy.deepcopy(dense), random_ticket(dense, 0.5, 0.5, seed=1, round_to=1))
     steps = refit(model, dense, data)
     assert steps and {step.kind for step in steps} == {"neurons"}
     assert all(step.after < step.before for step in steps)
@@ -138,7 +138,7 @@ def test_convolutions_are_fitted_by_their_patches():
 
 def test_modes_and_gradients_stay_as_they_were():
     dense = tiny_model("bert", hidden_dropout_prob=0.5)
-    model = prune_(copy.deepcopy(dense), random_ticket(dense, 0.5, 0.5))
+    model = prune_(copy.deepcopy(dense), random_ticket(dense, 0.5, 0.5, round_to=1))
     model.train()
     model.bert.embeddings.eval()
     twin = copy.deepcopy(model)
@@ -152,7 +152,7 @@ def test_modes_and_gradients_stay_as_they_were():
 
 def test_what_cannot_be_refitted_is_refused_in_one_line():
     dense = tiny_model("bert")
-    model = prune_(copy.deepcopy(dense), random_ticket(dense, 0.5, 0.5))
+    model = prune_(copy.deepcopy(dense), random_ticket(dense, 0.5, 0.5, round_to=1))
     with pytest.raises(ConfigurationError, match="positive ridge, got 0"):
         refit(model, dense, batches(), ridge=0)
     with pytest.raises(DataError, match="got an iterator"):

@@ -55,7 +55,7 @@ def test_the_first_order_score_by_hand():
     even, odd = sums.halves()
     assert even.heads[0].tolist() == [4.0, 8.0]
     assert odd.neurons[0].tolist() == [18.0, 6.0]
-    ticket = draw_ticket(sums.scores(), head_sparsity=0.5, neuron_sparsity=0.5)
+    ticket = draw_ticket(sums.scores(), head_sparsity=0.5, neuron_sparsity=0.5, round_to=1)
     assert (ticket.heads[0].tolist(), ticket.neurons[0].tolist()) == ([False, True], [True, False])
 
 
@@ -129,15 +129,15 @@ def test_what_cannot_be_ranked_is_refused():
         gate.grad = torch.zeros_like(gate)
     sums.add(gates)
     with pytest.raises(TicketError, match=r"scores of the heads that differ, got 2 times 0"):
-        draw_ticket(sums.scores(), 0.5, 0.5)
+        draw_ticket(sums.scores(), 0.5, 0.5, round_to=1)
     with pytest.raises(TicketError, match=r"scores of the neurons that differ, got 2 times 1"):
-        draw_ticket(gates, 0.0, 0.5)
-    assert draw_ticket(gates, 0.0, 0.0).head_counts == [2]  # nothing goes, so nothing is ranked
+        draw_ticket(gates, 0.0, 0.5, round_to=1)
+    assert draw_ticket(gates, 0.0, 0.0, round_to=1).head_counts == [2]  # nothing goes, so nothing is ranked
     gates.neurons[0].grad[1] = float("nan")
     with pytest.raises(TicketError, match="finite scores of the neurons"):
         sums.add(gates)
     with pytest.raises(TicketError, match="finite scores of the heads"):
-        draw_ticket(gates_of([[float("inf"), 1.0]], [[1.0, 2.0]]))
+        draw_ticket(gates_of([[float("inf"), 1.0]], [[1.0, 2.0]]), round_to=1)
 
 
 def test_sums_go_on_from_a_saved_state():

@@ -50,7 +50,7 @@ def search_halves(seed: int, sparsities, signal: float, batches: int = 64) -> Sp
             gate.grad = grad
         sums.add(gates)
         if batch % 2 == 0:
-            drawn = [draw_ticket(scores, *sparsities) for scores in (sums.scores(), *sums.halves())]
+            drawn = [draw_ticket(scores, *sparsities, round_to=1) for scores in (sums.scores(), *sums.halves())]
             if detector.update(*drawn):
                 break
     return detector
@@ -97,8 +97,8 @@ def search_gates(
         optimizer.step()
         clamp_gates_(gates), clamp_gates_(shadows)
         if step % interval == 0:
-            drawn = draw_ticket(gates, **sparsities)
-            if detector.update(drawn, draw_ticket(shadows, **sparsities) if shadowed else None):
+            drawn = draw_ticket(gates, **sparsities, round_to=1)
+            if detector.update(drawn, draw_ticket(shadows, **sparsities, round_to=1) if shadowed else None):
                 return detector, step
     return detector, steps
 

@@ -62,7 +62,7 @@ def test_mask_equals_prune_with_every_attention_kernel(family, kernel):
     head = "ForImageClassification" if family == "vit" else "ForSequenceClassification"
     model, inputs = tiny_model(family, head, attn_implementation=kernel), tiny_inputs(family)
     assert model.config._attn_implementation == kernel
-    ticket = random_ticket(model, 0.4, 0.5, seed=1)
+    ticket = random_ticket(model, 0.4, 0.5, seed=1, round_to=1)
     gates = attach_gates(model)
     with torch.no_grad():
         for gate, mask in zip(gates.parameters(), (*ticket.heads, *ticket.neurons)):
@@ -75,7 +75,7 @@ def test_mask_equals_prune_with_every_attention_kernel(family, kernel):
 @pytest.mark.parametrize("family", ["bert", "llama", "deberta-v2"])
 def test_recomputing_activations_gives_the_same_gradients(family):
     model, inputs = tiny_model(family), tiny_inputs(family)
-    prune_(model, random_ticket(model, 0.4, 0.5))
+    prune_(model, random_ticket(model, 0.4, 0.5, round_to=1))
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -99,7 +99,7 @@ def test_gates_under_autocast():
 
 def test_a_model_opened_by_remote_code_is_pruned_exported_and_saved_like_any_other(tmp_path, monkeypatch):
     model = tiny_model()
-    save_pruned(prune_(model, random_ticket(model, 0.25, 0.4)), tmp_path / "one")
+    save_pruned(prune_(model, random_ticket(model, 0.25, 0.4, round_to=1)), tmp_path / "one")
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     remote = AutoModelForSequenceClassification.from_pretrained(tmp_path / "one", trust_remote_code=True)
@@ -112,7 +112,7 @@ def test_a_model_opened_by_remote_code_is_pruned_exported_and_saved_like_any_oth
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
     dense = export_dense(remote, tmp_path / "dense")
     assert type(dense) is BertForSequenceClassification
-    second = random_ticket(remote, 0.25, 0.4, seed=5)
+    second = random_ticket(remote, 0.25, 0.4, seed=5, round_to=1)
     prune_(remote, second)
     prune_(model, second)
     assert_same_weights(remote, model)
@@ -125,7 +125,7 @@ def test_a_class_and_a_family_of_the_users_own(tmp_path, scratch_registry):
     torch.manual_seed(0)
     model = MyClassifier(config).eval()
     register_architecture(replace(get_architecture(tiny_model()), name="mine", model_types=("my-bert",)))
-    prune_(model, random_ticket(model, 0.4, 0.5))
+    prune_(model, random_ticket(model, 0.4, 0.5, round_to=1))
     save_pruned(model, tmp_path)
     with pytest.raises(CheckpointError, match="my-bert"):
         load_pruned(tmp_path)  # transformers does not know the configuration
@@ -137,7 +137,7 @@ def test_a_class_and_a_family_of_the_users_own(tmp_path, scratch_registry):
 
 def test_options_of_from_pretrained_reach_it(tmp_path):
     model = tiny_model()
-    save_pruned(prune_(model, random_ticket(model)), tmp_path / "here" / "below")
+    save_pruned(prune_(model, random_ticket(model, round_to=1)), tmp_path / "here" / "below")
     again = load_pruned(
         tmp_path / "here", subfolder="below", attn_implementation="eager", id2label={0: "a", 1: "b", 2: "c"}
     )
@@ -167,10 +167,10 @@ def test_a_wrong_description_is_noticed_before_the_first_cut(scratch_registry):
     for neurons, message in ((wrong_blocks, "5 x 24 units, got 24"), (wrong_path, r"intermediate\.up.*description")):
         register_architecture(replace(bert, neurons=neurons), replace=True)
         with pytest.raises(TicketError, match=message):
-            prune_(model, random_ticket(model))
+            prune_(model, random_ticket(model, round_to=1))
     register_architecture(bert, replace=True)
     assert bert.num_heads(model) == [4, 4]
-    prune_(model, random_ticket(model))
+    prune_(model, random_ticket(model, round_to=1))
 
 
 def test_talking_heads_are_refused():
@@ -178,7 +178,7 @@ def test_talking_heads_are_refused():
     with pytest.raises(TicketError, match="depends on all others"):
         attach_gates(model)
     with pytest.raises(TicketError, match="talking_head"):
-        prune_(model, random_ticket(model))
+        prune_(model, random_ticket(model, round_to=1))
 
 
 def test_albert_layers_of_a_group_share_one_entry():
@@ -193,7 +193,7 @@ def test_albert_layers_of_a_group_share_one_entry():
 def test_grouped_heads_are_counted_and_cut_as_groups():
     model = tiny_model("llama")
     assert get_architecture(model).num_heads(model) == [4, 4]  # eight query heads, four groups
-    ticket = random_ticket(model, 0.5, 0.0, head_scope="layer")
+    ticket = random_ticket(model, 0.5, 0.0, head_scope="layer", round_to=1)
     prune_(model, ticket)
     attention = model.model.layers[0].self_attn
     assert attention.q_proj.out_features == 2 * attention.k_proj.out_features == 16

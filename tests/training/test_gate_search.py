@@ -75,8 +75,8 @@ def test_a_cut_among_gates_near_zero_is_told(tmp_path, caplog):
         for gate in (*gates.heads, *gates.neurons):
             gate[: len(gate) // 2] = torch.linspace(0, 0.04, len(gate) // 2)
     # Half are near zero: a cut of 40 % falls among them, one of 50 % does not.
-    assert kinds_cut_near_zero(gates, draw_ticket(gates, 0.5, 0.4)) == ["neurons"]
-    assert kinds_cut_near_zero(gates, draw_ticket(gates, 0.5, 0.5)) == []
+    assert kinds_cut_near_zero(gates, draw_ticket(gates, 0.5, 0.4, round_to=1)) == ["neurons"]
+    assert kinds_cut_near_zero(gates, draw_ticket(gates, 0.5, 0.5, round_to=1)) == []
 
 
 def test_the_shadow_is_logged_for_every_ticket(tmp_path):

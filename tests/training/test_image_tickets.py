@@ -66,6 +66,7 @@ def test_search_under_pixel_attacks_and_cut(tmp_path, name):
         "ticket_interval": 0.25,
         "ticket_patience": 2,
         "ticket_tolerance": 0.9,
+        "round_to": 1,
     }
     options |= {"head_sparsity": 0.25, "neuron_sparsity": 0.5, "num_train_epochs": 1, "save_strategy": "no"}
     processor = ViTImageProcessor(image_mean=[0.5, 0.5, 0.5], image_std=[0.5, 0.5, 0.5])

@@ -134,7 +134,7 @@ def test_facts_of_a_folder(trained, tmp_path, caplog):
 
 def test_a_checkpoint_without_its_ticket_or_without_matplotlib(tmp_path, monkeypatch):
     model = tiny_bert()
-    save_pruned(prune_(model, random_ticket(model, 0.25, 0.5)), tmp_path / "a")
+    save_pruned(prune_(model, random_ticket(model, 0.25, 0.5, round_to=1)), tmp_path / "a")
     with monkeypatch.context() as absent:
         absent.setattr("importlib.util.find_spec", lambda name: None)
         assert write_model_card(tmp_path / "a", model, facts_of_folder(tmp_path / "a", model, "a"), "me/a")

@@ -44,7 +44,7 @@ def test_folder_with_another_training(tmp_path):
 
 
 def test_ticket_of_another_shape_is_refused_before_anything_happens(tmp_path):
-    ticket = random_ticket(tiny_bert(intermediate_size=32), 0.2, 0.2)
+    ticket = random_ticket(tiny_bert(intermediate_size=32), 0.2, 0.2, round_to=1)
     with pytest.raises(TicketError, match="draw it from this model"):
         make_trainer(tmp_path, ticket=ticket)
 

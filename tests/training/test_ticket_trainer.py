@@ -121,7 +121,7 @@ def test_user_callbacks_see_the_fine_tuning_alone(tmp_path):
 
 def test_given_ticket_is_not_searched_for(tmp_path):
     model = tiny_bert(hidden_dropout_prob=0.1)
-    ticket = random_ticket(model, head_sparsity=0.5, neuron_sparsity=0.5, seed=3)
+    ticket = random_ticket(model, head_sparsity=0.5, neuron_sparsity=0.5, seed=3, round_to=1)
     trainer = make_trainer(tmp_path, model=model, ticket=ticket)
     trainer.train()
     assert trainer.ticket == ticket and "search" not in trainer.cost and trainer.converged is None
@@ -132,7 +132,9 @@ def test_plain_training_arguments(tmp_path):
     args = TrainingArguments(str(tmp_path), max_steps=2, save_strategy="no", report_to="none")
     trainer = RobustTicketTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(8 * 72))
     trainer.train()
-    assert sum(trainer.ticket.neuron_counts) == 128 - 51
+    # 128 - 51 neurons, each layer's rounded up to a multiple of 16.
+    assert all(count % 16 == 0 for count in trainer.ticket.neuron_counts)
+    assert 128 - 51 <= sum(trainer.ticket.neuron_counts) < 128
 
 
 def test_model_init(tmp_path):

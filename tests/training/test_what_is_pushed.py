@@ -68,11 +68,11 @@ def sent(hub, repository: str) -> set[str]:
             "trainer_of(RobustTicketTrainer, 't-during', push_to_hub=True, save_strategy='epoch').train()",
             PRUNED,
         ),
-        ("m-push", "m = tiny_bert(); prune_(m, random_ticket(m)).push_to_hub('me/m-push')", None),
+        ("m-push", "m = tiny_bert(); prune_(m, random_ticket(m, round_to=1)).push_to_hub('me/m-push')", None),
         (
             "m-save",
             "litter('m-save'); m = tiny_bert()\n"
-            "prune_(m, random_ticket(m)).save_pretrained('m-save', push_to_hub=True, repo_id='me/m-save')",
+            "prune_(m, random_ticket(m, round_to=1)).save_pretrained('m-save', push_to_hub=True, repo_id='me/m-save')",
             None,
         ),
     ],

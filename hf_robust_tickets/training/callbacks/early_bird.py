@@ -9,6 +9,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from ...errors import ConfigurationError
 from ...tickets import EarlyBirdDetector, Gates, RobustTicket, draw_ticket, get_shadows, mask_distance, share_near_zero
+from ...tickets.drawing import ALIGNED
 from ...tickets.gates import differ
 from ..steps.schedule import first_step, steps_per_epoch
 from .tickets import TicketCallback, gates_of, named
@@ -56,7 +57,7 @@ class EarlyBirdCallback(TicketCallback):
         interval: float = 0.05,
         patience: int = 5,
         tolerance: float = 0.1,
-        round_to: int = 1,
+        round_to: int = ALIGNED,
         keep_one: bool = True,
         start_step: float = 0,
         at_step: int = -1,

@@ -8,6 +8,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from ...errors import ConfigurationError
 from ...tickets import Gates, ScoreSums, SplitHalfDetector, draw_ticket, get_score
+from ...tickets.drawing import ALIGNED
 from .tickets import TicketCallback, gates_of, named
 
 
@@ -48,7 +49,7 @@ class ScoreCallback(TicketCallback):
         head_scope: str = "global",
         neuron_scope: str = "global",
         tolerance: float = 0.1,
-        round_to: int = 1,
+        round_to: int = ALIGNED,
         keep_one: bool = True,
         at_step: int = -1,
     ) -> None:

@@ -13,7 +13,7 @@ from tests.testing.families import tiny_model
 
 def save_small(family, folder, head="ForSequenceClassification"):
     model = tiny_model(family, head)
-    prune_(model, random_ticket(model, 0.5, 0.5, head_scope="layer", neuron_scope="layer"))
+    prune_(model, random_ticket(model, 0.5, 0.5, head_scope="layer", neuron_scope="layer", round_to=1))
     save_pruned(model, folder)
     return model
 

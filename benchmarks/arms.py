@@ -122,6 +122,7 @@ def _trainer(arm: str, seed: int, protocol: Protocol, model: PreTrainedModel, ou
         "seed": seed,
         "report_to": "none",
         "adversary_step_size": protocol.step_size,
+        "adversary_step_unit": "absolute",
         "adversary_start_step": protocol.start_step,
     }
     partners = {
@@ -139,6 +140,7 @@ def _trainer(arm: str, seed: int, protocol: Protocol, model: PreTrainedModel, ou
                 "finetune_adversary_kwargs": {
                     "steps": 3,
                     "step_size": protocol.step_size,
+                    "step_unit": "absolute",
                     "start_step": protocol.start_step,
                 },
             }

@@ -143,6 +143,7 @@ def _trainer(
         neuron_sparsity=neuron_sparsity,
         adversary_steps=protocol.adversary_steps,
         adversary_step_size=protocol.step_size,
+        adversary_step_unit="absolute",
         search_epochs=protocol.gate_budget,
         ticket_interval=protocol.gate_interval,
         # The cut is what the table says; a control has the ticket's own counts.

@@ -20,7 +20,9 @@ How the input is attacked while a model trains. Made from the docstrings and fro
 `python docs/generate.py`; do not edit.
 
 Pass a name (`adversary="freelb"`, with the `adversary_*` options of `AdversarialTrainingArguments`) or an object
-(`AdversarialTrainer(..., adversary=FreeLB(steps=3))`). Every default below can be changed in either way.
+(`AdversarialTrainer(..., adversary=FreeLB(steps=3))`). Every default below can be changed in either way. Lengths are
+shares of the norm of what is perturbed (`step_unit="relative"`), but on pixels; each method has the defaults of its
+paper in absolute units too.
 
 """
 
@@ -109,7 +111,18 @@ def _section(name: str, adversary: Adversary) -> str:
         r"^(?:Cost: .*|Attributes:|Args:|Example:|Raises:)$", inspect.getdoc(type(adversary)), flags=re.MULTILINE
     )[0]
     defaults = ", ".join(f"{f.name}={_short(getattr(adversary, f.name))}" for f in fields(adversary))
-    return f"## `{name}`: {type(adversary).__name__}\n\n{text.strip()}\n\nDefaults: `{defaults}`.\n"
+    return (
+        f"## `{name}`: {type(adversary).__name__}\n\n{text.strip()}\n\nDefaults: `{defaults}`{_absolute(adversary)}.\n"
+    )
+
+
+def _absolute(adversary: Adversary) -> str:
+    """The lengths that a method has by default in absolute units, where it has others."""
+    own = adversary.lengths.get("absolute")
+    if own is None or adversary.step_unit == "absolute":
+        return ""
+    lengths = ", ".join(f"{name}={_short(value)}" for name, value in own._asdict().items())
+    return f"; with `step_unit='absolute'`: `{lengths}`"
 
 
 def _short(value: object) -> str:

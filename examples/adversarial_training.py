@@ -1,6 +1,6 @@
 """Adversarial training of a dense model, compared with plain training on the same data.
 
-    python examples/adversarial_training.py --adversary freelb --steps 3 --step_size 0.05
+    python examples/adversarial_training.py --adversary freelb --steps 3 --step_size 0.02
 
 Runs on the synthetic reviews and the small encoder of the extra `demo`, in a few minutes on a CPU.
 """
@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--adversary", default="freelb", help="fgm, pgd, freelb or freelb++")
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--step_size", type=float, default=0.05)
+    parser.add_argument("--step_size", type=float, default=0.02)
     parser.add_argument("--num_train", type=int, default=1600)
     options = parser.parse_args()
 

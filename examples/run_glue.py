@@ -1,7 +1,7 @@
 """Fine-tunes a text classifier on a GLUE task, a data set of the Hub, or files: every option of a usual script.
 
     python examples/run_glue.py --model_name_or_path google-bert/bert-base-uncased --task_name mrpc \\
-        --do_train --do_eval --adversary freelb --adversary_step_size 0.05 --output_dir out
+        --do_train --do_eval --adversary freelb --adversary_step_size 0.01 --output_dir out
 
 Two lines differ from a script for `transformers.Trainer`: the imports of the trainer and its arguments. With
 `RobustTicketTrainer` and `RobustTicketArguments` in their place it searches a ticket first, and saves the small model.

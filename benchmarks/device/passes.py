@@ -29,7 +29,7 @@ ATTACKS: dict[str, tuple[Any, dict[str, Any], float | None]] = {
     "FreeLB-10": (FreeLB(steps=10), {}, 10),
     "PGD, 3 steps": (PGD(steps=3), {}, None),
     "TRADES": (TRADES(), {}, None),
-    "FreeLB-3 on the last hidden layer but one": (FreeLB(steps=3), {"adversary_layer": -1}, 1),
+    "FreeLB-3 on the last hidden layer but one": (FreeLB(steps=3), {"adversary_layer": -2}, 1),
     "FreeLB-3 three quarters up": (FreeLB(steps=3), {"adversary_layer": 0.75}, 1),
 }
 SHAPES = ((32, 128), (32, 32), (128, 128))
@@ -123,7 +123,7 @@ def attacked(setting: Setting, shape: tuple[int, int]) -> dict[str, dict[str, An
         options = dict(given)
         if "adversary_layer" in options:
             where = options["adversary_layer"]
-            options["adversary_layer"] = layers - 1 if where == -1 else max(1, int(where * layers))
+            options["adversary_layer"] = where if where < 0 else max(1, int(where * layers))
         sides[name] = {"adversary": adversary, "options": options}
     results = add_ratios(compare_trainings(setting, shape, sides))
     for name, (_, _, plain) in ATTACKS.items():

@@ -28,6 +28,7 @@ from .text.ta_vat import TAVAT
 from .text.trades import TRADES
 from .text.vat import VAT
 from .text.yopo import YOPO
+from .units import norm_at
 
 __all__ = [
     "ALUM",
@@ -61,6 +62,7 @@ __all__ = [
     "get_adversary",
     "kl_divergence",
     "list_adversaries",
+    "norm_at",
     "perturbation_mask",
     "register_adversary",
     "symmetric_kl",

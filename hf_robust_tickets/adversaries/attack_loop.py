@@ -16,6 +16,7 @@ from ..errors import ConfigurationError
 from .base import Adversary
 from .geometry import expand_mask
 from .regularizer import Regularizer
+from .units import in_tensor_units
 
 CRITERIA = ("last", "any")
 """When an example counts as robust: right at the end of the ascent, or at every point that the ascent visits."""
@@ -68,7 +69,8 @@ def run_attack(target: AttackTarget, adversary: Adversary, criterion: str = "any
 
     Args:
         target: The batch that is attacked.
-        adversary: What starts and moves the perturbation; nothing is remembered from one call to the next.
+        adversary: What starts and moves the perturbation, in its own unit of length; nothing is remembered from one
+            call to the next.
         criterion: `"last"`, right at the end of the ascent; `"any"`, right at every point that it visits.
 
     Raises:
@@ -78,6 +80,9 @@ def run_attack(target: AttackTarget, adversary: Adversary, criterion: str = "any
     # perturbations of half-precision models are kept in float32: steps are smaller than a half's spacing
     x = target.x.detach()
     x = x.to(torch.promote_types(x.dtype, torch.float32))
+    unit = adversary.unit(x, target.mask)
+    if unit is not None:
+        target = _InUnits(target, unit)
     start = adversary.init(x, target.mask) * expand_mask(target.mask, x)
     delta = target.project(start.detach())
     visited: list[tuple[Tensor, Tensor]] = []
@@ -86,13 +91,36 @@ def run_attack(target: AttackTarget, adversary: Adversary, criterion: str = "any
         if criterion == "any":
             visited.append((is_right(logits, target.labels), label_losses(logits, target.labels)))
         gradient = torch.nan_to_num(gradient, posinf=0.0, neginf=0.0)
-        delta = target.project(adversary.ascend(delta, gradient, target.mask))
+        delta = target.project(adversary.ascend(delta, in_tensor_units(gradient, unit), target.mask))
     with torch.no_grad():
         logits = target.logits(adversary.added(delta))
+    delta = delta if unit is None else delta * unit
     visited.append((is_right(logits, target.labels), label_losses(logits, target.labels)))
     right = torch.stack([right for right, _ in visited]).all(dim=0)
     loss = torch.stack([loss for _, loss in visited]).amax(dim=0)
     return AttackOutcome(right, loss, delta)
+
+
+class _InUnits:
+    """A target whose perturbations are in units of their own.
+
+    Args:
+        target: The target.
+        unit: The unit of each example, `(batch, 1, 1)`.
+    """
+
+    def __init__(self, target: AttackTarget, unit: Tensor) -> None:
+        self.x, self.mask, self.labels = target.x, target.mask, target.labels
+        self._target, self._unit = target, unit
+
+    def logits(self, delta: Tensor) -> Tensor:
+        """As in `AttackTarget`."""
+        return self._target.logits(delta * self._unit)
+
+    def project(self, delta: Tensor) -> Tensor:
+        """As in `AttackTarget`."""
+        moved = self._target.project(delta * self._unit)
+        return torch.where(self._unit > 0, moved / self._unit, delta)
 
 
 def num_ascents(adversary: Adversary) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import torch
@@ -14,12 +15,15 @@ from torch import Tensor, nn
 from ..errors import ConfigurationError
 from .geometry import NORMS, SCOPES
 from .hooks import PerturbationHook
+from .units import LARGEST_SHARE, UNITS, Lengths, norm_at
 
 AdversaryState = MutableMapping[str, Tensor]
 """What a method keeps from one training step to the next; the trainer owns it and saves it in checkpoints."""
 
 # A forward pass costs one unit, the gradients of activations and of weights one each.
 _DELTA_PASS_COST = 2 / 3
+# A length that is not given: that of the method in the unit of the lengths.
+_OF_THE_METHOD: Any = None
 
 
 @dataclass(frozen=True)
@@ -45,43 +49,83 @@ class Adversary(ABC):
       `"weight-average"` (the output with averaged weights);
     - `remembers` and `replays`: what it keeps between steps, and how often it is given the same batch.
 
+    `init` and `ascend` know of no unit: with relative lengths whoever trains lets them move delta / u by the gradient
+    with respect to delta, and adds u times what they give, u being `norm_at` of each sentence (`unit`). Steps, starts
+    and balls are equivariant: that is the method with u times its lengths.
+
     Attributes:
         steps: Number of passes K (see each method for how many of them ascend).
-        step_size: Length of one ascent step, in units of the perturbed tensor, in the geometry of `norm` and `scope`.
+        step_size: Length of one ascent step, in the geometry of `norm` and `scope`.
         init_magnitude: Size of the random start; 0 starts at delta = 0, so that the first pass is clean.
         max_norm: Radius of the ball that delta is projected on after each ascent; 0 means no projection.
         norm: `"l2"`, `"linf"` or `"l1"`.
         scope: What one ball holds: `"sentence"` (all tokens together) or `"token"` (each token its own).
+        step_unit: The unit of the three lengths: `"relative"`, shares of the norm of what is perturbed (`norm_at`), or
+            `"absolute"`, those of the perturbed tensor, as in most papers. It decides the defaults too (`lengths`).
     """
 
     steps: int
-    step_size: float
-    init_magnitude: float
-    max_norm: float
+    step_size: float = _OF_THE_METHOD
+    init_magnitude: float = _OF_THE_METHOD
+    max_norm: float = _OF_THE_METHOD
     norm: str = "l2"
     scope: str = "sentence"
+    step_unit: str = "relative"
 
     name: ClassVar[str] = ""
+    lengths: ClassVar[Mapping[str, Lengths]] = MappingProxyType({})
+    """Unit -> the lengths that the method has by default."""
     step: ClassVar[str] = "multi-pass"
     space: ClassVar[str] = "embeddings"
     remembers: ClassVar[str | None] = None
     """Whose state the method keeps: the whole run's (`"run"`), or one for each micro-batch of an optimiser step
     (`"batch"`); `None` for none. With one, delta ascends after the last pass too."""
     _least_steps: ClassVar[int] = 1
+    _climbs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        if self.step_unit not in UNITS:
+            raise ConfigurationError(
+                f"{self._title}: step_unit must be one of {', '.join(UNITS)}, got {self.step_unit!r}"
+            )
+        self._complete()
         if not isinstance(self.steps, int) or self.steps < self._least_steps:
             raise ConfigurationError(
                 f"{self._title}: steps must be an integer of at least {self._least_steps}, got {self.steps!r}"
             )
-        for field in ("step_size", "init_magnitude", "max_norm"):
+        for field in Lengths._fields:
             value = getattr(self, field)
             if not math.isfinite(value) or value < 0:
                 raise ConfigurationError(f"{self._title}: {field} must be finite and not negative, got {value!r}")
+            self._check_share(field, value)
         if self.norm not in NORMS:
             raise ConfigurationError(f"{self._title}: norm must be one of {', '.join(NORMS)}, got {self.norm!r}")
         if self.scope not in SCOPES:
             raise ConfigurationError(f"{self._title}: scope must be one of {', '.join(SCOPES)}, got {self.scope!r}")
+
+    def _complete(self) -> None:
+        """Gives the lengths that were left out the method's values in this unit."""
+        own = self.lengths.get(self.step_unit)
+        for field in Lengths._fields:
+            if getattr(self, field) is not None:
+                continue
+            if own is None:
+                raise ConfigurationError(
+                    f"{self._title}: expected {field}, got none: give it in {self.step_unit} units"
+                )
+            object.__setattr__(self, field, getattr(own, field))
+
+    def _check_share(self, field: str, value: float) -> None:
+        """Raises ConfigurationError for a relative length that cannot be meant."""
+        if self.step_unit != "relative":
+            return
+        nothing = field == "step_size" and value == 0 and self._climbs
+        if nothing or value > LARGEST_SHARE:
+            least = "above 0" if field == "step_size" else "at least 0"
+            raise ConfigurationError(
+                f"{self._title}: a relative {field} is a share of the norm of what is perturbed, {least} and at most "
+                f"{LARGEST_SHARE:g}, got {value:g}: e.g. 0.01, or pass step_unit='absolute'"
+            )
 
     @property
     def _title(self) -> str:
@@ -111,8 +155,11 @@ class Adversary(ABC):
         """The same method with every length (step size, start, radius) times `factor`."""
         if factor == 1:
             return self
-        lengths = ("step_size", "init_magnitude", "max_norm")
-        return replace(self, **{name: getattr(self, name) * factor for name in lengths})
+        return replace(self, **{name: getattr(self, name) * factor for name in Lengths._fields})
+
+    def unit(self, x: Tensor, mask: Tensor) -> Tensor | None:
+        """What the lengths are shares of, `(batch, 1, 1)`; `None` for absolute ones. Shapes as in `init`."""
+        return norm_at(x, mask, self.norm, self.scope) if self.step_unit == "relative" else None
 
     def hook(self, model: nn.Module, module: nn.Module | None, processor: Any = None) -> PerturbationHook:
         """The hook that adds delta where it belongs.

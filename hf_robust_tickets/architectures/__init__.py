@@ -13,7 +13,7 @@ from .esm import ESM
 from .gemma2 import GEMMA2
 from .gpt2 import GPT2
 from .gpt_neox import GPT_NEOX
-from .layers import layer_module, layers_of
+from .layers import layer_module, layer_number, layers_of
 from .llama import LLAMA
 from .megatron_bert import MEGATRON_BERT
 from .modernbert import MODERNBERT
@@ -65,6 +65,7 @@ __all__ = [
     "known_architectures",
     "known_model_types",
     "layer_module",
+    "layer_number",
     "layers_of",
     "plain_neurons",
     "register_architecture",

@@ -9,12 +9,33 @@ from ..errors import ConfigurationError
 from .registry import get_architecture
 
 
+def layer_number(model: nn.Module, layer: int) -> int:
+    """A layer's number from the beginning, where it may be counted from the end.
+
+    Args:
+        model: The model inside all wrappers, or a PEFT model.
+        layer: 0 for the embedding of the input, a layer's number from 1 on, or from the end: -1 is the last layer.
+
+    Raises:
+        ConfigurationError: If there is no such layer.
+        UnknownArchitectureError: If nobody has described this model type (`layer` 0 needs no description).
+    """
+    if layer == 0:
+        return 0
+    count = len(layers_of(model))
+    if not 1 <= abs(layer) <= count:
+        raise ConfigurationError(
+            f"expected 0 for the embedding, or a layer from 1 to {count} (from the end: -1 to -{count}), got {layer}"
+        )
+    return layer if layer > 0 else count + 1 + layer
+
+
 def layer_module(model: nn.Module, layer: int) -> nn.Module:
     """The module whose output is that of layer `layer`; 0 for the embedding of the input.
 
     Args:
-        model: The model inside all wrappers, or a PEFT model.
-        layer: 0, or a layer's number from 1 on.
+        model: As in `layer_number`.
+        layer: As in `layer_number`.
 
     Raises:
         ConfigurationError: If there is no such layer, or the model runs the same layer several times, or does not
@@ -22,13 +43,10 @@ def layer_module(model: nn.Module, layer: int) -> nn.Module:
         UnknownArchitectureError: If nobody has described this model type (`layer` 0 needs no description).
     """
     model = without_adapter(model)
-    if layer < 0:
-        raise ConfigurationError(f"expected a layer's number, or 0 for the embedding, got {layer}")
+    layer = layer_number(model, layer)
     if layer == 0:
         return _input_embeddings(model)
     layers = layers_of(model)
-    if layer > len(layers):
-        raise ConfigurationError(f"expected a layer of at most {len(layers)}, the number of layers, got {layer}")
     runs = getattr(model.config.get_text_config(), "num_hidden_layers", len(layers))
     if runs != len(layers):
         raise ConfigurationError(

@@ -116,6 +116,7 @@ def _partners(corpus: DatasetDict, options: DemoOptions, output: Path) -> dict[s
         adversary="freelb",
         adversary_steps=3,
         adversary_step_size=0.05,
+        adversary_step_unit="absolute",
         adversary_start_step=0.2,
         ticket_score="adversarial-taylor",
         search_epochs=2.0,
@@ -146,7 +147,7 @@ def _seconds_per_freelb_step(corpus: DatasetDict, options: DemoOptions, output: 
     print("measuring a few steps of dense FreeLB with 10 passes, for comparison")
     partners = _partners(corpus, options, output / "freelb")
     partners["args"].max_steps = steps
-    trainer = AdversarialTrainer(adversary=FreeLB(steps=10, step_size=0.03), **partners)
+    trainer = AdversarialTrainer(adversary=FreeLB(steps=10), **partners)
     trainer.train()
     return trainer.cost_meter.seconds / steps
 

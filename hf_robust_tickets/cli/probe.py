@@ -42,8 +42,13 @@ class ProbeOptions:
     seed: int = field(default=0, metadata={"help": "Chooses the sample, random starts and noise."})
     batch_size: int = field(default=32, metadata={"help": "Texts per pass."})
     radii: list[float] = field(default_factory=lambda: [0.1, 0.3, 1.0], metadata={"help": "white_box: radii."})
+    radius_unit: str = field(
+        default="absolute", metadata={"help": "white_box: absolute, or relative (shares of the norm)."}
+    )
     norm: str = field(default="l2", metadata={"help": "white_box: l2, linf or l1."})
-    layer: int = field(default=0, metadata={"help": "white_box: 0 the embeddings, n the output of layer n."})
+    layer: int = field(
+        default=0, metadata={"help": "white_box: 0 the embeddings, n the output of layer n, -1 of the last."}
+    )
     steps: int = field(default=10, metadata={"help": "white_box: steps of PGD, each of a quarter of the radius."})
     restarts: int = field(default=1, metadata={"help": "white_box: starts per example."})
     criterion: str = field(
@@ -134,7 +139,9 @@ def _accuracy(given: Given) -> dict[str, EvaluationResult]:
 
 def _white_box(given: Given) -> dict[str, EvaluationResult]:
     options = given.options
-    attack = PGD(steps=options.steps + 1, step_size=0.25, max_norm=1.0, norm=options.norm)
+    attack = PGD(
+        steps=options.steps + 1, step_size=0.25, max_norm=1.0, norm=options.norm, step_unit=options.radius_unit
+    )
     more = {name: getattr(options, name) for name in ("radii", "layer", "restarts", "criterion")}
     return {"white_box": evaluate_white_box(*given.what, adversary=attack, **more, config=given.config)}
 

@@ -146,7 +146,8 @@ def risk_coverage_curves(name: str, calibration: Mapping[str, Mapping[str, Any]]
 def _white_box_name(name: str, result: Mapping[str, Any]) -> str:
     adversary = result["adversary"]
     place = f"layer {result['layer']}" if result["layer"] else "input"
-    return f"{name}: {adversary['name']}, {adversary['norm']}, {place}"
+    unit = ", radius as a share of the norm" if adversary.get("step_unit") == "relative" else ""
+    return f"{name}: {adversary['name']}, {adversary['norm']}, {place}{unit}"
 
 
 def _up(share: float) -> float:

@@ -15,7 +15,7 @@ from ..errors import ConfigurationError
 
 SCHEDULES = ("constant", "linear", "cosine")
 # Hyper-parameters that nearly every method has: options of their own.
-_COMMON = ("steps", "step_size", "init_magnitude", "max_norm", "norm", "scope")
+_COMMON = ("steps", "step_size", "step_unit", "init_magnitude", "max_norm", "norm", "scope")
 
 
 def _check_start(name: str, start: float) -> None:
@@ -57,12 +57,16 @@ class AdversaryOptions:
     Attributes:
         adversary: Name of the method (`list_adversaries()` gives all, yours included); `"none"` for plain training.
         adversary_steps: Forward and backward passes per training step; for a penalty on the output, ascents.
-        adversary_step_size: Length of one ascent step, in units of the word embeddings.
+        adversary_step_size: Length of one ascent step.
+        adversary_step_unit: The unit of step, start and radius: `"relative"` (the default of all methods on text),
+            shares of the norm of what is perturbed, sentence by sentence; or `"absolute"`, those of the perturbed
+            tensor, as papers give them. Methods on pixels are absolute: pixels between 0 and 1 are their unit.
         adversary_init_magnitude: Size of the random start; 0 makes the first pass clean.
         adversary_max_norm: Radius of the ball of perturbations; 0 means none.
         adversary_norm: `"l2"`, `"linf"` or `"l1"`.
         adversary_scope: `"sentence"` (one ball for all tokens) or `"token"` (one each).
-        adversary_layer: What is perturbed: 0 the embedding output, n the output of layer n.
+        adversary_layer: What is perturbed: 0 the embedding output, n the output of layer n, -n that of the n-th layer
+            from the end (-1 the last).
         adversary_start_step: Train plainly before this step; below 1 it is a fraction of all steps.
         adversary_share_dropout: Use the same dropout masks in all passes of a step, as FreeLB's reference can.
         adversary_every: Attack every m-th optimiser step, and train plainly in between.
@@ -84,11 +88,14 @@ class AdversaryOptions:
     adversary: str | None = field(default="freelb", metadata={"help": "Name of the method, or `none`."})
     adversary_steps: int | None = field(default=None, metadata={"help": "Passes per training step."})
     adversary_step_size: float | None = field(default=None, metadata={"help": "Length of one ascent step."})
+    adversary_step_unit: str | None = field(
+        default=None, metadata={"help": "relative: lengths are shares of the norm; or absolute."}
+    )
     adversary_init_magnitude: float | None = field(default=None, metadata={"help": "Size of the random start."})
     adversary_max_norm: float | None = field(default=None, metadata={"help": "Radius of the ball; 0 means none."})
     adversary_norm: str | None = field(default=None, metadata={"help": "l2, linf or l1."})
     adversary_scope: str | None = field(default=None, metadata={"help": "sentence or token."})
-    adversary_layer: int = field(default=0, metadata={"help": "0: embedding output; n: output of layer n."})
+    adversary_layer: int = field(default=0, metadata={"help": "0: embedding output; n: of layer n; -1: of the last."})
     adversary_start_step: float = field(default=0, metadata={"help": "Plain training before this step (or fraction)."})
     adversary_share_dropout: bool = field(default=False, metadata={"help": "Same dropout masks in all passes."})
     adversary_every: int = field(default=1, metadata={"help": "Attack every m-th step."})
@@ -131,8 +138,6 @@ class AdversaryOptions:
         if self.adversary in (None, "none") and self.adversary_kwargs:
             raise ConfigurationError(f"adversary_kwargs needs a method, got adversary={self.adversary!r}: name one")
         _check_start("adversary_start_step", self.adversary_start_step)
-        if self.adversary_layer < 0:
-            raise ConfigurationError(f"adversary_layer must be 0 or a layer's number, got {self.adversary_layer}")
         for name in ("adversary_every", "adversary_restarts"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -35,6 +35,7 @@ _EARLYROBUST: Mapping[str, Any] = MappingProxyType(
         "adversary": "freelb",
         "adversary_steps": 5,
         "adversary_step_size": 0.01,
+        "adversary_step_unit": "absolute",
         "adversary_init_magnitude": 0.05,
         "adversary_max_norm": 0.0,
         "adversary_start_step": 0,
@@ -94,8 +95,8 @@ class TicketOptions:
         refit_ridge: Ridge of that regression, relative to the mean squared length of the inputs.
         finetune_adversary: Adversary of the fine-tuning; `None` is plain fine-tuning.
         finetune_adversary_kwargs: Its options: those of `AdversaryOptions` without the prefix `adversary_`, and
-            further hyper-parameters of the method, e.g. `{"steps": 3, "step_size": 0.05, "start_step": 0.1}`; a dict,
-            or JSON on the command line.
+            further hyper-parameters of the method, e.g. `{"steps": 3, "step_size": 0.02, "layer": -2, "every": 2,
+            "start_step": 0.1}`; a dict, or JSON on the command line.
     """
 
     ticket_score: str = field(default="taylor", metadata={"help": "What units are ranked by."})
@@ -231,10 +232,10 @@ class RobustTicketArguments(TicketOptions, AdversarialTrainingArguments):
         """The settings of EarlyRobust's released code (Xi et al., EMNLP 2022), as far as they are not defects.
 
         Gates in the weights' own group of the optimiser (2e-5, with weight decay), L1 weights 1e-5 and 2e-4, FreeLB
-        with 5 steps of 0.01 and a start of 0.05 from the first step on, a schedule of one epoch with 10 % warm-up, a
-        ticket every 20th of it; 10 epochs of fine-tuning at 2e-5 without warm-up and decay. The released search never
-        stops by itself: its scripts draw at a fixed step, which is `ticket_at_step` here; without it, the rule of
-        `EarlyBirdDetector` stops.
+        with 5 steps of 0.01 and a start of 0.05 (absolute lengths) from the first step on, a schedule of one epoch
+        with 10 % warm-up, a ticket every 20th of it; 10 epochs of fine-tuning at 2e-5 without warm-up and decay. The
+        released search never stops by itself: its scripts draw at a fixed step, which is `ticket_at_step` here;
+        without it, the rule of `EarlyBirdDetector` stops.
 
         Args:
             **options: As for `RobustTicketArguments`; they go before the released ones.

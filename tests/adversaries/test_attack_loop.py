@@ -30,7 +30,7 @@ class Cubic:
         return delta
 
 
-STEPS_OF_ONE = PGD(steps=3, step_size=1.0, max_norm=2.0, norm="linf")
+STEPS_OF_ONE = PGD(steps=3, step_size=1.0, max_norm=2.0, norm="linf", step_unit="absolute")
 
 
 @pytest.mark.parametrize(("criterion", "right", "margin"), [("last", True, 1), ("any", False, -1)])
@@ -43,14 +43,14 @@ def test_the_criterion_says_which_of_the_visited_points_count(criterion, right, 
 
 
 def test_an_example_does_not_depend_on_its_company():
-    one, many = (run_attack(Cubic(n), PGD(steps=4, step_size=0.3, max_norm=0.5)) for n in (1, 5))
+    one, many = (run_attack(Cubic(n), PGD(steps=4, step_size=0.3, max_norm=0.5, step_unit="absolute")) for n in (1, 5))
     assert torch.equal(many.delta, one.delta.expand(5, 1, 1)) and torch.equal(many.loss, one.loss.expand(5))
 
 
 def test_padding_is_not_perturbed():
     target = Cubic(2)
     target.mask[1] = 0
-    outcome = run_attack(target, PGD(steps=2, step_size=1.0, max_norm=1.0, init_magnitude=0.5))
+    outcome = run_attack(target, PGD(steps=2, step_size=1.0, max_norm=1.0, init_magnitude=0.5, step_unit="absolute"))
     assert outcome.delta[0].item() != 0 and outcome.delta[1].item() == 0
 
 
@@ -70,12 +70,15 @@ def test_gradients_that_are_not_finite_move_nothing():
         return torch.cat([found[:1], found[1:] + 0 * (0 * delta[1:].flatten(1)).sqrt()])
 
     target.logits = broken
-    outcome = run_attack(target, PGD(steps=2, step_size=1.0, max_norm=1.0), "last")
+    outcome = run_attack(target, PGD(steps=2, step_size=1.0, max_norm=1.0, step_unit="absolute"), "last")
     assert outcome.delta.flatten().tolist() == [1.0, 0.0]
 
 
 def test_half_precision_is_climbed_in_float32():
-    assert run_attack(Cubic(dtype=torch.bfloat16), PGD(steps=2, step_size=1e-3)).delta.dtype == torch.float32
+    assert (
+        run_attack(Cubic(dtype=torch.bfloat16), PGD(steps=2, step_size=1e-3, step_unit="absolute")).delta.dtype
+        == torch.float32
+    )
 
 
 def test_no_gradient_reaches_what_is_behind():

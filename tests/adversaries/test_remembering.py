@@ -79,7 +79,7 @@ def test_ta_vat_moves_both_parts_and_shrinks_small_tokens():
 
 
 def test_ta_vat_brings_the_sum_of_both_parts_into_the_ball_by_one_factor():
-    adversary = TAVAT(step_size=0.0, init_magnitude=0.0, max_norm=1.0)
+    adversary = TAVAT(step_size=0.0, init_magnitude=0.0, max_norm=1.0, step_unit="absolute")
     start = torch.zeros(2, 1, 2, 1)
     start[0, 0, :, 0], start[1, 0, :, 0] = torch.tensor([1.0, 2.0]), torch.tensor([2.0, 2.0])
     # The sum, (3, 4), is of length 5: both parts are divided by 5.

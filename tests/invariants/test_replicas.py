@@ -97,9 +97,9 @@ def test_pixels_stay_in_the_box(tmp_path):
 @pytest.mark.parametrize(
     ("adversary", "options"),
     [
-        (FreeLB(steps=3, step_size=0.3), {"label_smoothing_factor": 0.2}),
-        (FreeLB(steps=3, step_size=0.3), {"adversary_clean_weight": 0.3}),
-        (PGD(steps=2, init_magnitude=0.3), {"adversary_restarts": 2}),
+        (FreeLB(steps=3, step_size=0.3, step_unit="absolute"), {"label_smoothing_factor": 0.2}),
+        (FreeLB(steps=3, step_size=0.3, step_unit="absolute"), {"adversary_clean_weight": 0.3}),
+        (PGD(steps=2, init_magnitude=0.3, step_unit="absolute"), {"adversary_restarts": 2}),
     ],
     ids=["label smoothing", "clean share", "restarts"],
 )

@@ -15,7 +15,7 @@ from tests.testing.tiny import tiny_bert, tiny_data
 
 KEY = "eval_accuracy_under_attack"
 
-PGD_3 = PGD(steps=3, step_size=0.02, max_norm=0.03, init_magnitude=0.01)
+PGD_3 = PGD(steps=3, step_size=0.02, max_norm=0.03, init_magnitude=0.01, step_unit="absolute")
 
 
 def callback(attack: Any = PGD_3, size: int = 12, **options: Any) -> RobustSelectionCallback:

@@ -90,7 +90,9 @@ def batch_of(data, size=8):
 
 def test_trades_is_clean_loss_plus_divergence(tmp_path, same_starts):
     """One ascent by hand: delta0, gradient of KL(clean || perturbed), sign step, KL with gradient in both outputs."""
-    adversary = TRADES(steps=1, step_size=0.05, init_magnitude=0.05, max_norm=0.08, coefficient=2.0)
+    adversary = TRADES(
+        steps=1, step_size=0.05, init_magnitude=0.05, max_norm=0.08, coefficient=2.0, step_unit="absolute"
+    )
     keep = KeepBatch()
     got = first_gradient(tmp_path, adversary=adversary, trainer_class=keep.trainer_class())
     inputs = keep.first
@@ -176,7 +178,7 @@ def test_free_at_replays_batches_and_carries_delta(tmp_path):
             deltas.append(self.adversarial_step.states["0"]["delta"].clone())
             return loss
 
-    adversary = FreeAT(steps=3, step_size=0.02, max_norm=0.05)
+    adversary = FreeAT(steps=3, step_size=0.02, max_norm=0.05, step_unit="absolute")
     options = arguments(tmp_path, max_steps=-1, num_train_epochs=1, per_device_train_batch_size=5)
     trainer = Watching(tiny_bert(), options, train_dataset=tiny_data(12), adversary=adversary)
     trainer.train()
@@ -264,7 +266,7 @@ def test_lengths_follow_their_schedule(schedule, lengths, tmp_path):
         tiny_bert(),
         arguments(tmp_path, max_steps=6, logging_steps=1, adversary_warmup=2, adversary_schedule=schedule),
         train_dataset=tiny_data(),
-        adversary=FGM(step_size=2.0),
+        adversary=FGM(step_size=2.0, step_unit="absolute"),
     )
     trainer.train()
     norms = [log["adversary_delta_norm"] for log in trainer.state.log_history if "loss" in log]
@@ -277,4 +279,4 @@ def test_options_that_a_method_cannot_use_are_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="per word"):
         AdversarialTrainer(tiny_bert(), arguments(tmp_path, adversary_layer=1), adversary="ta-vat")
     with pytest.raises(ConfigurationError, match="no gradient"):
-        ALUM(init_magnitude=0.0)
+        ALUM(init_magnitude=0.0, step_unit="absolute")

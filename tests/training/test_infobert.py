@@ -26,7 +26,7 @@ from tests.testing.training import (
     weights,
 )
 
-ADVERSARY = runs_on_ranks.INFOBERT
+ADVERSARY = replace(runs_on_ranks.INFOBERT, step_unit="absolute")
 ONLY = pytest.mark.parametrize("name", ["infobert"])
 
 
@@ -65,7 +65,7 @@ def test_without_its_terms_it_is_freelb(tmp_path):
     bare = replace(ADVERSARY, bottleneck_coefficient=0.0, anchor_coefficient=0.0)
     got = first_gradient(tmp_path / "a", adversary=bare)
     got = {key: value for key, value in got.items() if not key.startswith("anchor_critic")}
-    expected = FreeLB(steps=2, step_size=0.5, init_magnitude=0.0)
+    expected = FreeLB(steps=2, step_size=0.5, init_magnitude=0.0, step_unit="absolute")
     assert_equal_gradients(got, first_gradient(tmp_path / "b", adversary=expected))
 
 

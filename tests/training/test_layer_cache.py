@@ -67,6 +67,6 @@ def test_shared_dropout_masks_above_a_cache_that_a_clean_pass_filled(layer, tmp_
         return logged(tmp_path, adversary, model, **options)[0]
 
     assert entry(RDrop())["adversary_divergence"] == pytest.approx(0, abs=1e-9)
-    still = FreeLB(steps=2, step_size=0.0, init_magnitude=0.0)
+    still = FreeLB(steps=2, step_size=0.0, init_magnitude=0.0, step_unit="absolute")
     assert entry(still, adversary_clean_weight=0.5)["adversary_gap"] == pytest.approx(0, abs=1e-6)
     assert abs(entry(still, adversary_clean_weight=0.5, adversary_share_dropout=False)["adversary_gap"]) > 1e-4

@@ -16,7 +16,7 @@ from tests.testing.methods import METHODS
 from tests.testing.tiny import tiny_bert, tiny_data
 from tests.testing.training import arguments, entries, logged, summed_loss
 
-NO_START = FreeLB(steps=2, init_magnitude=0.0, step_size=0.3)
+NO_START = FreeLB(steps=2, init_magnitude=0.0, step_size=0.3, step_unit="absolute")
 
 
 def language_model():

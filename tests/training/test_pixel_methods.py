@@ -234,7 +234,7 @@ def test_mart_by_hand():
 
 
 def test_mart_on_words(tmp_path):
-    adversary = MART(steps=2, step_size=0.1, init_magnitude=0.1, max_norm=0.3, norm="l2")
+    adversary = MART(steps=2, step_size=0.1, init_magnitude=0.1, max_norm=0.3, norm="l2", step_unit="absolute")
     options = {"model": tiny_bert(), "data": tiny_data(8), "logging_steps": 1, "max_steps": 2}
     trainer, gradient = trained(tmp_path, adversary, **options)
     entry = next(log for log in trainer.state.log_history if "loss" in log)

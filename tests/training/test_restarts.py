@@ -85,7 +85,7 @@ def test_choices_can_be_started_over(tmp_path):
     data = Dataset.from_dict({"input_ids": [[row, row[::-1]] for row in rows], "labels": [i % 2 for i in range(8)]})
     model = tiny_model("bert", "ForMultipleChoice")
     options = arguments(tmp_path, max_steps=1, adversary_restarts=2)
-    adversary = PGD(steps=2, init_magnitude=0.1)
+    adversary = PGD(steps=2, init_magnitude=0.1, step_unit="absolute")
     trainer = AdversarialTrainer(model, options, train_dataset=data, adversary=adversary)
     trainer.train()
     assert trainer.cost_meter.passes == 2 * 2 + 1
@@ -103,7 +103,10 @@ def test_the_end_of_the_worst_start_is_trained_on(tmp_path, monkeypatch):
     starts = [4 * torch.randn(8, 8, 32, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     left = list(starts)
     monkeypatch.setattr("hf_robust_tickets.adversaries.text.pgd.uniform_start", lambda *args: left.pop(0))
-    keep, adversary = KeepGradient(), PGD(steps=2, step_size=2.0, max_norm=0.0, init_magnitude=1.0)
+    keep, adversary = (
+        KeepGradient(),
+        PGD(steps=2, step_size=2.0, max_norm=0.0, init_magnitude=1.0, step_unit="absolute"),
+    )
     options = arguments(tmp_path, max_steps=1, max_grad_norm=0, adversary_restarts=3)
     trainer = KeepLastBatch(tiny_bert(), options, train_dataset=tiny_data(), adversary=adversary, callbacks=[keep])
     trainer.train()
@@ -129,7 +132,7 @@ def test_the_end_of_the_worst_start_is_trained_on(tmp_path, monkeypatch):
 def test_more_starts_hurt_more(layer, tmp_path):
     def loss(restarts):
         options = {"max_steps": 1, "logging_steps": 1, "adversary_restarts": restarts, "adversary_layer": layer}
-        adversary = PGD(steps=2, step_size=0.05, max_norm=0.0, init_magnitude=9.0)
+        adversary = PGD(steps=2, step_size=0.05, max_norm=0.0, init_magnitude=9.0, step_unit="absolute")
         trainer = AdversarialTrainer(
             tiny_bert(), arguments(tmp_path, **options), train_dataset=tiny_data(), adversary=adversary
         )
@@ -140,7 +143,7 @@ def test_more_starts_hurt_more(layer, tmp_path):
 
 
 def test_starts_differ_although_dropout_is_shared():
-    adversary = PGD(steps=2, init_magnitude=1.0)
+    adversary = PGD(steps=2, init_magnitude=1.0, step_unit="absolute")
     perturbation = Perturbation(adversary, {}, share_dropout=True, state={})
     clean, starts, masks = torch.zeros(1, 2, 3), [], []
     for _ in range(3):
@@ -159,6 +162,6 @@ def test_what_has_no_use_for_restarts_is_refused(tmp_path):
             AdversarialTrainer(tiny_bert(), options, adversary=name)
     with pytest.raises(ConfigurationError, match="needs random starts, got init_magnitude 0"):
         AdversarialTrainer(tiny_bert(), options, adversary="pgd")
-    AdversarialTrainer(tiny_bert(), options, adversary=FGSM(init_magnitude=0.01))
+    AdversarialTrainer(tiny_bert(), options, adversary=FGSM(init_magnitude=0.01, step_unit="absolute"))
     with pytest.raises(ConfigurationError, match="adversary_restarts must be at least 1, got 0"):
         arguments(tmp_path, adversary_restarts=0)

@@ -21,7 +21,7 @@ def test_plus_follows_its_records(tmp_path):
         METHODS["plus"],
         model=tiny_bert(),
         kind=AdversarialTrainer,
-        adversary=PGD(steps=3, step_size=1.0),
+        adversary=PGD(steps=3, step_size=1.0, step_unit="absolute"),
         eval_dataset=tiny_data(16, seed=2),
         options={"eval_strategy": "epoch"},
     )

@@ -15,7 +15,7 @@ from tests.testing.methods import METHODS
 from tests.testing.tiny import tiny_bert, tiny_data, tiny_tokenizer
 from tests.testing.training import arguments, assert_equal_gradients, first_gradient, logged
 
-ADVERSARY = FreeLB(steps=3, init_magnitude=0.0, step_size=0.3, max_norm=0.5)
+ADVERSARY = FreeLB(steps=3, init_magnitude=0.0, step_size=0.3, max_norm=0.5, step_unit="absolute")
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 

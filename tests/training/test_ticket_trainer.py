@@ -227,7 +227,7 @@ def test_penalty_counts_once_per_step(tmp_path, accumulation, extra):
             gradient_accumulation_steps=accumulation, save_strategy="no", report_to="none",
             label_smoothing_factor=0.1 if extra == "label_smoothing" else 0,
         )  # fmt: skip
-        adversary = FreeLB(steps=3, init_magnitude=0.0)
+        adversary = FreeLB(steps=3, init_magnitude=0.0, step_unit="absolute")
         trainer = AdversarialTrainer(
             model=model, args=args, train_dataset=tiny_data(), callbacks=[keep], adversary=adversary
         )

@@ -44,7 +44,7 @@ class KeepBatch(AdversarialTrainer):
 
 def test_freelb_equals_the_papers_algorithm(tmp_path):
     KeepBatch.batches = []
-    adversary = FreeLB(steps=4, step_size=0.3, init_magnitude=0.0)
+    adversary = FreeLB(steps=4, step_size=0.3, init_magnitude=0.0, step_unit="absolute")
     keep = KeepGradient()
     args = AdversarialTrainingArguments(
         output_dir=str(tmp_path), per_device_train_batch_size=8, max_steps=1, max_grad_norm=0, save_strategy="no"
@@ -57,18 +57,28 @@ def test_freelb_equals_the_papers_algorithm(tmp_path):
 def test_pgd_trains_on_the_last_pass_alone(tmp_path):
     # With steps of length zero every pass sees the clean input: PGD is then plain training, FGM twice that.
     plain = first_gradient(tmp_path, adversary=None)
-    assert_equal_gradients(plain, first_gradient(tmp_path, adversary=PGD(steps=4, step_size=0.0)))
+    assert_equal_gradients(
+        plain, first_gradient(tmp_path, adversary=PGD(steps=4, step_size=0.0, step_unit="absolute"))
+    )
     twice = {name: 2 * gradient for name, gradient in plain.items()}
-    assert_equal_gradients(twice, first_gradient(tmp_path, adversary=FGM(step_size=0.0)))
+    assert_equal_gradients(twice, first_gradient(tmp_path, adversary=FGM(step_size=0.0, step_unit="absolute")))
 
 
 def test_attack_changes_the_gradient(tmp_path):
     plain = first_gradient(tmp_path, adversary=None)
-    attacked = first_gradient(tmp_path, adversary=PGD(steps=3, step_size=1.0, max_norm=0))
+    attacked = first_gradient(tmp_path, adversary=PGD(steps=3, step_size=1.0, max_norm=0, step_unit="absolute"))
     assert any((plain[name] - attacked[name]).abs().max() > 1e-3 for name in plain)
 
 
-@pytest.mark.parametrize("adversary", [None, FGM(step_size=0.5), PGD(steps=3), FreeLB(steps=3, init_magnitude=0)])
+@pytest.mark.parametrize(
+    "adversary",
+    [
+        None,
+        FGM(step_size=0.5, step_unit="absolute"),
+        PGD(steps=3),
+        FreeLB(steps=3, init_magnitude=0, step_unit="absolute"),
+    ],
+)
 @pytest.mark.parametrize("extra", ["plain", "label_smoothing", "compute_loss_func"])
 def test_accumulation_does_not_change_the_gradient(tmp_path, adversary, extra):
     options = {"label_smoothing_factor": 0.1} if extra == "label_smoothing" else {}
@@ -110,19 +120,23 @@ def test_plain_arguments_mean_the_defaults(tmp_path):
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_hidden_layers_can_be_attacked(tmp_path, layer):
     attacked = first_gradient(
-        tmp_path, adversary=PGD(steps=2, step_size=2.0, max_norm=0), options={"adversary_layer": layer}
+        tmp_path,
+        adversary=PGD(steps=2, step_size=2.0, max_norm=0, step_unit="absolute"),
+        options={"adversary_layer": layer},
     )
     plain = first_gradient(tmp_path, adversary=None)
     assert any((plain[name] - attacked[name]).abs().max() > 1e-3 for name in plain)
 
 
 def test_layer_that_does_not_exist(tmp_path):
-    with pytest.raises(ConfigurationError, match="at most 2, the number of layers, got 3"):
+    with pytest.raises(ConfigurationError, match=r"a layer from 1 to 2 \(from the end: -1 to -2\), got 3"):
         first_gradient(tmp_path, options={"adversary_layer": 3})
 
 
 def test_delayed_start(tmp_path):
-    early = first_gradient(tmp_path, adversary=PGD(steps=2, step_size=2.0), options={"adversary_start_step": 5})
+    early = first_gradient(
+        tmp_path, adversary=PGD(steps=2, step_size=2.0, step_unit="absolute"), options={"adversary_start_step": 5}
+    )
     assert_equal_gradients(first_gradient(tmp_path, adversary=None), early)
 
 
@@ -132,7 +146,7 @@ def test_shared_dropout_masks_make_equal_passes(tmp_path, layer):
     def gradient(**options):
         options["adversary_layer"] = layer
         model = tiny_bert(hidden_dropout_prob=0.5)
-        adversary = options.pop("adversary", FreeLB(steps=2, step_size=0.0, init_magnitude=0.0))
+        adversary = options.pop("adversary", FreeLB(steps=2, step_size=0.0, init_magnitude=0.0, step_unit="absolute"))
         return first_gradient(tmp_path, model=model, adversary=adversary, options=options)
 
     plain = gradient(adversary=None)
@@ -181,7 +195,9 @@ def test_hooks_are_gone_after_training(tmp_path):
 def test_evaluation_is_not_attacked(tmp_path):
     args = AdversarialTrainingArguments(output_dir=str(tmp_path), report_to="none")
     data = tiny_data()
-    ours = AdversarialTrainer(model=tiny_bert(), args=args, eval_dataset=data, adversary=FGM(step_size=9.0)).evaluate()
+    ours = AdversarialTrainer(
+        model=tiny_bert(), args=args, eval_dataset=data, adversary=FGM(step_size=9.0, step_unit="absolute")
+    ).evaluate()
     stock = Trainer(
         model=tiny_bert(), args=TrainingArguments(str(tmp_path), report_to="none"), eval_dataset=data
     ).evaluate()

@@ -23,8 +23,10 @@ class PixelSpace:
     Attributes:
         image_mean: Mean per channel that the processor subtracts.
         image_std: Standard deviation per channel that it divides by.
+        step_unit: `"absolute"`: pixels between 0 and 1 are a unit already.
     """
 
+    step_unit: str = "absolute"
     image_mean: tuple[float, ...] | None = None
     image_std: tuple[float, ...] | None = None
 
@@ -36,6 +38,11 @@ class PixelSpace:
         if self.scope != "sentence":
             raise ConfigurationError(
                 f"{title}: the ball is around the whole image (scope='sentence'), got scope={self.scope!r}"
+            )
+        if self.step_unit != "absolute":
+            raise ConfigurationError(
+                f"{title}: lengths are in pixels between 0 and 1 (step_unit='absolute'), got "
+                f"step_unit={self.step_unit!r}: leave it out"
             )
         if (self.image_mean is None) != (self.image_std is None):
             raise ConfigurationError(f"{title}: expected image_mean and image_std together, got one of them")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from ...errors import ConfigurationError
 from ..base import Adversary
 from ..geometry import expand_mask, project, steepest_direction
 from ..registry import register_adversary
+from ..units import Lengths
 
 
 @dataclass(frozen=True)
@@ -24,22 +26,24 @@ class FGM(Adversary):
     `step_size * sign(g)`: the fast gradient sign method of Goodfellow et al. (2015), equation 1.
 
     Two passes, of weight 1 each: the reported loss is the sum of both, as in the paper. Cheapest of the methods, and
-    the only one that never sees more than one step of ascent; `PGD` with more steps generalises it.
+    the only one that never sees more than one step of ascent; `PGD` with more steps generalises it. The paper's step
+    is 5 on sentences of 400 normalised embeddings of 256 entries, 1.6 % of their norm.
 
     Cost: 2.
     Trains on: the clean loss and the loss after one step.
     Use when: a cheap first try.
 
     Example:
-        >>> AdversarialTrainer(model, args, adversary=FGM(step_size=1.0), train_dataset=train)
+        >>> AdversarialTrainer(model, args, adversary=FGM(step_size=0.02), train_dataset=train)
     """
 
     steps: int = 2
-    step_size: float = 1.0
-    init_magnitude: float = 0.0
-    max_norm: float = 0.0
 
     name: ClassVar[str] = "fgm"
+    lengths: ClassVar[Mapping[str, Lengths]] = {
+        "relative": Lengths(0.05),
+        "absolute": Lengths(1.0),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ...errors import ConfigurationError
 from ..registry import register_adversary
+from ..units import Lengths
 from .pgd import PGD
 
 
@@ -25,15 +27,17 @@ class FGSM(PGD):
     Use when: linf, fast; watch for its sudden failure under PGD.
 
     Example:
-        >>> FGSM(step_size=0.0125, max_norm=0.01, init_magnitude=0.01)      # fast adversarial training
+        >>> FGSM(step_size=0.0625, max_norm=0.05, init_magnitude=0.05)      # fast adversarial training
     """
 
     steps: int = 2
-    step_size: float = 0.01
-    max_norm: float = 0.0
     norm: str = "linf"
 
     name: ClassVar[str] = "fgsm"
+    lengths: ClassVar[Mapping[str, Lengths]] = {
+        "relative": Lengths(0.05),
+        "absolute": Lengths(0.01),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from ..base import AdversaryState
 from ..registry import register_adversary
+from ..units import Lengths
 from .pgd import PGD
 
 
@@ -21,8 +23,8 @@ class FreeAT(PGD):
     training step. An epoch therefore sees every example `steps` times: divide `num_train_epochs` by it to pay what
     plain training costs, as the paper does.
 
-    The radius is the paper's for CIFAR-10 in units of pixels, 8/255, and the step as large as it; m = 8 did best
-    there. For word embeddings choose all three on development data.
+    The absolute radius is the paper's for CIFAR-10 in units of pixels, 8/255, and the step as large as it; m = 8 did
+    best there. For word embeddings choose all three on development data.
 
     Cost: 1 per step, each batch K times.
     Trains on: every pass, which steps the optimiser.
@@ -30,11 +32,13 @@ class FreeAT(PGD):
     """
 
     steps: int = 3
-    step_size: float = 8 / 255
-    max_norm: float = 8 / 255
     norm: str = "linf"
 
     name: ClassVar[str] = "free-at"
+    lengths: ClassVar[Mapping[str, Lengths]] = {
+        "relative": Lengths(0.05, 0.0, 0.05),
+        "absolute": Lengths(8 / 255, 0.0, 8 / 255),
+    }
     remembers: ClassVar[str | None] = "batch"
 
     @property

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ...errors import ConfigurationError
 from ..registry import register_adversary
+from ..units import Lengths
 from .freelb import FreeLB
 
 
@@ -17,7 +19,8 @@ class FreeLBPlusPlus(FreeLB):
     Li et al., "Searching for an Effective Defender: Benchmarking Defense against Adversarial Word Substitution",
     EMNLP 2021, section 4.2: the bound keeps the search inside a region smaller than the distance between synonyms;
     without it, and with 10 to 30 steps, robustness grows. Ten passes here, the smallest number of the paper. Its
-    step sizes (10 to 30 by its users' accounts) are for BERT-base and are badly reproducible: start low.
+    step sizes (10 to 30 in absolute units, by its users' accounts) are for BERT-base and are badly reproducible: start
+    low.
 
     Cost: K (10).
     Trains on: the mean loss of all K passes, without a ball.
@@ -27,6 +30,10 @@ class FreeLBPlusPlus(FreeLB):
     steps: int = 10
 
     name: ClassVar[str] = "freelb++"
+    lengths: ClassVar[Mapping[str, Lengths]] = {
+        "relative": Lengths(0.005, 0.01),
+        "absolute": Lengths(0.1, 0.05),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from ...errors import ConfigurationError
 from ..registry import register_adversary
+from ..units import Lengths
 from .freelb import FreeLB
 
 # Width of the critic in the authors' code.
@@ -33,8 +35,9 @@ class InfoBERT(FreeLB):
       length of the gradient of delta; those from rank `lowest` to `highest` are to be neither fragile nor useless.
 
     The defaults are the authors' for adversarial training on ANLI (AI-secure/InfoBERT, ANLI/README.md): three passes,
-    step 0.04, start 0.08, no ball, both coefficients 5e-3, ranks 0.5 to 0.9. The gradient that ranks the words is also
-    the one that delta climbs; it costs one backward pass more, without weights. For text encoders, at the embedding.
+    step 0.04, start 0.08 (absolute; the relative ones are about as long on BERT-base), no ball, both coefficients
+    5e-3, ranks 0.5 to 0.9. The gradient that ranks the words is also the one that delta climbs; it costs one backward
+    pass more, without weights. For text encoders, at the embedding.
 
     Two departures from that code: the bottleneck's expectation over pairs is computed in full instead of one draw, and
     each anchor is compared with all anchors of the micro-batch instead of as many as there are sentences.
@@ -51,14 +54,16 @@ class InfoBERT(FreeLB):
     """
 
     steps: int = 3
-    step_size: float = 0.04
-    init_magnitude: float = 0.08
     bottleneck_coefficient: float = 5e-3
     anchor_coefficient: float = 5e-3
     lowest: float = 0.5
     highest: float = 0.9
 
     name: ClassVar[str] = "infobert"
+    lengths: ClassVar[Mapping[str, Lengths]] = {
+        "relative": Lengths(0.006, 0.012),
+        "absolute": Lengths(0.04, 0.08),
+    }
 
     @property
     def extensions(self) -> tuple[str, ...]:

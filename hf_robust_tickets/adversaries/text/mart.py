@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from ...errors import DataError
 from ..geometry import uniform_start
 from ..registry import register_adversary
 from ..regularizer import Regularizer
+from ..units import Lengths
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class MART(Regularizer):
     ICLR 2020, equation 11 and algorithm 1. The boosted cross-entropy (equation 9) is
     `BCE(p, y) = -log p_y - log(1 - max_{k != y} p_k)`; the divergence counts the more, the less sure the clean output
     is of the class. `coefficient` is their `lambda`, 5 in their experiments (section 4.2); ten ascents of a quarter of
-    the radius, 2/255 of 8/255, from a uniform random start, are those of their PGD-10.
+    the radius, 2/255 of 8/255 in absolute units, from a uniform random start, are those of their PGD-10.
 
     The ascent follows the task's own loss, and needs class labels, one per example. The authors' code ascends with
     the model in evaluation mode and adds 1e-12 to probabilities; here all passes are in train mode, and the logarithms
@@ -34,17 +36,18 @@ class MART(Regularizer):
     Use when: class labels; errors that matter more than sure hits.
 
     Example:
-        >>> MART(steps=3, step_size=0.1, init_magnitude=0.1, max_norm=0.3, norm="l2")      # on word embeddings
+        >>> MART(steps=3, step_size=0.02, init_magnitude=0.02, max_norm=0.05, norm="l2")      # on word embeddings
     """
 
     steps: int = 10
-    step_size: float = 2 / 255
-    init_magnitude: float = 8 / 255
-    max_norm: float = 8 / 255
     norm: str = "linf"
     coefficient: float = 5.0
 
     name: ClassVar[str] = "mart"
+    lengths: ClassVar[Mapping[str, Lengths]] = {
+        "relative": Lengths(0.0125, 0.05, 0.05),
+        "absolute": Lengths(2 / 255, 8 / 255, 8 / 255),
+    }
     ascends_task_loss: ClassVar[bool] = True
 
     def init(self, x: Tensor, mask: Tensor) -> Tensor:

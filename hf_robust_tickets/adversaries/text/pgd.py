@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from ..base import Adversary
 from ..geometry import expand_mask, project, steepest_direction, uniform_start
 from ..registry import register_adversary
+from ..units import Lengths
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,17 @@ class PGD(Adversary):
     Use when: worst-case robustness inside a ball.
 
     Example:
-        >>> PGD(steps=4, step_size=0.3, max_norm=1.0)                    # three ascents inside a ball of radius 1
+        >>> PGD(steps=4, step_size=0.02, max_norm=0.05)            # three ascents of 2 % of the norm, 5 % at most
         >>> PGD(steps=4, step_size=0.05, max_norm=0.1, norm="linf", init_magnitude=0.1)      # with a random start
     """
 
     steps: int = 4
-    step_size: float = 0.3
-    init_magnitude: float = 0.0
-    max_norm: float = 1.0
 
     name: ClassVar[str] = "pgd"
+    lengths: ClassVar[Mapping[str, Lengths]] = {
+        "relative": Lengths(0.02, 0.0, 0.05),
+        "absolute": Lengths(0.3, 0.0, 1.0),
+    }
 
     def init(self, x: Tensor, mask: Tensor) -> Tensor:
         """Zero, or uniform of size `init_magnitude`. Shapes as in `Adversary.init`."""

@@ -36,6 +36,7 @@ class RDrop(Regularizer):
     name: ClassVar[str] = "r-drop"
     perturbed_loss_weight: ClassVar[float] = 1.0
     _least_steps: ClassVar[int] = 0
+    _climbs: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.steps != 0 or self.init_magnitude != 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from ...errors import ConfigurationError
 from ..base import Adversary
 from ..geometry import uniform_start
 from ..registry import register_adversary
+from ..units import Lengths
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class RandomNoise(Adversary):
 
     With the l2 norm and scope `"sentence"` this is NEFTune (Jain et al., "NEFTune: Noisy Embeddings Improve
     Instruction Finetuning", ICLR 2024, algorithm 1): `U(-1, 1) * alpha / sqrt(tokens * dim)`, `alpha` being
-    `init_magnitude`. The paper takes 5, 10 and 15 for models of 7 billion weights. Tokens are counted without padding,
-    which the Trainer's own `neftune_noise_alpha` counts in.
+    `init_magnitude` in absolute units. The paper takes 5, 10 and 15 for models of 7 billion weights. Tokens are
+    counted without padding, which the Trainer's own `neftune_noise_alpha` counts in.
 
     Cost: 1.
     Trains on: one pass over noise.
@@ -28,11 +30,13 @@ class RandomNoise(Adversary):
     """
 
     steps: int = 1
-    step_size: float = 0.0
-    init_magnitude: float = 5.0
-    max_norm: float = 0.0
 
     name: ClassVar[str] = "random-noise"
+    lengths: ClassVar[Mapping[str, Lengths]] = {
+        "relative": Lengths(0.0, 0.2),
+        "absolute": Lengths(0.0, 5.0),
+    }
+    _climbs: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

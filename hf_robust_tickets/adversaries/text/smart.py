@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from ...errors import ConfigurationError
 from ..geometry import normalized
 from ..registry import register_adversary
 from ..regularizer import Regularizer
+from ..units import Lengths
 
 # The fraction of training with the first of the two momenta: section 4.1.
 _EARLY = 0.1
@@ -27,7 +29,8 @@ class SMART(Regularizer):
     Bregman proximal point method (section 3.2): the same divergence between the outputs of the model and of a moving
     average of its weights. Algorithm 1 steps along `g / ||g||_inf`, the gradient itself and not its signs.
 
-    The defaults are the paper's (section 4.1): `epsilon = sigma = 1e-5`, a step of 1e-3, one ascent, `mu = 1`,
+    The defaults are the paper's (section 4.1): `epsilon = sigma = 1e-5`, a step of 1e-3 (absolute; the relative ones
+    are as long where the entries of embeddings are of size 0.05, as in BERT-base), one ascent, `mu = 1`,
     `lambda_s` from {1, 3, 5}, `beta` = 0.99 in the first tenth of training and 0.999 after it. The authors' code
     (namisan/mt-dnn) differs: it climbs `KL(f(x) || f(x + delta))`, divides each token's gradient by that token's
     largest entry (`scope="token"`), and does not project (`max_norm=0`).
@@ -46,15 +49,16 @@ class SMART(Regularizer):
     """
 
     steps: int = 1
-    step_size: float = 1e-3
-    init_magnitude: float = 1e-5
-    max_norm: float = 1e-5
     norm: str = "linf"
     proximal_coefficient: float = 1.0
     momentum: float = 0.99
     late_momentum: float = 0.999
 
     name: ClassVar[str] = "smart"
+    lengths: ClassVar[Mapping[str, Lengths]] = {
+        "relative": Lengths(2e-2, 2e-4, 2e-4),
+        "absolute": Lengths(1e-3, 1e-5, 1e-5),
+    }
 
     @property
     def extensions(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from ...errors import ConfigurationError
 from ..base import AdversaryState
 from ..geometry import expand_mask, norm_of, shrinkage, steepest_direction, uniform_start
 from ..registry import register_adversary
+from ..units import Lengths
 from .freelb import FreeLB
 
 
@@ -24,8 +26,8 @@ class TAVAT(FreeLB):
     all of training. A step starts from those of its words, and moves token i by
     `eta_i <- n_i * (eta_i + step_size * g_i / ||g_i||)`, with the token-level constraint
     `n_i = ||eta_i|| / max_j ||eta_j||` over the sentence; then both parts are multiplied by the one factor that brings
-    their sum into the ball, as in the authors' code (LinyangLee/Token-Aware-VAT). The defaults are those of its
-    command for SST-2.
+    their sum into the ball, as in the authors' code (LinyangLee/Token-Aware-VAT). The absolute defaults are
+    those of its command for SST-2, the relative ones about as long on BERT-base.
 
     That code departs from the algorithm, and this class does not follow it there: it weighs each pass by 1 instead of
     1/K; it scales the remembered perturbations of a batch to a joint norm of 1 before they are used; it adds the last
@@ -41,11 +43,12 @@ class TAVAT(FreeLB):
     """
 
     steps: int = 2
-    step_size: float = 5e-2
-    init_magnitude: float = 0.2
-    max_norm: float = 0.5
 
     name: ClassVar[str] = "ta-vat"
+    lengths: ClassVar[Mapping[str, Lengths]] = {
+        "relative": Lengths(7e-3, 0.03, 0.07),
+        "absolute": Lengths(5e-2, 0.2, 0.5),
+    }
     remembers: ClassVar[str | None] = "run"
 
     def new_state(self, module: nn.Module | None, device: torch.device) -> AdversaryState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from ..divergence import kl_divergence
 from ..geometry import expand_mask, normal_start, steepest_direction
 from ..registry import register_adversary
 from ..regularizer import Regularizer
+from ..units import Lengths
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,12 @@ class VAT(Regularizer):
     """
 
     steps: int = 1
-    step_size: float = 1.0
-    init_magnitude: float = 1e-2
-    max_norm: float = 0.0
 
     name: ClassVar[str] = "vat"
+    lengths: ClassVar[Mapping[str, Lengths]] = {
+        "relative": Lengths(0.05, 2e-3),
+        "absolute": Lengths(1.0, 1e-2),
+    }
     detach_clean: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -122,12 +122,12 @@ def evaluate_white_box(
             with an image processor PGD-20 on pixels, linf ball of 8/255.
         restarts: Starts per example. From the second on they are random, with the radius as magnitude where the
             adversary itself starts at zero.
-        radii: Radii of the balls, in units of the embedding or pixel tensor; None: the adversary's own, or
-            0.1, 0.3 and 1.0.
+        radii: Radii of the balls, in the adversary's `step_unit`: shares of the norm of what is perturbed, or units of
+            the embedding or pixel tensor; None: the adversary's own, or, without one, 0.1, 0.3 and 1.0 (absolute).
         pixel_range: Smallest and largest value of a pixel after normalisation; None for no bounds. `PixelPGD` knows
             its own, and its radii are in pixels in [0, 1].
-        layer: What is perturbed: 0 the embeddings or pixels, n the output of layer n. Radii are then in units of
-            that layer's output.
+        layer: What is perturbed: 0 the embeddings or pixels, n the output of layer n, -n that of the n-th layer from
+            the end. Absolute radii are then in units of that layer's output.
         criterion: `"any"` or `"last"`: right at every point that the attack visits, or at the end of each ascent.
         config: Settings that evaluations share.
         **settings: The same as keywords, see `EvaluationConfig`. Batches hold 32 examples by
@@ -154,7 +154,7 @@ def evaluate_white_box(
     warnings = false_robustness.mode_warnings(model)
     tally = _Tally(chosen_radii)
     # a convolutional network has no input embedding
-    hidden = layer > 0 or "pixel_values" not in rows[0]
+    hidden = layer != 0 or "pixel_values" not in rows[0]
     injector = PerturbationHook(layer_module(model, layer)) if hidden else None
     try:
         with (
@@ -203,7 +203,7 @@ def _attack_and_radii(
     adversary: Adversary | str | None, radii: Sequence[float] | None, restarts: int
 ) -> tuple[Adversary, list[float]]:
     if adversary is None:
-        adversary = PGD(steps=11, step_size=0.25, max_norm=1.0)
+        adversary = PGD(steps=11, step_size=0.25, max_norm=1.0, step_unit="absolute")
         radii = DEFAULT_RADII if radii is None else radii
     elif isinstance(adversary, str):
         adversary = get_adversary(adversary)
@@ -268,9 +268,11 @@ def _attack_batch(
     gradient = gradient * expand_mask(batch.mask, gradient)
     tally.look(logits, right, gradient.flatten(1))
     direction = steepest_direction(torch.nan_to_num(gradient), adversary.norm, adversary.scope)
+    unit = adversary.unit(batch.x.float(), batch.mask)
+    step = direction if unit is None else unit * direction
     robust = iterated = single = right
     for radius in radii:
-        single = single & _withstands(batch, batch.project(radius * direction))
+        single = single & _withstands(batch, batch.project(radius * step))
         if criterion == "last":
             iterated = torch.ones_like(right)
         for restart in range(restarts):

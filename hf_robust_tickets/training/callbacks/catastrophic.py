@@ -175,7 +175,7 @@ def _ascents(adversary: Adversary) -> tuple[Adversary, Adversary]:
         raise ConfigurationError(
             f"expected an adversary with a ball, got {adversary.name} with max_norm=0: pass adversary= to the callback"
         )
-    options = {"max_norm": radius, "norm": adversary.norm, "scope": adversary.scope}
+    options = {"max_norm": radius, "norm": adversary.norm, "scope": adversary.scope, "step_unit": adversary.step_unit}
     if isinstance(adversary, PixelSpace):
         many: Adversary = PixelPGD(image_mean=adversary.image_mean, image_std=adversary.image_std, **options)
     else:

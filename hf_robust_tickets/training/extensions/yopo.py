@@ -12,7 +12,7 @@ from transformers import Trainer
 
 from ...adversaries import Adversary
 from ...adversaries.hooks import Reached
-from ...architectures import layers_of
+from ...architectures import layer_number, layers_of
 from ...errors import ConfigurationError
 from .base import Extension, register_extension
 from .data_parallel import first_row
@@ -47,7 +47,8 @@ class FirstLayerAscents(Extension):
             raise ConfigurationError(
                 f"{adversary.name} runs the first layer alone, which ZeRO-3 cannot follow: use ZeRO-2 or FSDP2"
             )
-        if options.adversary_layer >= len(layers_of(trainer.accelerator.unwrap_model(trainer.model))):
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        if layer_number(model, options.adversary_layer) == len(layers_of(model)):
             raise ConfigurationError(
                 f"{adversary.name} runs the layer above what it perturbs alone, got adversary_layer="
                 f"{options.adversary_layer}, the last one: use a smaller number, or freelb"
@@ -60,7 +61,8 @@ class FirstLayerAscents(Extension):
 
     def begin_batch(self, context: StepContext) -> None:
         """As in `Extension.begin_batch`."""
-        self._layer = FirstLayer(layers_of(self.runner.unwrapped())[self.options.adversary_layer])
+        model = self.runner.unwrapped()
+        self._layer = FirstLayer(layers_of(model)[layer_number(model, self.options.adversary_layer)])
 
     def end_batch(self, context: StepContext) -> None:
         """As in `Extension.end_batch`."""

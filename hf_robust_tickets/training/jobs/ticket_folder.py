@@ -30,7 +30,13 @@ _FILES = ("ticket.safetensors", "ticket.json", "search_log.json", "cost.json", "
 # Options that change the fine-tuning alone: a job may be resumed with other values.
 _FINETUNING = tuple(f.name for f in fields(TicketOptions) if f.name.startswith("finetune_"))
 # Options that jobs of earlier versions do not name, with what these did.
-_LATER = {"keep_one": True, "adversary_special_tokens": True, "refit_examples": 0, "refit_ridge": 1e-2}
+_LATER = {
+    "keep_one": True,
+    "adversary_special_tokens": True,
+    "adversary_step_unit": "absolute",
+    "refit_examples": 0,
+    "refit_ridge": 1e-2,
+}
 
 
 class SearchResult(NamedTuple):

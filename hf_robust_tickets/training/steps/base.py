@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..._compat import without_adapter
 from ...adversaries import Adversary, AdversaryState, PerturbationHook
-from ...architectures import layer_module, layers_of
+from ...architectures import layer_module, layer_number, layers_of
 from ..arguments import AdversaryOptions
 from ..extensions import Extension, get_extension
 from ..extensions.awp import WeightPerturbation
@@ -160,11 +160,14 @@ class AdversarialStep(ABC):
             clean_weight=options.adversary_clean_weight,
             restarts=options.adversary_restarts,
             extensions=tuple(self.extensions.values()),
-            cache=LayerCache(layers_of(whole), options.adversary_layer) if self.caches_layers else None,
+            cache=self._cache(whole) if self.caches_layers else None,
             weights=WeightPerturbation(whole, gamma) if gamma else None,
             replicas=self._replicas,
             first_of_step=self._micro_batch == 0,
         )
+
+    def _cache(self, model: nn.Module) -> LayerCache:
+        return LayerCache(layers_of(model), layer_number(model, self.options.adversary_layer))
 
     def _finish(self, context: StepContext) -> None:
         """Keeps what the next step needs of this micro-batch, and reads what the log says of it."""

@@ -32,6 +32,7 @@ def step_cost(adversary: Adversary | None, options: AdversaryOptions, num_layers
         ascents = (adversary.num_passes - 1) * 2 * _THIRD
         passes += (options.adversary_restarts - 1) * ascents + options.adversary_restarts * _THIRD
     if cached:
-        below = options.adversary_layer / num_layers
+        layer = options.adversary_layer
+        below = (layer if layer > 0 else num_layers + 1 + layer) / num_layers
         passes = passes * (1 - below) + below
     return passes + uncached + sum(extension.extra_cost(adversary, num_layers) for extension in extensions)

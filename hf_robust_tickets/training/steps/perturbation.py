@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...adversaries import Adversary, AdversaryState, perturbation_mask
 from ...adversaries.geometry import expand_mask
+from ...adversaries.units import in_tensor_units
 from ...errors import ConfigurationError
 from ..arguments import AdversaryOptions
 
@@ -28,7 +29,7 @@ class Perturbation:
         spared: Ids of tokens that are not perturbed.
 
     Attributes:
-        delta: The leaf tensor of the present pass; `None` before the first.
+        delta: The leaf tensor of the present pass, in the adversary's unit of length; `None` before the first.
         grad: Gradient with respect to it where the pass gave one apart from `delta.grad`.
         mask: `(rows, tokens)`, 1 where a token may be perturbed; `None` before the first pass.
         shares_dropout: Whether all passes see the same dropout masks.
@@ -54,6 +55,7 @@ class Perturbation:
         self.shares_dropout = share_dropout
         self._generator_states: dict[str, Tensor] = {}
         self._drawn: Tensor | None = None
+        self._unit: Tensor | None = None
 
     def begin_pass(self, device: torch.device) -> None:
         """Called before each forward pass, on the device it runs on."""
@@ -81,12 +83,14 @@ class Perturbation:
 
     def added(self) -> Tensor:
         """What delta, which has a start, adds to the module's output."""
-        return self.adversary.added(self.delta)
+        return self._in_tensor(self.adversary.added(self.delta))
 
     def restart(self, clean: Tensor) -> None:
         """Draws a start for delta; `clean` as in `add`."""
         self.mask = perturbation_mask(self._inputs, clean, self._spared)
-        start = self.adversary.init(clean.detach().float(), self.mask)
+        whole = clean.detach().float()
+        self._unit = self.adversary.unit(whole, self.mask)
+        start = self.adversary.init(whole, self.mask)
         start = self.adversary.recall(self._state, start, self._inputs.get("input_ids"))
         # What is remembered of another batch may lie where this one has padding.
         self.delta = (start * expand_mask(self.mask, clean).to(start.dtype)).detach().requires_grad_()
@@ -105,7 +109,7 @@ class Perturbation:
         grad = self.delta.grad if self.grad is None else self.grad
         self.grad = None
         finite = torch.isfinite(grad).all()
-        moved = self.adversary.ascend(self.delta.detach(), grad.float(), self.mask)
+        moved = self.adversary.ascend(self.delta.detach(), in_tensor_units(grad.float(), self._unit), self.mask)
         self.skipped_ascents = self.skipped_ascents + (~finite).long()
         self.delta = torch.where(finite, moved, self.delta.detach()).requires_grad_()
 
@@ -130,7 +134,11 @@ class Perturbation:
 
     def length(self) -> Tensor:
         """Mean l2 norm of what is added, over the sentences."""
-        return self.adversary.added(self.delta.detach()).flatten(1).norm(dim=1).mean()
+        return self._in_tensor(self.adversary.added(self.delta.detach())).flatten(1).norm(dim=1).mean()
+
+    def _in_tensor(self, added: Tensor) -> Tensor:
+        """What is added, in units of the perturbed tensor."""
+        return added if self._unit is None else added * self._unit
 
     def _replay(self, point: str, device: torch.device) -> None:
         """Notes the generator's state when `point` is reached for the first time, and restores it every later time."""

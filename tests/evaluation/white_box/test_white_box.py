@@ -36,18 +36,22 @@ def test_l2_radii_on_a_linear_model_are_exact():
 
 
 def test_linf_radii_on_a_linear_model_are_exact():
-    adversary = PGD(steps=5, step_size=0.3, max_norm=1.0, norm="linf")
+    adversary = PGD(steps=5, step_size=0.3, max_norm=1.0, norm="linf", step_unit="absolute")
     result = evaluate(adversary=adversary, radii=[0.49, 0.51, 1.24, 1.26, 3.1])
     assert list(result.robust_accuracy.values()) == [0.75, 0.5, 0.5, 0.25, 0.0]
 
 
 def test_radii_default_to_the_adversarys_own_and_padding_changes_nothing():
-    alone = evaluate(adversary=PGD(max_norm=0.6), batch_size=1)
-    assert alone.robust_accuracy == {0.6: 0.75} == evaluate(adversary=PGD(max_norm=0.6)).robust_accuracy
+    alone = evaluate(adversary=PGD(max_norm=0.6, step_unit="absolute"), batch_size=1)
+    assert (
+        alone.robust_accuracy
+        == {0.6: 0.75}
+        == evaluate(adversary=PGD(max_norm=0.6, step_unit="absolute")).robust_accuracy
+    )
 
 
 def test_a_weak_attack_is_noticed():
-    result = evaluate(adversary=PGD(steps=2, step_size=0.001, max_norm=1.0), radii=[1.0])
+    result = evaluate(adversary=PGD(steps=2, step_size=0.001, max_norm=1.0, step_unit="absolute"), radii=[1.0])
     assert result.robust_accuracy[1.0] == 0.5  # what the single step found counts
     assert len(result.warnings) == 1 and "steps are too few or too short" in result.warnings[0]
 
@@ -105,7 +109,7 @@ def test_a_hidden_layer_is_perturbed_at_its_output(norm):
     model, data = tiny_bert(seed=1), tiny_data(12)
     seen = []
     handle = model.bert.encoder.layer[1].register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
-    adversary = PGD(steps=3, step_size=0.5, max_norm=1.0, norm=norm)
+    adversary = PGD(steps=3, step_size=0.5, max_norm=1.0, norm=norm, step_unit="absolute")
     result = evaluate_white_box(model, data, adversary=adversary, layer=1, radii=[0.5, 50.0], progress=False)
     handle.remove()
     clean, single = seen[1], seen[2]  # the first pass only looks at the clean output
@@ -133,7 +137,7 @@ def test_images_are_attacked_in_their_pixels():
     pixels = torch.rand(6, 3, 8, 8)
     labels = model(pixels).logits.argmax(1).tolist()
     data = [{"pixel_values": image.tolist(), "label": label} for image, label in zip(pixels, labels)]
-    adversary = PGD(steps=8, step_size=0.1, max_norm=0.5, norm="linf")
+    adversary = PGD(steps=8, step_size=0.1, max_norm=0.5, norm="linf", step_unit="absolute")
     free = evaluate_white_box(model, data, adversary=adversary, radii=[1e-4, 0.5], progress=False)
     assert free.clean_accuracy == 1.0 and free.robust_accuracy[0.5] < free.robust_accuracy[1e-4]
     inside = evaluate_white_box(model, data, adversary=adversary, pixel_range=(0.0, 1e-6), radii=[0.5], progress=False)
@@ -164,7 +168,9 @@ def test_by_the_last_point_a_ball_of_its_own_decides():
     """Neither the single step nor the clean input counts: the ascent alone."""
     result = evaluate(radii=[0.70, 0.72, 3.1], criterion="last")
     assert list(result.robust_accuracy.values()) == [0.75, 0.5, 0.0] and result.criterion == "last"
-    weak = evaluate(adversary=PGD(steps=2, step_size=0.001, max_norm=1.0), radii=[1.0], criterion="last")
+    weak = evaluate(
+        adversary=PGD(steps=2, step_size=0.001, max_norm=1.0, step_unit="absolute"), radii=[1.0], criterion="last"
+    )
     assert weak.robust_accuracy[1.0] == 0.75  # the single step is no point of this ascent
     with pytest.raises(ConfigurationError, match="expected a criterion"):
         evaluate(criterion="worst")

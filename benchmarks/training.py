@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Trainer
 
-from benchmarks.steps import BASE, SMALL, bert, ratio, row, stepper
+from benchmarks.steps import BASE, CORE_SECONDS, SMALL, bert, ratio, row, stepper
 from hf_robust_tickets import AdversarialTrainer, EarlyBirdCallback, attach_gates, prune_, random_ticket
 from hf_robust_tickets.adversaries import PGD, FreeLB
 from hf_robust_tickets.training.jobs.gate_search import GatePenalty, GateSteps
@@ -48,7 +48,25 @@ def hidden_layer(rounds: int) -> list[dict[str, Any]]:
     model = bert(SMALL)
     attacked = stepper(AdversarialTrainer, model, adversary=FreeLB(steps=3), options={"adversary_layer": 5})
     value = ratio(attacked, stepper(Trainer, model), rounds)
-    return [row("FreeLB-3 step on the output of layer 5 of 6 / Trainer step", value, 1.6)]
+    # Layer 11 of 12, where theory says 11/12 + 3/12.
+    deep = bert({**SMALL, "num_hidden_layers": 12})
+    last = stepper(
+        AdversarialTrainer, deep, adversary=FreeLB(steps=3), options={"adversary_layer": -2}, **CORE_SECONDS
+    )
+    late = ratio(last, stepper(Trainer, deep, **CORE_SECONDS), rounds)
+    return [
+        row("FreeLB-3 step on the output of layer 5 of 6 / Trainer step", value, 1.6),
+        row("FreeLB-3 step on the output of layer 11 of 12 / Trainer step, core seconds", late, 1.25),
+    ]
+
+
+def units(rounds: int) -> list[dict[str, Any]]:
+    model = bert(SMALL)
+    sides = [
+        stepper(AdversarialTrainer, model, adversary=FreeLB(steps=3, step_unit=unit), **CORE_SECONDS)
+        for unit in ("relative", "absolute")
+    ]
+    return [row("FreeLB-3 step with relative lengths / with absolute ones, core seconds", ratio(*sides, rounds), 1.02)]
 
 
 def gates(rounds: int) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Adversaries and tickets inside `transformers.Trainer`: the only room that imports it."""
 
 from .arguments import AdversarialTrainingArguments, AdversaryOptions
+from .callbacks.averaging import WeightAveragingCallback
 from .callbacks.base import AttackCallback
 from .callbacks.catastrophic import CatastrophicOverfittingCallback
 from .callbacks.early_bird import EarlyBirdCallback
@@ -8,6 +9,7 @@ from .callbacks.overfitting import RobustOverfittingCallback
 from .callbacks.robustness import RobustSelectionCallback
 from .callbacks.scores import ScoreCallback
 from .extensions import Extension, register_extension
+from .finetuning.options import FineTuningOptions
 from .jobs.cost import PhaseCost
 from .sparse.callback import SparseTrainingCallback
 from .sparse.cost import SparseCost, sparse_cost
@@ -25,6 +27,7 @@ __all__ = [
     "CatastrophicOverfittingCallback",
     "EarlyBirdCallback",
     "Extension",
+    "FineTuningOptions",
     "PhaseCost",
     "RobustOverfittingCallback",
     "RobustSelectionCallback",
@@ -35,6 +38,7 @@ __all__ = [
     "SparseTrainer",
     "SparseTrainingCallback",
     "TicketOptions",
+    "WeightAveragingCallback",
     "register_extension",
     "register_step",
     "sparse_cost",

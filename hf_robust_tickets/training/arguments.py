@@ -12,6 +12,7 @@ from transformers import TrainingArguments
 
 from ..adversaries import Adversary, get_adversary
 from ..errors import ConfigurationError
+from .finetuning.options import FineTuningOptions
 
 SCHEDULES = ("constant", "linear", "cosine")
 # Hyper-parameters that nearly every method has: options of their own.
@@ -155,9 +156,10 @@ class AdversaryOptions:
 
 
 @dataclass
-class AdversarialTrainingArguments(AdversaryOptions, TrainingArguments):
-    """`transformers.TrainingArguments` plus `AdversaryOptions`; no inherited default differs."""
+class AdversarialTrainingArguments(AdversaryOptions, FineTuningOptions, TrainingArguments):
+    """`TrainingArguments` plus `AdversaryOptions` and `FineTuningOptions`; no inherited default differs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_adversary()
+        self._check_finetuning()

@@ -21,6 +21,7 @@ from .callbacks.robustness import RobustSelectionCallback
 from .checks.nan_guard import NanGuard
 from .checks.validation import check_adversary, check_resumed_callbacks
 from .extensions.replay import replay_batches
+from .finetuning.trainer import FineTuningTrainer
 from .hub.card import attack_facts, facts_of_trainer
 from .hub.upload import Publisher
 from .jobs.checkpoints import checkpoint_to_resume, explain_failed_save, seal
@@ -36,7 +37,7 @@ from .steps.schedule import first_step
 _FROM_ARGUMENTS: Any = object()
 
 
-class AdversarialTrainer(Trainer):
+class AdversarialTrainer(FineTuningTrainer):
     """`Trainer` whose training step attacks its own input.
 
     Everything that surrounds the forward and backward pass (accumulation, mixed precision, label smoothing, clipping,
@@ -57,7 +58,7 @@ class AdversarialTrainer(Trainer):
         *args: As for `Trainer`. `args` may be a plain `TrainingArguments`; the adversary is then FreeLB.
         adversary: An `Adversary`, a name (with the hyper-parameters of the arguments), or `None` for plain training;
             default: what the arguments say.
-        **kwargs: As for `Trainer`.
+        **kwargs: As for `FineTuningTrainer`: `Trainer`'s, and `teacher`.
 
     Attributes:
         adversary: The method; `None` for plain training.
@@ -170,7 +171,7 @@ class AdversarialTrainer(Trainer):
     def floating_point_ops(self, inputs: dict[str, Tensor | Any]) -> float:
         """Theoretical operations of a step, all of its passes counted."""
         flops = super().floating_point_ops(inputs)
-        return flops * self.step_cost if self.is_attacking else flops
+        return (flops * self.step_cost if self.is_attacking else flops) + self.teacher_flops(inputs)
 
     def add_callback(self, callback: Any) -> None:
         """As in `Trainer.add_callback`; what adds to the metrics goes to the front, where trackers see it."""

@@ -35,8 +35,9 @@ def test_white_box_and_flips():
     texts = [{"text": "good film", "label": 1}, {"text": "great good good film", "label": 1}]
     for place in places():
         model = keyword_model().to(place)
-        result = evaluate_white_box(model, texts, keyword_tokenizer(), adversary=PGD(max_norm=1.0), radii=[0.70, 0.72],
-                                    progress=False)  # fmt: skip
+        attack = PGD(max_norm=1.0, step_unit="absolute")
+        options = {"radii": [0.70, 0.72], "progress": False}
+        result = evaluate_white_box(model, texts, keyword_tokenizer(), adversary=attack, **options)
         assert result.robust_accuracy == {0.70: 1.0, 0.72: 0.5}
         report = evaluate_hotflip(model, texts, keyword_tokenizer(), progress=False, flips=1)
         assert [o.outcome for o in report["hotflip"].outcomes] == ["succeeded", "failed"]

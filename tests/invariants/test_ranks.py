@@ -117,6 +117,29 @@ def test_whole_job_on_two_ranks(launcher, options, kind, tmp_path):
         torch.testing.assert_close(weight, expected.cpu(), rtol=1e-3, atol=1e-4, msg=name)
 
 
+def test_a_teacher_frozen_words_and_an_average_on_two_ranks(tmp_path):
+    """The fine-tuning under attack, with all that may stand beside it, ends as on one rank."""
+    teacher = tiny_bert(seed=5, initializer_range=0.4)
+    teacher.save_pretrained(tmp_path / "teacher")
+    beside = {
+        "ticket_score": "taylor",
+        **SCORING,
+        "finetune_adversary": "freelb",
+        "finetune_adversary_kwargs": {"steps": 2, "init_magnitude": 0.0, "step_size": 0.3, "layer": -2},
+        "distillation_teacher": str(tmp_path / "teacher"),
+        "average_weights_from": 3,
+        "average_weights_every": 2,
+        "freeze_embeddings": True,
+    }
+    folder, options = tmp_path / "two", {**EXACT, **beside}
+    run_ranks(JOB.format(root=str(ROOT), folder=str(folder), options=options), tmp_path / "job.py", TORCHRUN)
+    alone = make_trainer(tmp_path / "one", tiny_bert(initializer_range=0.4), use_cpu=True, **options)
+    alone.train()
+    small = load_pruned(folder / "small")
+    for (name, weight), expected in zip(small.named_parameters(), alone.model.parameters(), strict=True):
+        torch.testing.assert_close(weight, expected.cpu(), rtol=1e-3, atol=1e-4, msg=name)
+
+
 @pytest.mark.slow
 def test_search_under_fsdp2_resumes_in_either_phase(tmp_path):
     """A job of two ranks, resumed from a checkpoint of the fine-tuning, ends with the weights it had."""

@@ -58,7 +58,13 @@ def test_the_gates_rate_does_not_depend_on_the_budget(tmp_path):
 
 
 def test_gates_and_shadows_stay_above_zero(tmp_path):
-    options = {"gate_learning_rate": 0.2, "gate_l1_neurons": 1.0, "gate_l1_heads": 0.0, "neuron_sparsity": 0.0}
+    options = {
+        "gate_learning_rate": 0.2,
+        "gate_l1_neurons": 1.0,
+        "gate_l1_heads": 0.0,
+        "neuron_sparsity": 0.0,
+        "adversary_step_unit": "absolute",
+    }
     _, watch = search(tmp_path, **options, gate_shadow=True, ticket_tolerance=1e-6)
     assert watch.lowest == 0
     assert all(bool((gate == 0).all()) for gate in watch.gates.neurons)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import ExportableState
 
@@ -87,6 +89,31 @@ class StatefulCallback(TrainerCallback, ExportableState):
 
     def reset(self) -> None:
         """Forgets all progress."""
+        raise NotImplementedError
+
+
+class FileCallback(TrainerCallback):
+    """A callback whose state is too large for the Trainer's own: it has a file in every checkpoint."""
+
+    def save(self, folder: Path) -> None:
+        """Writes what a checkpoint needs of it; called by one process.
+
+        Args:
+            folder: The checkpoint.
+        """
+        raise NotImplementedError
+
+    def load(self, folder: Path, device: torch.device) -> None:
+        """Takes that back; called by every process.
+
+        Args:
+            folder: The checkpoint.
+            device: That of the training.
+        """
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Forgets everything."""
         raise NotImplementedError
 
 

@@ -28,7 +28,7 @@ def check_adversary(trainer: Trainer, adversary: Adversary, options: AdversaryOp
         layer_module(trainer.accelerator.unwrap_model(trainer.model), options.adversary_layer)
     _check_reentrant_checkpoints(trainer.args, adversary, options)
     _check_weight_perturbation(trainer.args, adversary, options)
-    _check_own_loss(trainer.args, adversary, trainer.compute_loss_func)
+    _check_own_loss(trainer.args, adversary, trainer.compute_loss_func, getattr(trainer, "teacher", None))
     for name in adversary.extensions:
         get_extension(name).validate(trainer, adversary, options)
     _check_replicas(trainer.args, options)
@@ -101,7 +101,7 @@ def _check_weight_perturbation(args: TrainingArguments, adversary: Adversary, op
         )
 
 
-def _check_own_loss(args: TrainingArguments, adversary: Adversary, compute_loss_func: Any) -> None:
+def _check_own_loss(args: TrainingArguments, adversary: Adversary, compute_loss_func: Any, teacher: Any) -> None:
     """Raises ConfigurationError for another loss than that of a method which brings its own."""
     if adversary.step != "regularized" or not adversary.ascends_task_loss:
         return
@@ -109,6 +109,10 @@ def _check_own_loss(args: TrainingArguments, adversary: Adversary, compute_loss_
         raise ConfigurationError(
             f"{adversary.name} has a loss of its own, got label_smoothing_factor={args.label_smoothing_factor} or "
             "compute_loss_func: leave them out, or use trades"
+        )
+    if teacher is not None:
+        raise ConfigurationError(
+            f"{adversary.name} has a loss of its own, which leaves no place to a teacher: use trades"
         )
 
 

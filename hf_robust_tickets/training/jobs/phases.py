@@ -13,13 +13,14 @@ from transformers.trainer_utils import IntervalStrategy
 
 from ...adversaries import Adversary
 from ..arguments import AdversaryOptions
+from ..finetuning.options import switch_off
 
 if TYPE_CHECKING:
     from ..trainer import AdversarialTrainer
 
 
 def search_arguments(args: TrainingArguments, folder: Path) -> TrainingArguments:
-    """The arguments of a training, for a search beside it: a folder of its own, no evaluation, no upload.
+    """The arguments of a training, for a search beside it: a folder of its own, no evaluation, no upload, no teacher.
 
     Args:
         args: Those of the training that goes on with what is found.
@@ -32,6 +33,7 @@ def search_arguments(args: TrainingArguments, folder: Path) -> TrainingArguments
     search.load_best_model_at_end = False
     search.push_to_hub = False
     search.save_total_limit = 1
+    switch_off(search)
     # What trackers call their run: the search's is one of its own.
     search.run_name = f"{args.run_name or Path(args.output_dir).name}-search"
     return search

@@ -118,7 +118,7 @@ def test_a_hidden_layer_is_perturbed_at_its_output(norm):
     assert torch.allclose(size, torch.tensor(0.5), atol=1e-4)
     assert result.layer == 1 and result.robust_accuracy[50.0] < result.clean_accuracy
     assert not model.bert.encoder.layer[0]._forward_hooks
-    with pytest.raises(ConfigurationError, match="at most 2"):
+    with pytest.raises(ConfigurationError, match="a layer from 1 to 2"):
         evaluate_white_box(model, data, layer=3, progress=False)
 
 

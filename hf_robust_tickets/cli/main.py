@@ -8,6 +8,7 @@ import sys
 
 from .._version import __version__
 from ..errors import RobustTicketsError
+from .signals import Terminated, farewell, sigterm_unwinds
 
 VERBS = {
     "demo": "the whole job on a small synthetic corpus, with a summary page",
@@ -42,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: Arguments without the program's name; `None` means those of the process.
 
     Returns:
-        Exit status: 0 when what was asked for was done, 1 for an error, 2 for a wrong call.
+        Exit status: 0 when what was asked for was done, 1 for an error, 2 for a wrong call, 130 after Ctrl-C, 143
+        after SIGTERM.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = _take_debug(argv)
@@ -58,7 +60,14 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        importlib.import_module(f".{verb}", __package__).run(rest)
+        with sigterm_unwinds():
+            importlib.import_module(f".{verb}", __package__).run(rest)
+    except (KeyboardInterrupt, Terminated) as stop:
+        if debug:
+            raise
+        status, line = farewell(verb, stop)
+        print(f"\n{line}", file=sys.stderr)
+        return status
     except Exception as error:
         if debug:
             raise

@@ -25,6 +25,8 @@ def run(argv: list[str]) -> None:
     model_options, data_options, args = parse("train", (TrainedModelOptions, DataOptions, RobustTicketArguments), argv)
     trainer = build_trainer(model_options, data_options, args)
     trainer.train(resume_from_checkpoint=resume_option(args.resume_from_checkpoint))
+    if trainer.stopping.stopped:
+        trainer.stopping.require_going_on()
     # What was trained is kept, whatever becomes of its evaluation; the card of the second time has the metrics.
     trainer.save_model(_internal_call=True)
     metrics = trainer.evaluate()

@@ -6,9 +6,10 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import signal
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,11 @@ def run_processes(run: EvaluationRun, count: int, materials: Mapping[str, Any], 
         return
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // count)
-    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
-        path = Path(temporary, "evaluation.pt")
+    with _nameless_file() as (file, path), contextlib.ExitStack() as stack:
         order = {"order": run.order, "seed": run.seed, "concurrent": run.concurrent}
         try:
-            torch.save({**materials, **order, "folder": folder, "threads": threads}, path)
+            torch.save({**materials, **order, "folder": folder, "threads": threads}, file)
+            file.flush()
         except Exception as error:
             raise ConfigurationError(
                 f"expected a model, a tokenizer and recipes that other processes can open, got {error!r}: define them "
@@ -60,11 +61,39 @@ def run_processes(run: EvaluationRun, count: int, materials: Mapping[str, Any], 
             ) from error
         processes = []
         for rank in range(count):
-            process = context.Process(target=_work, args=(str(path), rank, store.port), daemon=True)
-            process.start()
+            process = context.Process(target=_work, args=(path, rank, store.port), daemon=True)
+            with _deaf_to_interrupts():
+                process.start()
             stack.callback(_end, process)
             processes.append(process)
         _watch(run, queue, processes)
+
+
+@contextlib.contextmanager
+def _nameless_file() -> Iterator[tuple[Any, str]]:
+    """A temporary file, and a path by which other processes can open it while this one lives.
+
+    On Linux it has no name: however this process ends, no copy of a model stays behind.
+    """
+    if Path("/proc/self/fd").is_dir():
+        with tempfile.TemporaryFile() as file:
+            yield file, f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        yield file, file.name
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started meanwhile do not hear Ctrl-C, which a terminal sends to all: this one ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _end(process: Any) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, load_dataset
 from transformers.tokenization_utils_base import BatchEncoding, PreTrainedTokenizerBase
 
-from ..errors import DataError
+from ..errors import ConfigurationError, DataError
 from ..evaluation.datasets.labels import Classes, labelled_rows, labels_of
 from ..evaluation.sampling import rows_of, text_columns_of, text_of
 from .options import DataOptions
@@ -108,6 +108,25 @@ def load_batches(
     parts = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
     settings = {"truncation": True, "max_length": max_length, "padding": True, "return_tensors": "pt"}
     return [tokenizer(*map(list, zip(*part)), **settings) for part in parts]
+
+
+def load_development(options: DataOptions, file: str | None, split: str | None) -> Dataset | None:
+    """The data that temperatures are fitted on, if any are named.
+
+    Args:
+        options: How the attacked data are read: columns, encoding, the data set of a split.
+        file: A file of development data.
+        split: A split of the data set, in its place.
+
+    Raises:
+        ConfigurationError: If both a file and a split are named.
+    """
+    if file is not None and split is not None:
+        raise ConfigurationError("expected --development_file or --development_split, got both")
+    if file is None and split is None:
+        return None
+    named = {"validation_file": file} if file is not None else {"validation_file": None, "validation_split": split}
+    return load_evaluation(replace(options, **named))
 
 
 def sample_size(options: DataOptions, num_examples: int) -> int:

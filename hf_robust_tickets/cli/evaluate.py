@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from datasets import Dataset
 
 from ..errors import ConfigurationError, MissingResourceError
 from ..evaluation import evaluate_robustness
 from ..evaluation.runner.ranks import process_state
-from .data import load_evaluation, sample_size
+from .data import load_development, load_evaluation, sample_size
+from .gate import run_gate
 from .models import load_to_evaluate
 from .options import DataOptions, ModelOptions, parse
+
+NUM_EXAMPLES = 1000
 
 
 @dataclass
 class EvaluateOptions:
     """How to attack, and where the report goes."""
 
-    recipes: list[str] = field(
-        default_factory=lambda: ["textfooler"],
+    recipes: list[str] | None = field(
+        default=None,
         metadata={
             "help": "Names of recipes (`robust-tickets resources list` has them all), or my_module:build, or "
-            "path/to/file.py:build."
+            "path/to/file.py:build; default: textfooler, with --gate those of the gate."
         },
     )
-    num_examples: int = field(default=1000, metadata={"help": "Size of the stratified sample that is attacked."})
+    gate: bool = field(
+        default=False,
+        metadata={"help": "All checks and one verdict: calibrated attacks, one by labels alone, transfer, noise."},
+    )
+    reference: str | None = field(
+        default=None, metadata={"help": "gate: folder or repository of the model that it is compared with."}
+    )
+    num_examples: int | None = field(
+        default=None,
+        metadata={"help": "Size of the stratified sample that is attacked; default: 1000, with --gate 200."},
+    )
     seed: int = field(default=0, metadata={"help": "Chooses the sample and seeds the attacks."})
     sentence_encoder: str = field(
         default="use", metadata={"help": "use, or a sentence-transformers model: a name, a folder, or minilm."}
@@ -70,23 +81,9 @@ class EvaluateOptions:
         default=None, metadata={"help": "Stop when every 95 %% interval is this narrow, e.g. 0.03: three points."}
     )
     query_budget: int | None = field(
-        default=None, metadata={"help": "Give an example up after so many queries; it counts as withstood."}
+        default=None,
+        metadata={"help": "Give an example up after so many queries: withstood. gate: of labels alone, else 500."},
     )
-
-
-def load_development(data: DataOptions, options: EvaluateOptions) -> Dataset | None:
-    """The development data, if any are named.
-
-    Raises:
-        ConfigurationError: If both a file and a split are.
-    """
-    if options.development_file is not None and options.development_split is not None:
-        raise ConfigurationError("expected --development_file or --development_split, got both")
-    if options.development_file is not None:
-        return load_evaluation(replace(data, validation_file=options.development_file))
-    if options.development_split is not None:
-        return load_evaluation(replace(data, validation_file=None, validation_split=options.development_split))
-    return None
 
 
 def run(argv: list[str]) -> None:
@@ -97,13 +94,22 @@ def run(argv: list[str]) -> None:
     model_options, data_options, options = parse("evaluate", (ModelOptions, DataOptions, EvaluateOptions), argv)
     state = process_state()
     distributed = state.num_processes > 1
+    if options.gate:
+        if distributed:
+            raise ConfigurationError("expected one process for --gate, got a launcher's: pass --num_processes")
+        run_gate(model_options, data_options, options, state.device)
+        return
+    if options.reference is not None:
+        raise ConfigurationError(
+            "expected --reference with --gate, got it alone: robust-tickets compare takes reports"
+        )
     model, tokenizer = load_to_evaluate(model_options)
     report = evaluate_robustness(
         model.to(state.device),
         load_evaluation(data_options),
         tokenizer,
-        recipes=options.recipes,
-        num_examples=sample_size(data_options, options.num_examples),
+        recipes=options.recipes or ["textfooler"],
+        num_examples=sample_size(data_options, options.num_examples or NUM_EXAMPLES),
         seed=options.seed,
         text_columns=data_options.text_columns,
         label_column=data_options.label_column,
@@ -111,7 +117,7 @@ def run(argv: list[str]) -> None:
         masked_language_model=options.masked_language_model,
         word_vectors=options.word_vectors,
         calibrate=options.calibrate,
-        development_data=load_development(data_options, options),
+        development_data=load_development(data_options, options.development_file, options.development_split),
         modify_columns=options.modify_columns,
         batch_size=options.batch_size,
         max_length=data_options.max_length,

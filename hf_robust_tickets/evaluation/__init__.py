@@ -10,6 +10,8 @@ from .datasets.image_transfer import ImageTransferResult, evaluate_image_transfe
 from .datasets.noise import NoiseResult, add_noise, evaluate_noise
 from .datasets.transfer import TransferResult, evaluate_transfer
 from .efficiency.speed import SpeedReport, measure_speed
+from .gate.api import evaluate_gate
+from .gate.result import GateResult, GateRow
 from .recipes import RecipeContext, check_resources, get_recipe, list_recipes, register_recipe
 from .resources import fetch_resource, install_resource
 from .results.base import EvaluationResult, load_result
@@ -31,6 +33,8 @@ __all__ = [
     "EvaluationConfig",
     "EvaluationResult",
     "ExampleOutcome",
+    "GateResult",
+    "GateRow",
     "ImageTransferResult",
     "NoiseResult",
     "RecipeContext",
@@ -48,6 +52,7 @@ __all__ = [
     "evaluate_accuracy",
     "evaluate_auto_attack",
     "evaluate_contrast",
+    "evaluate_gate",
     "evaluate_hotflip",
     "evaluate_image_transfer",
     "evaluate_noise",

@@ -68,3 +68,26 @@ def test_calibration_takes_a_development_file(model, tmp_path, capsys):
     report = evaluate(model, tmp_path, labels, *options)
     assert report["recipes"]["deepwordbug"]["at_temperatures"]["temperature"] > 0
     assert report["settings"]["temperature"]["num_examples"] == 10
+
+
+def test_the_gate_prints_one_table_and_writes_it(model, tmp_path, capsys):
+    answers = evaluate(model, tmp_path, [0, 0, 0])["recipes"]["deepwordbug"]["outcomes"]
+    names = ["negative", "positive", "neutral"]
+    texts = [(outcome["original"], names[outcome["original_prediction"]]) for outcome in answers]
+    (tmp_path / "known.csv").write_text("\n".join(["text,label", *(f"{text},{label}" for text, label in texts)]))
+    capsys.readouterr()
+    options = ["--gate", "--output_dir", str(tmp_path / "gate"), "--development_file", str(tmp_path / "known.csv")]
+    arguments = ["evaluate", "--model_name_or_path", str(model), "--validation_file", str(tmp_path / "known.csv")]
+    arguments += ["--recipes", "deepwordbug", "--reference", str(model), *options]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "deepwordbug, transferred" in said and "verdict: no gain shown" in said
+    page = (tmp_path / "gate" / "verdict.md").read_text()
+    assert page.startswith("# Verdict\n\n| check") and "verdict: no gain shown" in page
+    assert json.loads((tmp_path / "gate" / "gate.json").read_text())["kind"] == "gate"
+    assert main([*arguments[:7], "--gate"]) == 1
+    assert "expected development data for --gate" in capsys.readouterr().err
+    assert main([*arguments, "--calibrate", "True"]) == 1
+    assert "expected --gate without --calibrate" in capsys.readouterr().err
+    assert main([name for name in arguments if name != "--gate"]) == 1
+    assert "expected --reference with --gate" in capsys.readouterr().err

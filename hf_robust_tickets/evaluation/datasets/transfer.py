@@ -37,6 +37,7 @@ class TransferResult(EvaluationResult, kind="transfer"):
         still_right: How many of those it classifies right after the attack too.
         fooled: Rows that it classified right before and wrong after.
         source: The model that they were made on; `model` is the one that they were replayed on.
+        right_before: Rows that it classified right before.
     """
 
     recipe: str
@@ -45,6 +46,7 @@ class TransferResult(EvaluationResult, kind="transfer"):
     still_right: int
     fooled: tuple[int, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
+    right_before: tuple[int, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -63,7 +65,7 @@ class TransferResult(EvaluationResult, kind="transfer"):
 
     @classmethod
     def _decoded(cls, name: str, value: Any) -> Any:
-        return tuple(value) if name == "fooled" else super()._decoded(name, value)
+        return tuple(value) if name in ("fooled", "right_before") else super()._decoded(name, value)
 
 
 def evaluate_transfer(
@@ -120,6 +122,7 @@ def evaluate_transfer(
         sum(still),
         broken,
         source=dict(dataset.model),
+        right_before=tuple(attacked),
         model=describe_model(model),
         settings={"max_length": victim.max_length, **({"bf16": True} if config.bf16 else {})},
         sample_ids=tuple(outcome.index for outcome in fooled),

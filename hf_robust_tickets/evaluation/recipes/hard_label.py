@@ -20,7 +20,7 @@ def _hard_label(context: RecipeContext) -> Attack:
     from textattack.constraints.semantics import WordEmbeddingDistance
     from textattack.transformations import WordSwapEmbedding
 
-    from ..components.constraints import SameTag
+    from ..components.constraints import SameTag, Similarity
     from ..components.goals import LabelGoal
     from ..components.hard_label import HardLabelSearch
 
@@ -31,6 +31,15 @@ def _hard_label(context: RecipeContext) -> Attack:
         WordEmbeddingDistance(embedding=context.vectors, min_cos_sim=0.5),
         # authors' code
         SameTag(allow_verb_noun_swap=True),
+        # TextFooler's, of each single swap
+        Similarity(
+            context.encoder,
+            threshold=0.840845057,
+            metric="angular",
+            compare_against_original=False,
+            window_size=15,
+            skip_text_shorter_than_window=True,
+        ),
     ]
     # 50 nearest neighbours (authors' code)
     transformation = WordSwapEmbedding(max_candidates=50, embedding=context.vectors)
@@ -45,7 +54,8 @@ register_recipe(
     needs_encoder=True,
     label_only=True,
     departures=(
-        "neighbours of cosine 0.5 and more, and stop words, as in TextFooler: both attack among the same words",
+        "words that TextFooler would take (neighbours of cosine 0.5 and more, its stop words, its similarity of "
+        "single swaps), so that both attack among the same ones",
         "cosines of whole texts; the authors' code takes windows around the changed word",
         "random starts are asked about ten at a time",
         "of a generation the best text is the one that changes fewest words, then the one most alike; children that "

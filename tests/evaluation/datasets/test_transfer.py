@@ -43,7 +43,7 @@ def test_replayed_texts_that_do_more_damage_than_the_models_own_attack_are_notic
         return evaluate_transfer(keyword_model(), made, keyword_tokenizer(), own=own)
 
     noticed = replay("failed", "succeeded")
-    assert noticed.fooled == (0, 1) and noticed.to_dict()["fooled"] == [0, 1]
+    assert noticed.fooled == noticed.right_before == (0, 1) and noticed.to_dict()["fooled"] == [0, 1]
     assert "fool this one on 2 of 2 examples, its own attack on 1" in noticed.warnings[0]
     assert replay("succeeded", "succeeded").warnings == ()
     assert replay("succeeded", "skipped").warnings == ()  # tried on one of them only

@@ -12,6 +12,8 @@ from hf_robust_tickets.evaluation import (
     AutoAttackResult,
     Calibration,
     ContrastResult,
+    GateResult,
+    GateRow,
     ImageTransferResult,
     NoiseResult,
     SpeedReport,
@@ -55,6 +57,11 @@ RESULTS = [
     ContrastResult(4, 3, 2, 1, {"original": (2, 2), "revised": (1, 2)}, 1, sample_ids=(0, 1, 2, 3), **HOW),
     AccuracyResult(Calibration.of([[0.9, 0.1], [0.2, 0.8]], [0, 0]), seed=0, sample_ids=(1, 5), **HOW),
     speed(),
+    GateResult(
+        (GateRow("pwws", "scores", 3, 4, 2, 4, 0.25, (-0.2, 0.6), "not told apart", ("wordnet",), "a note"),
+         GateRow("bae", "scores", note="not there")),
+        "no gain shown", ("a sign",), {"sha256": "1"}, seed=1, sample_ids=(0, 1, 2, 5), **HOW,
+    ),
 ]  # fmt: skip
 
 

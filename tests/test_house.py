@@ -25,8 +25,9 @@ ALLOWED = {
     "vision": set(),
     # The model card travels with the checkpoint: reporting turns what training knows into its text. A callback attacks
     # while a model trains: training may look into evaluation, which never looks back.
-    "training": {"adversaries", "architectures", "tickets", "sparse", "reporting", "evaluation"},
+    "training": {"adversaries", "architectures", "tickets", "sparse", "reporting", "evaluation", "augmentation"},
     "evaluation": {"adversaries", "architectures", "tickets"},
+    "augmentation": {"evaluation"},
     "demo": set(),
     "reporting": {"tickets"},
     "cli": {

@@ -12,6 +12,7 @@ from transformers import TrainingArguments
 
 from ..adversaries import Adversary, get_adversary
 from ..errors import ConfigurationError
+from .augmentation.options import AugmentationOptions
 from .finetuning.options import FineTuningOptions
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -156,10 +157,11 @@ class AdversaryOptions:
 
 
 @dataclass
-class AdversarialTrainingArguments(AdversaryOptions, FineTuningOptions, TrainingArguments):
-    """`TrainingArguments` plus `AdversaryOptions` and `FineTuningOptions`; no inherited default differs."""
+class AdversarialTrainingArguments(AdversaryOptions, FineTuningOptions, AugmentationOptions, TrainingArguments):
+    """`TrainingArguments` plus these options; no inherited default differs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_adversary()
         self._check_finetuning()
+        self._check_augmentation()

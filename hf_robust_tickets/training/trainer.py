@@ -16,6 +16,7 @@ from ..adversaries import Adversary
 from ..architectures import layers_of
 from ..reporting.model_card import CardFacts
 from .arguments import AdversaryOptions
+from .augmentation.trainer import AugmentingTrainer
 from .callbacks.base import AttackCallback
 from .callbacks.robustness import RobustSelectionCallback
 from .checks.nan_guard import NanGuard
@@ -37,7 +38,7 @@ from .steps.schedule import first_step
 _FROM_ARGUMENTS: Any = object()
 
 
-class AdversarialTrainer(FineTuningTrainer):
+class AdversarialTrainer(FineTuningTrainer, AugmentingTrainer):
     """`Trainer` whose training step attacks its own input.
 
     Everything that surrounds the forward and backward pass (accumulation, mixed precision, label smoothing, clipping,

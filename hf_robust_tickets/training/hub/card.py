@@ -30,6 +30,7 @@ from ...tickets import RobustTicket, is_pruned, pruned_ticket
 from ...tickets.modeling_robust_ticket import auto_map
 from ...tickets.pruning import unmark
 from ..arguments import AdversaryOptions
+from ..augmentation.options import AugmentationOptions
 from ..jobs.search import describe_origin, describe_search
 from ..jobs.ticket_folder import TicketFolder
 from ..sparse.facts import sparse_facts
@@ -74,6 +75,8 @@ def _training(trainer: Trainer, summary: TrainingSummary) -> dict[str, Any]:
     options = getattr(trainer, "ticket_options", None)
     names = ("refit_examples", "refit_ridge") if options is not None and options.refit_examples else ()
     found = {name: getattr(options, name) for name in names}
+    if isinstance(trainer.args, AugmentationOptions):
+        found |= trainer.args.augmentation_facts()
     return {**summary.hyperparameters, "optimizer": str(trainer.args.optim.value), **found}
 
 

@@ -1,0 +1,1 @@
+"""Augmentation inside the Trainer: options, the collator of the training data, and the trainer that uses it."""

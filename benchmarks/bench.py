@@ -46,6 +46,7 @@ SECTIONS = {
     "averaging": recipe.averaging,
     "teacher": recipe.teacher,
     "frozen": recipe.frozen,
+    "substitution": recipe.substitution,
     "attacks": attacks.stock_at_64,
     "attacks_padded": attacks.stock_as_it_comes,
     "attacks_merged": attacks.merged,

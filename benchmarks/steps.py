@@ -41,6 +41,20 @@ class Clock(TrainerCallback):
         self.steps.append(self._timer() - self._began)
 
 
+class Laps(Clock):
+    """Seconds from the end of one step to that of the next: loading the batch included."""
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self._began = self._timer()
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        """The clock runs already."""
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        super().on_step_end()
+        self._began = self._timer()
+
+
 def bert(shape: dict[str, int]) -> BertForSequenceClassification:
     torch.manual_seed(0)
     return BertForSequenceClassification(BertConfig(**shape))
@@ -67,11 +81,20 @@ def stepper(kind: type[Trainer], model: Any, *, batch: int = 32, length: int = 3
     arguments = TrainingArguments if kind is Trainer else AdversarialTrainingArguments
     callbacks, more = options.pop("callbacks", []), options.pop("options", {})
     make_data, timer = options.pop("make_data", sentences), options.pop("timer", time.perf_counter)
+    make_clock = options.pop("clock", Clock)
 
     def run(steps: int) -> list[float]:
-        clock = Clock(timer)
-        args = arguments(
-            output_dir=tempfile.gettempdir(),
+        clock = make_clock(timer)
+        with tempfile.TemporaryDirectory() as folder:
+            args = settings(folder, steps)
+            data = make_data(batch, length, steps)
+            trainer = kind(model=model, args=args, train_dataset=data, callbacks=[*callbacks, clock], **options)
+            trainer.train()
+        return clock.steps[1:]
+
+    def settings(folder: str, steps: int) -> TrainingArguments:
+        return arguments(
+            output_dir=folder,
             max_steps=steps,
             per_device_train_batch_size=batch,
             save_strategy="no",
@@ -80,10 +103,6 @@ def stepper(kind: type[Trainer], model: Any, *, batch: int = 32, length: int = 3
             report_to="none",
             **more,
         )
-        data = make_data(batch, length, steps)
-        trainer = kind(model=model, args=args, train_dataset=data, callbacks=[*callbacks, clock], **options)
-        trainer.train()
-        return clock.steps[1:]
 
     return run
 

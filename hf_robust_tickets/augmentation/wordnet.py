@@ -15,11 +15,10 @@ from .base import ListedWords
 
 # Endings that WordNet's `morphy` takes off, and what it puts in their place (morphy(7WN)).
 _ENDINGS = {
-    "noun": (("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"))
-    + (("men", "man"), ("ies", "y")),
-    "verb": (("s", ""), ("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),
-    "adj": (("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
-    "adv": (),
+    "noun": "s: ses:s ves:f xes:x zes:z ches:ch shes:sh men:man ies:y",
+    "verb": "s: ies:y es:e es: ed:e ed: ing:e ing:",
+    "adj": "er: est: er:e est:e",
+    "adv": "",
 }
 
 
@@ -65,7 +64,7 @@ class WordNetSynonyms(ListedWords):
     def _synonyms_of(self, word: str) -> set[str]:
         found: set[str] = set()
         for kind, lemmas in self._lemmas.items():
-            found.update(*(lemmas[base] for base in self._bases(word, kind) if base in lemmas))
+            found.update(*((base, *lemmas[base]) for base in self._bases(word, kind) if base in lemmas))
         return found
 
     def _bases(self, word: str, kind: str) -> Iterator[str]:
@@ -73,7 +72,7 @@ class WordNetSynonyms(ListedWords):
         if word in self._irregular[kind]:
             yield self._irregular[kind][word]
             return
-        for ending, other in _ENDINGS[kind]:
+        for ending, _, other in (rule.partition(":") for rule in _ENDINGS[kind].split()):
             if word.endswith(ending) and len(word) > len(ending):
                 yield word[: -len(ending)] + other
 

@@ -305,6 +305,7 @@ class RobustTicketTrainer(AdversarialTrainer):
         """The search space sets attributes, which the arguments have not checked."""
         if isinstance(self.args, RobustTicketArguments):
             self.args._check_adversary()
+            self.args._check_augmentation()
             self.args._check_ticket_options()
         self._use_finetune_adversary()
 

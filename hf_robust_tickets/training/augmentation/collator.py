@@ -138,12 +138,20 @@ class EpochWatch(TrainerCallback):
 
     def __init__(self, collator: AugmentingCollator) -> None:
         self.collator = collator
+        self._begun = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """A training that is resumed within an epoch begins with that one."""
+        self._begun = False
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Tells it: a training that is resumed within an epoch begins with that one."""
-        self.collator.epoch = int(state.epoch or 0)
+        """Tells it; of a stream without a length, `state.epoch` is a fraction that does not count passes."""
+        self.collator.epoch = self.collator.epoch + 1 if self._begun else int(state.epoch or 0)
+        self._begun = True
 
 
 def _refuse_places(feature: Mapping[str, Any], size: int) -> None:

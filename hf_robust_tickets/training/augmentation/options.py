@@ -35,7 +35,9 @@ class AugmentationOptions:
         if isinstance(self.augment_with, str):
             self.augment_with = [self.augment_with]
         if not 0 <= self.augment_rate <= 1:
-            raise ConfigurationError(f"augment_rate must be in [0, 1], got {self.augment_rate}: it is a share of words")
+            raise ConfigurationError(
+                f"augment_rate must be in [0, 1], got {self.augment_rate}: it is a share of words"
+            )
         if bool(self.augment_rate) != bool(self.augment_with):
             raise ConfigurationError(
                 f"expected augment_rate and augment_with together, got {self.augment_rate} and {self.augment_with}: "

@@ -16,6 +16,7 @@ from ...errors import CheckpointError
 from ...tickets import RobustTicket
 from ...tickets.packing import unpack_tickets
 from ..arguments import AdversaryOptions
+from ..augmentation.options import AugmentationOptions
 from ..ticket_arguments import TicketOptions
 from .checkpoints import checkpoints
 from .folder import JobFolder
@@ -190,7 +191,7 @@ def describe_job(
     }
     for group, kind in ((options, TicketOptions), (adversary, AdversaryOptions)):
         job |= {f.name: getattr(group, f.name) for f in fields(kind) if f.name not in _FINETUNING}
-    return job
+    return job | (args.augmentation_facts() if isinstance(args, AugmentationOptions) else {})
 
 
 def _length(dataset: Any) -> int | None:

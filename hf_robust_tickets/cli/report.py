@@ -17,7 +17,7 @@ from .options import parse
 
 FILES = (
     *("robustness", HOTFLIP, "accuracy", "white_box", "auto_attack", "noise", "contrast", "transfer"),
-    *("image_transfer", "bench"),
+    *("image_transfer", "bench", "gate"),
 )
 """What results are called in the folder of a model."""
 

@@ -118,6 +118,25 @@ def _transfer(name: str, view: Mapping[str, Any]) -> Section:
     return Section(f"{name}: texts made on another model ({view['recipe']})", [Facts(facts)])
 
 
+def _gate(name: str, view: Mapping[str, Any]) -> Section:
+    rows = []
+    for row in view["rows"]:
+        shown = {"check": row["check"], "sees": row["kind"]}
+        for who, right, total in (
+            ("model", row["right"], row["examples"]),
+            ("reference", row["reference_right"], row["reference_examples"]),
+        ):
+            shown[who] = format_percent(right / total) if total and right is not None else "–"
+        shown["95 % interval of the difference"] = "–"
+        if row["interval"] is not None:
+            shown["95 % interval of the difference"] = "{:+.1f} to {:+.1f}".format(*(100 * x for x in row["interval"]))
+        shown["judgement"] = row["judgement"] or ("not run" if row["right"] is None else "–")
+        shown["shares with the training"] = ", ".join(row["shares"]) or "–"
+        rows.append(shown | {"note": row["note"]})
+    facts = {"verdict": view["verdict"], "signs of false robustness": "; ".join(view["signs"]) or "none"}
+    return Section(f"{name}: the gate", [Facts(facts), Table(rows)])
+
+
 def _image_transfer(name: str, view: Mapping[str, Any]) -> Section:
     rate = view["transfer_rate"]
     facts = {
@@ -166,6 +185,7 @@ _SECTIONS = {
     "noise": _noise,
     "speed": _speed,
     "transfer": _transfer,
+    "gate": _gate,
 }
 
 

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from hf_robust_tickets.evaluation import ImageTransferResult
+from hf_robust_tickets.evaluation import GateResult, GateRow, ImageTransferResult
 from hf_robust_tickets.reporting.attack_page import write_attack_page
 from hf_robust_tickets.reporting.curves import Curves, Line
 from tests.testing.reports import outcome, report
@@ -68,6 +68,11 @@ IMAGE_TRANSFER = ImageTransferResult(
     (True, True, False), (True, False, False), (True, True, True), (False, False, True), {"name": "pixel-pgd"},
     sample_ids=(0, 1, 2),
 ).to_dict()  # fmt: skip
+GATE = GateResult(
+    (GateRow("pwws", "scores", 3, 4, 1, 4, 0.5, (0.1, 0.8), "better", ("wordnet",), "a <note>"),
+     GateRow("bae", "scores", note="no model at hand")),
+    "no gain shown beyond pwws", ("logits <scaled>",), sample_ids=(0, 1, 2, 3),
+).to_dict()  # fmt: skip
 CALIBRATION = {
     kind: {
         "accuracy": 0.8,
@@ -84,7 +89,7 @@ CALIBRATION = {
 def page(tmp_path):
     values = report(outcome("skipped", index=1), outcome("failed", index=2), outcome("succeeded", index=3))
     values["recipes"]["pwws"]["calibration"] = CALIBRATION
-    views = [("small", view) for view in (WHITE_BOX, NOISE, CONTRAST, TRANSFER, IMAGE_TRANSFER)]
+    views = [("small", view) for view in (WHITE_BOX, NOISE, CONTRAST, TRANSFER, IMAGE_TRANSFER, GATE)]
     return write_attack_page(tmp_path / "page.html", {"small": values}, views=views)
 
 
@@ -120,6 +125,11 @@ def test_all_views_are_on_the_page(tmp_path):
         "contrast consistency",
         "texts made on another model (pwws)",
         "its answers mislead the attack",
+        "small: the gate",
+        "no gain shown beyond pwws",
+        "+10.0 to +80.0",
+        "no model at hand",
+        "logits &lt;scaled&gt;",
         "0.352",
         "after pwws",
     ):

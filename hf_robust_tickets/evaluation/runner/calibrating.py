@@ -121,12 +121,15 @@ def circumstances(development: Sequence[Example]) -> dict[str, str]:
 def kept_temperature(folder: Path | None, fixed: Mapping[str, Any]) -> Temperature | None:
     """What an earlier run in the folder has fitted under the same circumstances: batches of another size round
     otherwise, and the attacks of one evaluation see one temperature.
+
+    Raises:
+        CheckpointError: If the file is damaged.
     """
     if folder is None or not (folder / FILE).exists():
         return None
     values = read_json(folder / FILE, "a calibration")
     same = all(values.get(name) == fixed[name] for name in ("model", "tokenizer", "development", "max_length"))
-    return Temperature.from_dict(values["temperature"]) if same else None
+    return Temperature.from_dict(values.get("temperature"), f" in {folder / FILE}") if same else None
 
 
 def keep_temperature(folder: Path, fixed: Mapping[str, Any], temperature: Temperature) -> None:
@@ -155,6 +158,9 @@ def with_minimum(
         found[name] = replace(
             used,
             recipe=name,
+            # the same attack on two models has one description, whichever of its figures is the smaller one
+            description=at_1.description,
+            sha256=at_1.sha256,
             seconds=at_1.seconds + at_t.seconds,
             not_comparable=(*used.not_comparable, reason),
             at_temperatures={

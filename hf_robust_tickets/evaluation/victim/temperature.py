@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -37,16 +37,20 @@ class Temperature:
     head: str | None = None
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Temperature:
-        """The inverse of `vars`.
+    def from_dict(cls, values: Any, origin: str = "") -> Temperature:
+        """The inverse of `vars`; `origin` is for the error.
 
         Raises:
-            CheckpointError: If a field is missing.
+            CheckpointError: If it is something else.
         """
         try:
-            return cls(**{each.name: values[each.name] for each in fields(cls)})
-        except KeyError as error:
-            raise CheckpointError(f"expected a temperature with the field {error}, got {sorted(values)}") from error
+            found = cls(**{each.name: values[each.name] for each in fields(cls)})
+            positive = 0 < found.value < math.inf
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"expected a temperature{origin}, got {values!r}: remove the file") from error
+        if not positive:
+            raise CheckpointError(f"expected a temperature above 0{origin}, got {found.value}: remove the file")
+        return found
 
 
 def fit_temperature(scores: Tensor, labels: Tensor, head: str | None = None) -> Temperature:

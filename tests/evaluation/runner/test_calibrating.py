@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
+from datasets import load_dataset
 
 from hf_robust_tickets.errors import CheckpointError, ConfigurationError
-from hf_robust_tickets.evaluation import RobustnessReport, evaluate_robustness
+from hf_robust_tickets.evaluation import RobustnessReport, evaluate_robustness, get_recipe
+from hf_robust_tickets.evaluation.resources import RESOURCES
 from tests.testing.headed_model import headed_model, headed_rows, headed_tokenizer
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
+from tests.testing.ranks import TORCHRUN, launch
+from tests.testing.real_data import real_file, short_minilm
 
 pytest.importorskip("nltk")
 
@@ -96,6 +101,13 @@ def test_an_evaluation_that_was_cut_off_goes_on_at_its_temperature(plain, tmp_pa
         evaluate(output_dir=tmp_path, development_data=DEVELOPMENT[:-1])
     with pytest.raises(CheckpointError, match="calibrate"):
         evaluate(output_dir=tmp_path, development_data=None)
+    for damaged in (
+        {**kept, "temperature": {"value": 1.0}},
+        {**kept, "temperature": kept["temperature"] | {"value": 0}},
+    ):
+        (tmp_path / "calibration.json").write_text(json.dumps(damaged))
+        with pytest.raises(CheckpointError, match=r"calibration.json.*remove the file"):
+            evaluate(output_dir=tmp_path)
     fresh = evaluate(output_dir=tmp_path, resume=False)
     assert fresh.settings["temperature"]["value"] != kept["temperature"]["value"]
 
@@ -116,3 +128,71 @@ def test_what_cannot_be_calibrated_is_refused():
         evaluate(calibrate=False)
     with pytest.raises(ConfigurationError, match="calibrate or torch_compile"):
         evaluate(torch_compile=True)
+
+
+RANK = """
+import sys
+from hf_robust_tickets.evaluation import evaluate_robustness
+from tests.testing.headed_model import headed_model, headed_rows, headed_tokenizer
+from tests.testing.ranks import leave
+report = evaluate_robustness(
+    headed_model(), headed_rows(18, seed=1), headed_tokenizer(), recipes=["deepwordbug"], progress=False,
+    calibrate=True, development_data=headed_rows(40, seed=2), distributed=True,
+)
+report.save(sys.argv[1] + report.settings["temperature"]["head"] + ".json")
+leave()
+"""
+
+
+@pytest.mark.slow
+def test_ranks_find_the_same_at_one_temperature(plain, tmp_path):
+    (tmp_path / "rank.py").write_text(RANK)
+    launch(TORCHRUN, str(tmp_path / "rank.py"), str(tmp_path / "report-"))
+    found = RobustnessReport.load(tmp_path / "report-classifier.json")
+    assert texts(found) == texts(plain)
+    assert found.settings["temperature"] == plain.settings["temperature"]
+
+
+SENTENCES = 40
+
+
+@pytest.fixture(scope="module")
+def real_model():
+    """A classifier, its tokenizer, and sentences to fit a temperature on and to attack."""
+    train = load_dataset("parquet", data_files={"train": real_file("sst2/train_sentences.parquet")}, split="train")
+    data = load_dataset("parquet", data_files={"validation": real_file("sst2/validation.parquet")})
+    mixed = train.shuffle(seed=0)
+    model, tokenizer = short_minilm(mixed.select(range(640)))
+    return model, tokenizer, {"train": mixed.select(range(640, 1040)), "validation": data["validation"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["deepwordbug", "pwws"])
+def test_figures_on_real_sentences_stand_whatever_is_done_to_the_logits(recipe, real_model, monkeypatch):
+    """MiniLM after a short training, on sentences of SST-2."""
+    model, tokenizer, data = real_model
+    if missing := [RESOURCES[name].missing() for name in get_recipe(recipe).resources if RESOURCES[name].missing()]:
+        pytest.skip(f"needs NLTK_DATA: {missing}")
+    forward, found = model.forward, {}
+    for name, change in {
+        "as it is": lambda logits: logits,
+        "x 0.01": lambda logits: logits * 0.01,
+        "x 100": lambda logits: logits * 100,
+        "bfloat16": lambda logits: logits.bfloat16(),
+    }.items():
+
+        def changed(*args, change=change, **kwargs):
+            outputs = forward(*args, **kwargs)
+            outputs.logits = change(outputs.logits)
+            return outputs
+
+        monkeypatch.setattr(model, "forward", changed)
+        options = {"recipes": [recipe], "num_examples": SENTENCES, "max_length": 64, "progress": False}
+        report = evaluate_robustness(
+            model, data["validation"], tokenizer, calibrate=True, development_data=data["train"], **options
+        )
+        found[name] = report[recipe].at_temperatures | {"figure": report[recipe].accuracy_under_attack}
+    logging.getLogger(__name__).warning("%s: %s", recipe, found)
+    assert len({each["accuracy_at_temperature"] for each in found.values()}) == 1, found
+    assert found["x 100"]["accuracy_at_1"] >= found["as it is"]["accuracy_at_1"]
+    assert max(each["figure"] for each in found.values()) <= found["as it is"]["accuracy_at_temperature"]

@@ -75,7 +75,7 @@ def frozen(rounds: int) -> list[dict[str, Any]]:
 
 
 def substitution(rounds: int) -> list[dict[str, Any]]:
-    """A step whose batch has 15 % of its words replaced or misspelt in the same process, against one as it is."""
+    """Steps whose words are replaced, or mixed in embedding space, in the training process, against one as it is."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer, words = _tokenizer()
         path = Path(folder, "neighbours.json")
@@ -87,11 +87,19 @@ def substitution(rounds: int) -> list[dict[str, Any]]:
             rows = ids[chosen].tolist()
             return Dataset.from_dict({"input_ids": rows, "labels": [i % 2 for i in range(len(rows))]})
 
-        options = {"augment_rate": 0.15, "augment_with": [str(path), "characters"]}
         model, common = bert(SMALL), {"make_data": sentences, "processing_class": tokenizer, "clock": Laps}
-        augmented = stepper(AdversarialTrainer, model, adversary=None, options=options, **common)
-        value = ratio(augmented, stepper(Trainer, model, **common), rounds, steps=6)
-    return [row("step with 15 % of the words replaced / Trainer step, loading included", value, 1.05)]
+        plain = stepper(Trainer, model, **common, **CORE_SECONDS)
+        values = []
+        for options in (
+            {"augment_rate": 0.15, "augment_with": [str(path), "characters"]},
+            {"dirichlet_neighbours": str(path)},
+        ):
+            augmented = stepper(AdversarialTrainer, model, adversary=None, options=options, **common, **CORE_SECONDS)
+            values.append(ratio(augmented, plain, rounds, steps=6))
+    return [
+        row("step with 15 % of the words replaced / Trainer step, loading included", values[0], 1.05),
+        row("step with all words mixed of nine / Trainer step, loading included", values[1], 1.10),
+    ]
 
 
 def _tokenizer() -> tuple[PreTrainedTokenizerFast, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .base import WordSource
 from .characters import CharacterEdits
+from .dirichlet import DirichletNeighbourhoods, Mixture
 from .neighbours import NeighbourList
 from .sources import build_source
 from .substitution import Edit, WordSubstitution, row_seed
@@ -12,7 +13,9 @@ from .words import TokenizedWords, Word
 
 __all__ = [
     "CharacterEdits",
+    "DirichletNeighbourhoods",
     "Edit",
+    "Mixture",
     "NeighbourList",
     "TokenizedWords",
     "Word",

@@ -18,6 +18,10 @@ class AugmentationOptions:
         augment_with: Where other words come from, each equally likely: `"wordnet"` (synonyms), `"characters"`
             (misspellings of one character), or the path of a list of neighbours (.json or .parquet; see
             `augmentation.NeighbourList`).
+        dirichlet_neighbours: `"wordnet"`, or a list of neighbours, among which the embeddings of words are mixed at
+            random in each step (Dirichlet Neighborhood Ensemble).
+        dirichlet_alpha: Concentration of the mixture: large for points near the centre of a word and its neighbours,
+            small for points near one of them.
     """
 
     augment_rate: float = field(default=0.0, metadata={"help": "Share of the words that are replaced; 0: none."})
@@ -25,15 +29,27 @@ class AugmentationOptions:
         default=None, metadata={"help": "wordnet, characters, or files of neighbours (.json, .parquet)."}
     )
 
+    dirichlet_neighbours: str | None = field(
+        default=None, metadata={"help": "wordnet, or a file of neighbours to mix embeddings of words with."}
+    )
+    dirichlet_alpha: float = field(default=1.0, metadata={"help": "Concentration of the mixture."})
+
     def augmentation_facts(self) -> dict[str, Any]:
         """What is on, as JSON scalars; files by their names, for a path says nothing elsewhere."""
-        if not self.augment_rate:
-            return {}
-        return {"augment_rate": self.augment_rate, "augment_with": ", ".join(Path(s).name for s in self.augment_with)}
+        found: dict[str, Any] = {}
+        if self.augment_rate:
+            names = ", ".join(Path(source).name for source in self.augment_with)
+            found |= {"augment_rate": self.augment_rate, "augment_with": names}
+        if self.dirichlet_neighbours:
+            names = Path(self.dirichlet_neighbours).name
+            found |= {"dirichlet_neighbours": names, "dirichlet_alpha": self.dirichlet_alpha}
+        return found
 
     def _check_augmentation(self) -> None:
         if isinstance(self.augment_with, str):
             self.augment_with = [self.augment_with]
+        if not self.dirichlet_alpha > 0:
+            raise ConfigurationError(f"dirichlet_alpha must be positive, got {self.dirichlet_alpha}: e.g. 1.0")
         if not 0 <= self.augment_rate <= 1:
             raise ConfigurationError(
                 f"augment_rate must be in [0, 1], got {self.augment_rate}: it is a share of words"

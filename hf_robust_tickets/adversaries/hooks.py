@@ -47,6 +47,7 @@ class PerturbationHook:
     def __init__(self, module: nn.Module) -> None:
         self._source: PerturbationSource | None = None
         self._before: Callable[[Any], Any] | None = None
+        self._added: Tensor | None = None
         self._ends_pass = False
         self._handle = module.register_forward_hook(self._hook)
 
@@ -63,6 +64,22 @@ class PerturbationHook:
             yield
         finally:
             self._source = self._before = None
+
+    @contextmanager
+    def adding(self, added: Tensor) -> Iterator[None]:
+        """While the context lasts, adds a tensor to every output: all that a compiled model can follow to the end.
+
+        A function that is called in the forward pass is traced with it, which breaks the graph where it draws numbers
+        or makes a leaf; another tensor of the same shape is the same graph.
+
+        Args:
+            added: Of the output's shape.
+        """
+        self._added = added
+        try:
+            yield
+        finally:
+            self._added = None
 
     def remove(self) -> None:
         """Takes the hook away for good."""
@@ -92,6 +109,8 @@ class PerturbationHook:
     def _hook(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if self._ends_pass:
             raise Reached(output[0] if isinstance(output, tuple) else output)
+        if self._added is not None:
+            return _with_first(output, (output[0] if isinstance(output, tuple) else output) + self._added)
         if self._source is None and self._before is None:
             return None
         if self._before is not None:
@@ -101,8 +120,12 @@ class PerturbationHook:
         clean = output[0] if isinstance(output, tuple) else output
         share = module.__dict__.get(SHARE)
         delta = self._source(clean) if share is None else share.reshape(clean.shape)
-        perturbed = clean + delta.to(clean.dtype)
-        return (perturbed, *output[1:]) if isinstance(output, tuple) else perturbed
+        return _with_first(output, clean + delta.to(clean.dtype))
+
+
+def _with_first(output: Any, first: Tensor) -> Any:
+    """What a module puts out, with another tensor for its first."""
+    return (first, *output[1:]) if isinstance(output, tuple) else first
 
 
 def perturbation_mask(inputs: dict[str, Any], x: Tensor, spared: Sequence[int] = ()) -> Tensor:

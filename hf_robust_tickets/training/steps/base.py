@@ -104,6 +104,19 @@ class AdversarialStep(ABC):
         # replicas have layers of their own.
         return not (args.torch_compile or args.n_gpu > 1 or trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
 
+    @property
+    def starts_ahead(self) -> bool:
+        """Whether delta is drawn before the forward pass of a compiled model, which is then one graph for all passes.
+
+        Not where the clean output costs more than a look into the embedding, and not where dropout masks are replayed
+        at the module or weights are gathered in the forward pass alone.
+        """
+        args, trainer = self.runner.trainer.args, self.runner.trainer
+        if not args.torch_compile or self.adversary.space == "pixels":
+            return False
+        inside = self.options.adversary_layer or self.options.adversary_share_dropout
+        return not (inside or args.n_gpu > 1 or trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+
     def begin_training(self) -> None:
         """The model of the training is made, and its optimiser is not yet."""
         for extension in self.extensions.values():
@@ -162,6 +175,7 @@ class AdversarialStep(ABC):
             extensions=tuple(self.extensions.values()),
             cache=self._cache(whole) if self.caches_layers else None,
             weights=WeightPerturbation(whole, gamma) if gamma else None,
+            traced=self.runner.unwrapped() if self.starts_ahead else None,
             replicas=self._replicas,
             first_of_step=self._micro_batch == 0,
         )

@@ -39,6 +39,8 @@ class StepContext:
         extensions: What the method needs beside delta.
         cache: The layers below a perturbed one, or `None`.
         weights: Adversarial weight perturbation, or `None`.
+        traced: The model inside a compiled one whose forward pass is to hold nothing but a sum with delta, or `None`:
+            delta then has its start before the first pass.
         replicas: Brings delta to the replicas of `torch.nn.DataParallel`, or `None`.
         first_of_step: Whether the micro-batch is the first of its optimiser step.
         perturbed: Whether the present pass is.
@@ -57,6 +59,7 @@ class StepContext:
     extensions: Sequence[Extension] = ()
     cache: LayerCache | None = None
     weights: WeightPerturbation | None = None
+    traced: nn.Module | None = None
     replicas: ReplicaPerturbation | None = None
     first_of_step: bool = True
     perturbed: bool = False
@@ -96,9 +99,20 @@ class StepContext:
                 stack.enter_context(self.cache.one_pass(attached))
             if self.replicas is not None and perturbed:
                 stack.enter_context(self.replicas.sending(self.perturbation))
-            source = self.perturbation.add if perturbed else None
-            stack.enter_context(self.hook.armed(source, self._before(perturbed)))
+            if self.traced is not None and perturbed and self._has_start():
+                stack.enter_context(self.hook.adding(self.perturbation.added()))
+            else:
+                source = self.perturbation.add if perturbed else None
+                stack.enter_context(self.hook.armed(source, self._before(perturbed)))
             yield
+
+    def _has_start(self) -> bool:
+        """Draws a start for delta, if it has none, at the module's clean output; nothing above the module is run."""
+        if self.perturbation.delta is None:
+            clean = self.hook.clean(self.traced, (), self.bare_inputs)
+            if clean is not None:
+                self.perturbation.restart(clean)
+        return self.perturbation.delta is not None
 
     def _before(self, perturbed: bool) -> Callable[[Any], Any] | None:
         """What the perturbed module's output goes through before delta is added."""

@@ -51,7 +51,7 @@ def test_a_pruned_step_asks_for_as_much_as_a_dense_one(tmp_path, plain):
 
 
 def test_what_a_pass_adds(tmp_path, plain):
-    """A pass of FreeLB is a plain step, a sum of each weight's gradient with that before, and seven operations more."""
+    """A pass of FreeLB is a plain step, a sum of gradients per weight, and seven operations more."""
     three, five = (operations(tmp_path, FreeLB(steps=steps)) for steps in (3, 5))
     sums = len(list(tiny_bert().parameters()))
     assert (five - three) / 2 <= plain + sums + 7

@@ -28,6 +28,7 @@ from .jobs.search import (
     describe_origin,
     describe_search,
     gated_model,
+    keeps_searched,
     search_arguments,
     search_method,
 )
@@ -65,6 +66,8 @@ class RobustTicketTrainer(AdversarialTrainer):
         DataError: If the training data has no labels and the collator makes none.
         UnknownArchitectureError: If the model's family is not known.
     """
+
+    searches = True
 
     def __init__(
         self, *args: Any, ticket: RobustTicket | None = None, callbacks: list[Any] | None = None, **kwargs: Any
@@ -213,7 +216,7 @@ class RobustTicketTrainer(AdversarialTrainer):
         begin_next_phase(self)
         method = self._search_method()
         # Without rewinding, fine-tuning starts from what the search has trained, gates included.
-        with gated_model(self, method, fold=not self.ticket_options.rewind), self._searching(method):
+        with gated_model(self, method, fold=keeps_searched(self.args, self.ticket_options)), self._searching(method):
             console.say(self, console.search_begins(self.args, self.adversary, method))
             super().train(last_complete_checkpoint(self.args.output_dir) if resume else None)
             if self.stopping.stopped:
@@ -253,7 +256,7 @@ class RobustTicketTrainer(AdversarialTrainer):
         """The search is over: what it has found, and the weights that fine-tuning may start from, go to the folder."""
         self._take(found, self._phase_costs)
         with explain_failed_save(self.args.output_dir):
-            if not self.ticket_options.rewind:
+            if keeps_searched(self.args, self.ticket_options):
                 job.save_weights(job.end, self.model)
             job.save_search(found, progress)
         self.accelerator.wait_for_everyone()

@@ -11,6 +11,7 @@ from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.sparse import FlyingBird
 from hf_robust_tickets.training import SparseTrainingCallback, WeightAveragingCallback
+from hf_robust_tickets.training.finetuning.facts import finetuning_facts
 from tests.testing.jobs import make_trainer
 from tests.testing.tiny import tiny_bert, tiny_data
 from tests.testing.training import arguments, weights
@@ -93,6 +94,7 @@ def test_the_fine_tuning_of_a_job_is_averaged_and_its_search_is_not(tmp_path):
     expected = torch.stack([keep.seen[step]["classifier.weight"] for step in range(2, last + 1)]).mean(0)
     torch.testing.assert_close(weights(trainer)["classifier.weight"], expected)
     assert list(tmp_path.glob("checkpoint-*/weight_average.safetensors"))
+    assert finetuning_facts(trainer) == {"average_weights_from": 2, "average_weights_every": 1}
     # A second training of the same trainer averages anew, with one callback.
     assert not any(isinstance(c, WeightAveragingCallback) for c in trainer.callback_handler.callbacks)
 

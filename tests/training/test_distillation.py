@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import PGD, FreeLB
 from hf_robust_tickets.errors import ConfigurationError
 from hf_robust_tickets.tickets import prune_, random_ticket
+from hf_robust_tickets.training.finetuning.facts import finetuning_facts
 from tests.testing.jobs import make_trainer
 from tests.testing.tiny import tiny_bert, tiny_data, tiny_tokenizer
 from tests.testing.training import KeepLastBatch, arguments, assert_equal_gradients, first_gradient, weights
@@ -81,6 +83,28 @@ def test_a_job_distils_in_its_fine_tuning_alone(tmp_path):
     trainer.save_model(str(tmp_path / "saved"))
     assert not any("teacher" in name for name in weights(trainer))
     assert "teacher" not in (tmp_path / "saved" / "config.json").read_text()
+
+
+def test_the_searched_model_teaches_the_pruned_one(tmp_path):
+    options = {"distillation_teacher": "searched", "save_strategy": "steps", "save_steps": 3}
+    trainer = make_trainer(tmp_path, model=tiny_bert(), **options)
+    trainer.train()
+    searched = tiny_bert(seed=9)
+    searched.load_state_dict(load_file(tmp_path / "_search" / "end.safetensors"))
+    batch = torch.tensor(tiny_data(4)["input_ids"])
+    torch.testing.assert_close(trainer.teacher.eval()(batch).logits, searched.eval()(batch).logits)
+    start = load_file(tmp_path / "_search" / "start.safetensors")
+    assert not torch.equal(start["classifier.weight"], searched.classifier.weight)
+    again = make_trainer(tmp_path, model=tiny_bert(), **options)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    for name, weight in weights(trainer).items():
+        torch.testing.assert_close(weights(again)[name], weight, rtol=0, atol=0)
+    facts = finetuning_facts(trainer)
+    assert facts["distillation_teacher"] == f"the searched model of {searched.num_parameters():,} parameters"
+    with pytest.raises(ConfigurationError, match="got a ticket and distillation_teacher='searched'"):
+        make_trainer(tmp_path / "given", ticket=trainer.ticket, **options)
+    with pytest.raises(ConfigurationError, match="in AdversarialTrainer, which searches for none"):
+        AdversarialTrainer(tiny_bert(), arguments(tmp_path, distillation_teacher="searched"))
 
 
 def test_a_job_with_a_teacher_in_memory(tmp_path):

@@ -22,7 +22,7 @@ class FreeLB(PGD):
 
     The absolute start of 0.05, five passes and no projection are the values of EarlyRobust's script (Xi et al., EMNLP
     2022). The step size decides: too small does nothing, too large ends in chance accuracy within the first steps. On
-    MiniLM, whose sentences have a norm of about 5.6 in the word embeddings, an absolute step of 0.05 is a relative one
+    MiniLM, whose sentences have a norm of about 5.3 in the word embeddings, an absolute step of 0.05 is a relative one
     of 0.01 and costs no clean accuracy (`docs/results.md`); 0.02 is more robust and costs some; delay the attack
     (`adversary_start_step`) to go higher.
 

@@ -11,6 +11,7 @@ from ...architectures import get_architecture
 from ...errors import ConfigurationError, DataError
 from ...tickets import RobustTicket, check_fits, get_gates, is_pruned
 from ..arguments import AdversaryOptions
+from ..finetuning.options import SEARCHED, option_of
 from .validation import check_adversary
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ def check_ticket_job(
     if trainer.ticket_options.refit_examples and trainer.train_dataset is None:
         raise ConfigurationError(
             "refit_examples takes sentences of train_dataset, got none: pass it, or leave refit_examples at 0"
+        )
+    if ticket is not None and option_of(trainer.args, "distillation_teacher") == SEARCHED:
+        raise ConfigurationError(
+            f"the searched model teaches after a search, got a ticket and distillation_teacher={SEARCHED!r}: name "
+            "another teacher, or leave the ticket out"
         )
     check_labelled(trainer.train_dataset, trainer.data_collator, trainer.label_names)
     if adversary is not None:

@@ -8,6 +8,9 @@ from typing import Any
 
 from ...errors import ConfigurationError
 
+SEARCHED = "searched"
+"""The teacher that a ticket job makes itself: the dense model as its search has left it."""
+
 
 @dataclass
 class FineTuningOptions:
@@ -20,7 +23,8 @@ class FineTuningOptions:
             the average when training ends (`WeightAveragingCallback`). `None`: not at all.
         average_weights_every: Steps between two weights of the average.
         average_weights_decay: Decay of an exponential moving average, in (0, 1); `None` for the mean (SWA).
-        distillation_teacher: Folder or repository of the teacher; `None`: that of the trainer's `teacher=`, if any.
+        distillation_teacher: Folder or repository of the teacher; in a ticket job also `"searched"`, the dense model
+            as the search has left it. `None`: that of the trainer's `teacher=`, if any.
         distillation_weight: Share of the teacher in the loss, in (0, 1].
         distillation_temperature: Both models' logits are divided by it.
     """
@@ -33,7 +37,9 @@ class FineTuningOptions:
     average_weights_decay: float | None = field(
         default=None, metadata={"help": "Decay of a moving average; default: the mean."}
     )
-    distillation_teacher: str | None = field(default=None, metadata={"help": "Folder or repository of a teacher."})
+    distillation_teacher: str | None = field(
+        default=None, metadata={"help": "Folder or repository, or `searched`: the searched model."}
+    )
     distillation_weight: float = field(default=0.5, metadata={"help": "Share of the teacher in the loss."})
     distillation_temperature: float = field(default=2.0, metadata={"help": "Divides the logits of both models."})
 

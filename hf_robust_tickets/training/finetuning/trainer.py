@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 from transformers import PreTrainedModel, Trainer
@@ -15,7 +15,7 @@ from ..sparse.callback import SparseTrainingCallback
 from ..steps.outputs import without_labels
 from .distillation import Distillation, check_teacher, load_teacher
 from .frozen import FrozenEmbeddings
-from .options import option_of
+from .options import SEARCHED, option_of
 
 
 class _OfOptions(WeightAveragingCallback):
@@ -35,12 +35,15 @@ class FineTuningTrainer(Trainer):
         **kwargs: As for `Trainer`.
 
     Attributes:
-        teacher: The teacher, or `None`.
+        teacher: The teacher, or `None`; the searched model is there from the cut on.
         distillation: Its part in the loss of the present training, or `None`.
 
     Raises:
         ConfigurationError: If the teacher does not fit the model.
     """
+
+    searches: ClassVar[bool] = False
+    """Whether a training of this class is the fine-tuning of what a search has left."""
 
     def __init__(self, *args: Any, teacher: PreTrainedModel | None = None, **kwargs: Any) -> None:
         self.distillation: Distillation | None = None
@@ -100,7 +103,12 @@ class FineTuningTrainer(Trainer):
             raise ConfigurationError(
                 f"expected one teacher, got a model and distillation_teacher={source!r}: leave one out"
             )
-        if given is None and source is None:
+        if source == SEARCHED and not self.searches:
+            raise ConfigurationError(
+                f"the searched model teaches in a ticket job, got distillation_teacher={SEARCHED!r} in "
+                f"{type(self).__name__}, which searches for none: name another teacher, or use RobustTicketTrainer"
+            )
+        if given is None and source in (None, SEARCHED):
             return None
         student = self.accelerator.unwrap_model(self.model)
         teacher = load_teacher(source, student) if given is None else given

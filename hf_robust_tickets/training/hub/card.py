@@ -31,6 +31,7 @@ from ...tickets.modeling_robust_ticket import auto_map
 from ...tickets.pruning import unmark
 from ..arguments import AdversaryOptions
 from ..augmentation.options import AugmentationOptions
+from ..finetuning.facts import finetuning_facts
 from ..jobs.search import describe_origin, describe_search
 from ..jobs.ticket_folder import TicketFolder
 from ..sparse.facts import sparse_facts
@@ -77,6 +78,7 @@ def _training(trainer: Trainer, summary: TrainingSummary) -> dict[str, Any]:
     found = {name: getattr(options, name) for name in names}
     if isinstance(trainer.args, AugmentationOptions):
         found |= trainer.args.augmentation_facts()
+    found |= finetuning_facts(trainer)
     return {**summary.hyperparameters, "optimizer": str(trainer.args.optim.value), **found}
 
 

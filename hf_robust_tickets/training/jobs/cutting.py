@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, set_seed
 
 from ..._memory import peak_memory_bytes, reset_peak_memory
 from ...tickets import prune_, refit, write_pruned_files
+from ..finetuning.options import SEARCHED, option_of
 from . import console
 from .cost import PhaseCost
 from .ticket_folder import TicketFolder
@@ -60,6 +61,9 @@ def cut(trainer: RobustTicketTrainer, job: TicketFolder, *, refits: bool) -> dic
     model, costs = trainer.model, {}
     refits = refits and trainer.ticket_options.refit_examples > 0
     size, dense = console.count_parameters(model), copy.deepcopy(model) if refits else None
+    if option_of(trainer.args, "distillation_teacher") == SEARCHED:
+        trainer.teacher = copy.deepcopy(model)
+        job.load_weights(job.end, trainer.teacher)
     prune_(model, trainer.ticket)
     console.say(trainer, console.cut(trainer.ticket, size, model))
     if dense is not None:

@@ -14,6 +14,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from ..._sharding import whole
 from ...tickets import attach_gates, detach_gates, get_score
+from ..finetuning.options import SEARCHED, option_of
 from ..ticket_arguments import TicketOptions
 from . import phases
 from .folder import SEARCH
@@ -67,6 +68,11 @@ def search_arguments(args: TrainingArguments, options: TicketOptions, method: Se
         search.save_strategy = SaveStrategy.STEPS
         search.save_steps = _SEARCH_SAVES
     return search
+
+
+def keeps_searched(args: TrainingArguments, options: TicketOptions) -> bool:
+    """Whether the weights after the search are of use: the fine-tuning begins with them, or is taught by them."""
+    return not options.rewind or option_of(args, "distillation_teacher") == SEARCHED
 
 
 def describe_search(log: Sequence[Mapping[str, Any]], options: TicketOptions | None = None) -> dict[str, Any] | None:

@@ -118,7 +118,7 @@ def evaluate_robustness(
     _check(chosen, concurrent_examples, num_processes, distributed, until_width, query_budget)
     check_calibration(calibrate, development_data, torch_compile)
     model = as_classifier(model)
-    examples = select_examples(dataset, model.config, config)
+    examples = select_examples(dataset, model.config, config, any_text=True)
     columns = list(examples[0].texts)
     how = {**config.victim_options, "torch_compile": torch_compile}
     victim = Victim(model, tokenizer, **how)

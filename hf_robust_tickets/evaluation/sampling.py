@@ -42,6 +42,7 @@ def select_examples(
     dataset: Dataset | Sequence[Mapping[str, Any]],
     model_config: PretrainedConfig,
     config: EvaluationConfig,
+    any_text: bool = False,
 ) -> list[Example]:
     """Draws the sample that an evaluation uses: seeded, stratified, in the order of the data set.
 
@@ -49,6 +50,7 @@ def select_examples(
         dataset: A `datasets.Dataset`, or a list of dicts.
         model_config: The model's configuration: number and names of its classes.
         config: The settings of the evaluation; `num_examples` may be larger than there are examples.
+        any_text: Take texts that no tokenizer can read, with lone surrogates, too.
 
     Returns:
         The sample.
@@ -64,7 +66,7 @@ def select_examples(
     labels = labels_of(dataset, config.label_column, Classes.of_model(model_config))
     rows = labelled_rows(labels)
     indices = [rows[i] for i in stratified_sample([labels[row] for row in rows], config.num_examples, config.seed)]
-    return [Example(i, _texts(dataset[i], chosen, i), labels[i]) for i in indices]
+    return [Example(i, _texts(dataset[i], chosen, i, any_text), labels[i]) for i in indices]
 
 
 def rows_of(dataset: Any) -> Any:
@@ -174,5 +176,12 @@ def text_of(value: Any, column: str, row: int, source: str = "") -> str:
     )
 
 
-def _texts(row: Mapping[str, Any], columns: tuple[str, ...], index: int) -> dict[str, str]:
-    return {column: text_of(row.get(column), column, index) for column in columns}
+def _texts(row: Mapping[str, Any], columns: tuple[str, ...], index: int, any_text: bool) -> dict[str, str]:
+    texts = {column: text_of(row.get(column), column, index) for column in columns}
+    for column, text in texts.items() if not any_text else ():
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(
+                f"expected a text that can be read in column {column!r} of {where(index)}, got one with a lone "
+                "surrogate: correct the row, or leave it out"
+            )
+    return texts

@@ -36,6 +36,8 @@ class TextPairs:
 
     def _row(self, outcome: Mapping[str, Any]) -> list[str]:
         before, after = mark_changes(_joined(outcome["original"]), _joined(outcome["perturbed"]))
+        if outcome.get("error"):
+            return [str(outcome["index"]), before, after, f"not attacked: {outcome['error']}"]
         became = _OUTCOMES[outcome["outcome"]]
         if outcome["outcome"] == "succeeded":
             became += f": {self._name(outcome['original_prediction'])} → {self._name(outcome['perturbed_prediction'])}"

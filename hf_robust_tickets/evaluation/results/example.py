@@ -30,6 +30,8 @@ class ExampleOutcome:
         probabilities: Probability of each class for `original`; None in reports of schema version 1.
         perturbed_probabilities: The same for `perturbed`.
         flips: Tokens that were replaced, where the attack counts them.
+        error: Why the row was not attacked, where the attack could not treat it; its outcome is then that of the model
+            alone. A text that no tokenizer can read has the predictions -1 and no probabilities.
         class_names: Class -> name, for `str` alone: it is not written to files.
     """
 
@@ -45,6 +47,7 @@ class ExampleOutcome:
     probabilities: tuple[float, ...] | None = None
     perturbed_probabilities: tuple[float, ...] | None = None
     flips: int | None = None
+    error: str | None = None
     class_names: Mapping[int, str] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -55,6 +58,8 @@ class ExampleOutcome:
 
     def __str__(self) -> str:
         """What happened, and the text before and after with the changed words in `[[...]]`."""
+        if self.error is not None:
+            return f"not attacked: {self.error}\ntext: {_joined(self.original)}"
         before, after = (self._name(label) for label in (self.original_prediction, self.perturbed_prediction))
         if self.outcome == "skipped":
             return f"skipped: the model says {before}, not {self._name(self.label)}\ntext: {_joined(self.original)}"

@@ -91,10 +91,11 @@ class RecipeResult:
     def calibration(self) -> dict[str, Calibration] | None:
         """`"clean"` and `"under_attack"`: calibration on the texts before and after; None without probabilities."""
         kinds = {"clean": "probabilities", "under_attack": "perturbed_probabilities"}
-        rows = {kind: [getattr(outcome, name) for outcome in self.outcomes] for kind, name in kinds.items()}
-        if not self.outcomes or any(None in values for values in rows.values()):
+        read = [outcome for outcome in self.outcomes if outcome.error is None or outcome.probabilities is not None]
+        rows = {kind: [getattr(outcome, name) for outcome in read] for kind, name in kinds.items()}
+        if not read or any(None in values for values in rows.values()):
             return None
-        labels = [outcome.label for outcome in self.outcomes]
+        labels = [outcome.label for outcome in read]
         return {kind: Calibration.of(values, labels) for kind, values in rows.items()}
 
     @property

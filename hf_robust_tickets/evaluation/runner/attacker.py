@@ -17,6 +17,7 @@ from ..sampling import Example
 from ..victim import request_batching
 from ..victim.long_texts import beginnings
 from ..victim.model import Victim
+from .indigestible import Failures, check_readable, record
 from .query_budget import QueryBudget, can_change
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Attacker:
         self._build = build
         self.query_budget = query_budget
         self._local = threading.local()
+        self._failures = Failures()
 
     @property
     def attack(self) -> Attack:
@@ -92,7 +94,18 @@ class Attacker:
         return self._local.attack
 
     def run(self, example: Example, seed: int) -> ExampleOutcome:
-        """Attacks one example: of a text much longer than what the model reads, the beginning."""
+        """Attacks one example; one whose text the attack cannot digest is recorded, not attacked."""
+        self._failures.begin()
+        try:
+            check_readable(example.texts)
+            return self._attack(example, seed)
+        except Exception as error:
+            if not self._failures.are_of_the_text(error):
+                raise
+            return record(example, error, self.victim)
+
+    def _attack(self, example: Example, seed: int) -> ExampleOutcome:
+        """Of a text much longer than what the model reads, the beginning is attacked."""
         from textattack.shared import AttackedText
 
         heads, rests = beginnings(example.texts, self.victim.tokenizer, self.victim.max_length)

@@ -16,6 +16,7 @@ from ..victim.long_texts import long_text_warnings
 from ..victim.temperature import Temperature
 from .attacker import SIDE_BY_SIDE, Attacker, Task, attack_all
 from .calibrating import with_minimum
+from .indigestible import warnings_of
 from .preparation import PreparedRecipe
 from .progress import Progress, representative_order
 from .store import Outcomes, OutcomeStore
@@ -146,7 +147,8 @@ def make_report(
     results = {recipe.recipe.name: recipe.result(run.outcomes, used) for recipe in prepared}
     first = next(iter(results.values()))
     victim = run.attackers[0].victim
-    warnings = [*warnings, *logit_scale_warnings([outcome.margin for outcome in first.outcomes])]
+    warnings = [*warnings, *logit_scale_warnings([o.margin for o in first.outcomes if o.error is None])]
+    warnings += warnings_of({name: result.outcomes for name, result in results.items()})
     warnings += long_text_warnings([example.texts for example in used], victim.tokenizer, victim.max_length)
     if enough is not None and enough < len(examples):
         warnings.append(

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from hf_robust_tickets.evaluation import evaluate_robustness, get_recipe, list_recipes
+from hf_robust_tickets.evaluation import RobustnessReport, evaluate_robustness, get_recipe, list_recipes
 from hf_robust_tickets.evaluation.resources import RESOURCES
 from hf_robust_tickets.evaluation.victim.long_texts import LONG_TEXT, beginnings
 from tests.testing.keyword_model import SteadyKeywordModel, keyword_model, keyword_tokenizer
@@ -92,6 +92,35 @@ def test_a_text_of_ten_thousand_words_is_attacked_where_the_model_reads(parts):
     assert outcomes[0].queries == alone[0].queries and outcomes[0].perturbed.startswith(alone[0].perturbed)
     reduced = evaluate([f"good film {tail}"], "input-reduction", parts, label=1, max_length=16)
     assert reduced[0].perturbed_prediction == 1 and len(reduced[0].perturbed.split()) < 20
+
+
+SPLIT, SURROGATE = "good <SPLIT> film", "good \ud800 film"
+
+
+@pytest.mark.parametrize("together", [1, 4])
+def test_a_row_that_an_attack_cannot_digest_is_recorded_and_the_others_are_attacked(parts, tmp_path, together):
+    """TextAttack separates pairs by <SPLIT>, and no tokenizer takes a lone surrogate."""
+    texts = ["good film", SPLIT, "awful film", SURROGATE, "great plot", "good plot"]
+    options = {"concurrent_examples": together, "output_dir": tmp_path}
+    report = report_of(texts, "deepwordbug", parts, label=1, **options)
+    outcomes = report["deepwordbug"].outcomes
+    assert [o.outcome for o in outcomes] == ["succeeded", "failed", "skipped", "skipped", "succeeded", "succeeded"]
+    assert [o.index for o in outcomes if o.error] == [1, 3]
+    assert outcomes[1].error == "ValueError: substring not found" and outcomes[1].perturbed == SPLIT
+    assert outcomes[3].original == SURROGATE and outcomes[3].original_prediction == -1
+    assert "not attacked" in str(outcomes[1]) and report["deepwordbug"].calibration is not None
+    assert any("could not treat 2 of 6 rows (1, 3), first for ValueError" in warning for warning in report.warnings)
+    alone = evaluate([text for text in texts if text not in (SPLIT, SURROGATE)], "deepwordbug", parts, label=1)
+    # the rows have other numbers there, and so other random letters
+    assert [(o.outcome, o.queries) for o in outcomes if not o.error] == [(o.outcome, o.queries) for o in alone]
+    assert RobustnessReport.load(tmp_path / "robustness.json") == report
+    again = report_of(texts, "deepwordbug", parts, label=1, **options)
+    assert again["deepwordbug"].outcomes == outcomes
+
+
+def test_an_attack_that_digests_nothing_is_broken(parts):
+    with pytest.raises(ValueError, match="substring not found"):
+        report_of([SPLIT] * 5, "deepwordbug", parts, label=1)
 
 
 def test_texts_that_are_not_long_or_read_to_the_end_are_left_whole():

@@ -13,6 +13,7 @@ from ._version import __version__
 _ROOM_OF = {
     "AdversarialTrainer": "training",
     "AdversarialTrainingArguments": "training",
+    "AdversaryOptions": "training",
     "EarlyBirdCallback": "training",
     "SparseTrainingCallback": "training",
     "RobustTicketArguments": "training",

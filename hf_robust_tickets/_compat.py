@@ -65,6 +65,14 @@ def without_adapter(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def token_counts(trainer: Any) -> dict[str, Any]:
+    """What a trainer counts in `compute_loss`, which an attacked step calls once per pass.
+
+    TRL's trainers (1.x) add the tokens of each batch to `_total_train_tokens` there. Remove when they count elsewhere.
+    """
+    return {name: value for name, value in vars(trainer).items() if name == "_total_train_tokens"}
+
+
 def loss_uses_num_items_in_batch(model: Any) -> bool:
     """Whether a model's own loss really normalises by `num_items_in_batch`.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 
 from .._compat import without_adapter
@@ -68,11 +70,22 @@ def layers_of(model: nn.Module) -> list[nn.Module]:
     return list(get_architecture(model).layers(model))
 
 
+def _models_inside(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if hasattr(child, "get_input_embeddings"):
+            yield child
+        else:
+            yield from _models_inside(child)
+
+
 def _input_embeddings(model: nn.Module) -> nn.Module:
     try:
         embeddings = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
     except NotImplementedError:  # what transformers' models raise that know none
         embeddings = None
+    if embeddings is None and len(inside := list(_models_inside(model))) == 1:
+        # A SentenceTransformer, say, whose first module holds a model of transformers.
+        return _input_embeddings(inside[0])
     if embeddings is None:
         raise ConfigurationError(
             f"expected a model whose get_input_embeddings() gives the module to perturb, got {type(model).__name__}: "

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.data import Sampler
-from transformers import Trainer
 
 from .._compat import loss_uses_num_items_in_batch
 from ..adversaries import Adversary
@@ -24,7 +22,7 @@ from .checks.validation import check_adversary, check_resumed_callbacks
 from .extensions.replay import replay_batches
 from .finetuning.trainer import FineTuningTrainer
 from .hub.card import attack_facts, facts_of_trainer
-from .hub.upload import Publisher
+from .hub.upload import Publisher, card_options
 from .jobs.checkpoints import checkpoint_to_resume, explain_failed_save, seal
 from .jobs.cost import CostMeter
 from .jobs.lock import OutputFolderLock
@@ -83,6 +81,8 @@ class AdversarialTrainer(FineTuningTrainer, AugmentingTrainer):
         self.publisher = Publisher(self, super().create_model_card)
         self._trial: Any = None
         super().__init__(*args, **kwargs)
+        # The Trainer sets it in its loop alone, and reads it in every `training_step`.
+        self.current_gradient_accumulation_steps = self.args.gradient_accumulation_steps
         self.folder_lock, self.stopping = OutputFolderLock(self), GracefulStop.put_into(self)
         if not loss_uses_num_items_in_batch(self.accelerator.unwrap_model(self.model)):
             self.model_accepts_loss_kwargs = False
@@ -193,11 +193,7 @@ class AdversarialTrainer(FineTuningTrainer, AugmentingTrainer):
         Raises:
             CheckpointError: If a report in the folder is damaged.
         """
-        signature = inspect.signature(Trainer.create_model_card)
-        given = signature.bind(self, *args, **kwargs)
-        given.apply_defaults()
-        options = {name: value for name, value in given.arguments.items() if name != "self"}
-        self.publisher.write_card(Path(self.args.output_dir), options)
+        self.publisher.write_card(Path(self.args.output_dir), card_options(self, args, kwargs))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As in `Trainer.save_model`, with the card."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
-from ..._compat import checkpointing_options
+from ..._compat import checkpointing_options, without_adapter
 from ...adversaries import Adversary
 from ...architectures import layer_module
 from ...errors import CheckpointError, ConfigurationError
@@ -23,6 +24,7 @@ def check_adversary(trainer: Trainer, adversary: Adversary, options: AdversaryOp
     """Raises ConfigurationError where an adversary cannot be right in a trainer."""
     _check_surroundings(trainer.args, trainer.accelerator)
     _check_options(adversary, options)
+    _check_sees_images(trainer.accelerator.unwrap_model(trainer.model), adversary)
     require_right_padding(trainer.accelerator.unwrap_model(trainer.model), trainer.data_collator)
     if adversary.space == "embeddings":
         layer_module(trainer.accelerator.unwrap_model(trainer.model), options.adversary_layer)
@@ -32,6 +34,18 @@ def check_adversary(trainer: Trainer, adversary: Adversary, options: AdversaryOp
     for name in adversary.extensions:
         get_extension(name).validate(trainer, adversary, options)
     _check_replicas(trainer.args, options)
+
+
+def _check_sees_images(model: Any, adversary: Adversary) -> None:
+    """Raises ConfigurationError for an attack on pixels and a model that takes none."""
+    if adversary.space != "pixels":
+        return
+    parameters = inspect.signature(without_adapter(model).forward).parameters
+    if "pixel_values" not in parameters and (isinstance(model, PreTrainedModel) or "input_ids" in parameters):
+        raise ConfigurationError(
+            f"{adversary.name} perturbs pixels, got a {type(model).__name__}, which takes no pixel_values: use a "
+            "method on embeddings, such as freelb"
+        )
 
 
 def _check_options(adversary: Adversary, options: AdversaryOptions) -> None:

@@ -60,7 +60,7 @@ class ProximalTerm(Extension):
         """As in `Extension.begin_batch`: the average takes in the weights, once per step, and gives its output."""
         model, state = self.runner.unwrapped(), self.runner.trainer.state
         if context.first_of_step:
-            self.average.update(model, context.adversary.momentum_at(state.global_step / state.max_steps))
+            self.average.update(model, context.adversary.momentum_at(state.global_step / max(state.max_steps, 1)))
         # Before the clean pass: under FSDP2 no other pass may wait for its backward pass meanwhile.
         self._averaged = logits_of(self.average.outputs(model, context.bare_inputs))
 

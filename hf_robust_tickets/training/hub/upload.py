@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -152,6 +153,13 @@ class Publisher:
     def _repository(self) -> str:
         trainer = self._trainer
         return trainer.hub_model_id or trainer.args.hub_model_id or Path(trainer.args.output_dir).absolute().name
+
+
+def card_options(trainer: Trainer, args: Any, kwargs: Any) -> dict[str, Any]:
+    """The arguments of a call of `create_model_card` by name, with `Trainer.create_model_card`'s own defaults."""
+    given = inspect.signature(Trainer.create_model_card).bind(trainer, *args, **kwargs)
+    given.apply_defaults()
+    return {name: value for name, value in given.arguments.items() if name != "self"}
 
 
 @contextmanager

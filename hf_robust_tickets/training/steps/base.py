@@ -70,6 +70,7 @@ class AdversarialStep(ABC):
             The sum of the losses of the passes, each times its weight, detached.
         """
         context = self._context(model, inputs, num_items_in_batch)
+        self.runner.begin_batch()
         try:
             for extension in context.extensions:
                 extension.begin_batch(context)
@@ -167,7 +168,13 @@ class AdversarialStep(ABC):
             label_names=trainer.label_names,
             device=trainer.args.device,
             perturbation=Perturbation(
-                adversary, inputs, options.adversary_share_dropout, self.states[slot], self._spared
+                adversary,
+                inputs,
+                options.adversary_share_dropout,
+                self.states[slot],
+                self._spared,
+                self._why_alone(adversary),
+                in_layers=options.adversary_layer != 0,
             ),
             hook=hook,
             clean_weight=options.adversary_clean_weight,
@@ -182,6 +189,19 @@ class AdversarialStep(ABC):
 
     def _cache(self, model: nn.Module) -> LayerCache:
         return LayerCache(layers_of(model), layer_number(model, self.options.adversary_layer))
+
+    def _why_alone(self, adversary: Adversary) -> str | None:
+        """Why a pass may call the model only once; `None` where each call has a perturbation of its own."""
+        options = self.options
+        reasons = {
+            f"{adversary.name} needs one output per batch": adversary.step == "regularized" or adversary.extensions,
+            f"{adversary.name} remembers one perturbation": adversary.remembers,
+            "adversary_restarts compares one perturbation per sentence": options.adversary_restarts > 1,
+            "adversary_share_dropout speaks of one call": options.adversary_share_dropout,
+            "adversary_layer speaks of one call": options.adversary_layer != 0,
+            "replicas of torch.nn.DataParallel share one perturbation": self.runner.trainer.args.n_gpu > 1,
+        }
+        return next((reason for reason, holds in reasons.items() if holds), None)
 
     def _finish(self, context: StepContext) -> None:
         """Keeps what the next step needs of this micro-batch, and reads what the log says of it."""
@@ -224,11 +244,11 @@ class AdversarialStep(ABC):
         context.note(loss * self.runner.window(num_items_in_batch), outputs)
         return loss, outputs
 
-    def _delta_gradient(self, context: StepContext) -> Tensor:
-        """Gradient of the task's loss with respect to delta alone: nothing reaches the weights."""
-        loss = self._loss_apart(context)
+    def _take_gradients(self, context: StepContext, loss: Tensor | None = None) -> None:
+        """Gradients of the task's loss, or another, with respect to delta alone: nothing reaches the weights."""
+        loss = self._loss_apart(context) if loss is None else loss
         context.perturbation.require_delta()
-        return self.runner.gradient(loss, context.perturbation.delta)
+        context.perturbation.take_gradients(self.runner.gradients(loss, context.perturbation.deltas))
 
     def _loss_apart(self, context: StepContext) -> Tensor:
         loss, outputs = self.runner.task_loss_apart(context.model, context.inputs, context.num_items_in_batch)

@@ -38,7 +38,7 @@ class MultiPassStep(AdversarialStep):
                 self._perturb_weights(context)
             with context.one_pass(attached=k == last), self.runner.defer_sync(context.model, k < last):
                 if weight == 0:
-                    context.perturbation.grad = self._delta_gradient(context)
+                    self._take_gradients(context)
                 else:
                     total = total + self._train_pass(context, weight, ends_step=k == last)
             if k < last or adversary.remembers:
@@ -97,7 +97,7 @@ class MultiPassStep(AdversarialStep):
             context.perturbation.forget()
             for _ in range(context.adversary.num_passes - 1):
                 with context.one_pass(attached=False), self.runner.defer_sync(model, True):
-                    context.perturbation.grad = self._delta_gradient(context)
+                    self._take_gradients(context)
                 context.perturbation.ascend()
             with context.one_pass(attached=False), torch.no_grad():
                 outputs = self.runner.forward(model, context.bare_inputs)

@@ -13,6 +13,7 @@ from ...adversaries.geometry import expand_mask
 from ...adversaries.units import in_tensor_units
 from ...errors import ConfigurationError
 from ..arguments import AdversaryOptions
+from .calls import inputs_of_call
 
 
 class Perturbation:
@@ -27,9 +28,12 @@ class Perturbation:
             see the same dropout masks.
         state: What the adversary keeps of earlier steps.
         spared: Ids of tokens that are not perturbed.
+        alone: Why the model can be called only once in a pass; `None` where each further call has a delta of its own.
+        in_layers: Whether a hidden layer is perturbed, and not the embeddings.
 
     Attributes:
-        delta: The leaf tensor of the present pass, in the adversary's unit of length; `None` before the first.
+        delta: The leaf tensor of the present pass, in the adversary's unit of length; `None` before the first. Where a
+            pass calls the model several times, that of the first call.
         grad: Gradient with respect to it where the pass gave one apart from `delta.grad`.
         mask: `(rows, tokens)`, 1 where a token may be perturbed; `None` before the first pass.
         shares_dropout: Whether all passes see the same dropout masks.
@@ -43,6 +47,8 @@ class Perturbation:
         share_dropout: bool,
         state: AdversaryState,
         spared: Sequence[int] = (),
+        alone: str | None = None,
+        in_layers: bool = False,
     ) -> None:
         self.adversary = adversary
         self.delta: Tensor | None = None
@@ -56,9 +62,23 @@ class Perturbation:
         self._generator_states: dict[str, Tensor] = {}
         self._drawn: Tensor | None = None
         self._unit: Tensor | None = None
+        self._alone, self._in_layers = alone, in_layers
+        self._call = self._calls = 0
+        self._others: list[Perturbation] = []
+
+    @property
+    def deltas(self) -> list[Tensor]:
+        """The leaf tensors of all calls of the model in a pass; one, but for models that are called for each text."""
+        return [self.delta, *(other.delta for other in self._others)]
+
+    def take_gradients(self, gradients: Sequence[Tensor | None]) -> None:
+        """Keeps the gradients with respect to `deltas` for the next ascent."""
+        for part, gradient in zip((self, *self._others), gradients, strict=True):
+            part.grad = gradient
 
     def begin_pass(self, device: torch.device) -> None:
         """Called before each forward pass, on the device it runs on."""
+        self._calls = 0
         if self.shares_dropout:
             self._replay("start of the pass", device)
 
@@ -68,7 +88,17 @@ class Perturbation:
             self._replay("perturbed module", device)
 
     def add(self, clean: Tensor) -> Tensor:
-        """The perturbation to add to the module's output `clean`, `(batch, tokens, dim)`."""
+        """The perturbation to add to the module's output `clean`, `(batch, tokens, dim)`.
+
+        Raises:
+            ConfigurationError: If the pass has come here before, and the method has one perturbation per batch.
+        """
+        if self._is_repeated(clean):
+            self.meet(clean.device)
+            return self.added()
+        self._calls += 1
+        if self._calls > 1:
+            return self._of_further_call(self._calls - 1, clean)
         self.meet(clean.device)
         if self.delta is None:
             if self._drawn is not None:
@@ -87,7 +117,7 @@ class Perturbation:
 
     def restart(self, clean: Tensor) -> None:
         """Draws a start for delta; `clean` as in `add`."""
-        self.mask = perturbation_mask(self._inputs, clean, self._spared)
+        self.mask = perturbation_mask(inputs_of_call(self._inputs, self._call, clean), clean, self._spared)
         whole = clean.detach().float()
         self._unit = self.adversary.unit(whole, self.mask)
         start = self.adversary.init(whole, self.mask)
@@ -97,7 +127,7 @@ class Perturbation:
 
     def forget(self) -> None:
         """Lets the next pass draw another start."""
-        self.delta = None
+        self.delta, self._others = None, []
 
     def ascend(self) -> None:
         """Moves delta with the gradient of the last pass; a gradient that is not finite leaves it where it is.
@@ -112,6 +142,11 @@ class Perturbation:
         moved = self.adversary.ascend(self.delta.detach(), in_tensor_units(grad.float(), self._unit), self.mask)
         self.skipped_ascents = self.skipped_ascents + (~finite).long()
         self.delta = torch.where(finite, moved, self.delta.detach()).requires_grad_()
+        for other in self._others:
+            # What the last pass has not called has nothing to climb.
+            if other.grad is not None or other.delta.grad is not None:
+                other.ascend()
+            self.skipped_ascents, other.skipped_ascents = self.skipped_ascents + other.skipped_ascents, 0
 
     def require_delta(self) -> None:
         """Raises ConfigurationError if no pass went through the perturbed module."""
@@ -134,7 +169,31 @@ class Perturbation:
 
     def length(self) -> Tensor:
         """Mean l2 norm of what is added, over the sentences."""
-        return self._in_tensor(self.adversary.added(self.delta.detach())).flatten(1).norm(dim=1).mean()
+        own = self._in_tensor(self.adversary.added(self.delta.detach())).flatten(1).norm(dim=1).mean()
+        return torch.stack([own, *(other.length() for other in self._others)]).mean()
+
+    def _is_repeated(self, clean: Tensor) -> bool:
+        """Whether a call of the model is one of a text that the pass has seen.
+
+        Losses call a model again without gradients for their metrics (TRL's do), and checkpoints of activations
+        compute hidden layers again.
+        """
+        again = self._in_layers or not torch.is_grad_enabled()
+        return again and self.delta is not None and self.delta.shape == clean.shape
+
+    def _of_further_call(self, call: int, clean: Tensor) -> Tensor:
+        if self._alone is not None:
+            raise ConfigurationError(
+                f"expected a model that is called once in a pass, got another call with {tuple(clean.shape[:2])} "
+                f"tokens: {self._alone}; use a method of passes alone, such as freelb, pgd or fgm, on the embeddings"
+            )
+        if call > len(self._others):
+            other = Perturbation(self.adversary, self._inputs, False, self._state, self._spared)
+            other._call = call
+            self._others.append(other)
+        other = self._others[call - 1]
+        other.begin_pass(clean.device)
+        return other.add(clean)
 
     def _in_tensor(self, added: Tensor) -> Tensor:
         """What is added, in units of the perturbed tensor."""

@@ -90,7 +90,7 @@ class RegularizedStep(AdversarialStep):
 
     def _labelled_ascent(self, context: StepContext) -> None:
         with context.one_pass(attached=False), self.runner.defer_sync(context.model, True):
-            context.perturbation.grad = self._delta_gradient(context)
+            self._take_gradients(context)
         context.perturbation.ascend()
 
     def _virtual_ascent(self, context: StepContext, model: nn.Module, clean: list[Tensor]) -> None:
@@ -99,7 +99,7 @@ class RegularizedStep(AdversarialStep):
         context.perturbation.require_delta()
         kind = self._kind(context, clean)
         climbed = divergence(context.adversary, clean, perturbed, context.bare_inputs, kind)
-        context.perturbation.grad = self.runner.gradient(climbed, context.perturbation.delta)
+        self._take_gradients(context, climbed)
         context.perturbation.ascend()
 
 

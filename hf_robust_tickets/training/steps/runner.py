@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import Trainer
+
+from ..._compat import token_counts
 
 Objective = Callable[[nn.Module, dict[str, Any], Any], Tensor]
 """`(model, inputs, num_items_in_batch)` -> the loss of a pass."""
@@ -38,11 +40,16 @@ class StepRunner:
         self.terms: list[PenaltyTerm] = []
         self.passes = 0
         self._trainer_step = trainer_step
+        self._counts: dict[str, Any] = {}
 
     @property
     def device(self) -> torch.device:
         """Where the batches are."""
         return self.trainer.args.device
+
+    def begin_batch(self) -> None:
+        """Another micro-batch comes, over which there may be several passes: what the loss counts, it counts once."""
+        self._counts = token_counts(self.trainer)
 
     def plain_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any) -> Tensor:
         """The Trainer's step as it is, with the penalties where there are any."""
@@ -79,6 +86,7 @@ class StepRunner:
     def task_loss(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any) -> tuple[Tensor, Any]:
         """The loss of the task, as the trainer (or a class that extends it) computes it, and the model's outputs."""
         self.passes += 1
+        vars(self.trainer).update(self._counts)
         loss, outputs = self._compute_loss()(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         # One loss of each replica of DataParallel, as in Trainer.training_step.
         return (loss.mean() if self.trainer.args.n_gpu > 1 else loss), outputs
@@ -98,6 +106,10 @@ class StepRunner:
     def gradient(self, loss: Tensor, of: Tensor, retain_graph: bool = False) -> Tensor:
         """The gradient of a loss with respect to one tensor alone, under the loss scale of fp16 if there is one."""
         return torch.autograd.grad(self.scaled(loss), of, retain_graph=retain_graph)[0]
+
+    def gradients(self, loss: Tensor, of: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        """As `gradient`, with respect to several tensors; `None` for those that the loss does not depend on."""
+        return torch.autograd.grad(self.scaled(loss), of, allow_unused=len(of) > 1)
 
     def scaled(self, loss: Tensor) -> Tensor:
         """A loss times the loss scale of fp16."""

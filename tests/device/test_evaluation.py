@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from transformers import ViTImageProcessor
 
 from hf_robust_tickets import evaluate_white_box
 from hf_robust_tickets.adversaries import PGD, PixelPGD
 from hf_robust_tickets.evaluation import evaluate_auto_attack, evaluate_hotflip, evaluate_robustness
-from tests.testing.device import NAME, device
+from hf_robust_tickets.evaluation.components.masked_lm import MaskedLM
+from hf_robust_tickets.evaluation.victim.model import Victim
+from hf_robust_tickets.evaluation.victim.scored import ScoredVictim
+from tests.testing.device import device, watched_waits
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
 from tests.testing.pixels import MEAN, STD, tiny_convnet, tiny_images
+from tests.testing.tiny import tiny_bert, tiny_tokenizer
+from tests.testing.tiny_parts import masked_lm
 
 pytestmark = pytest.mark.gpu
+# How often a forward pass of a BERT asks for a number itself.
+MODELS_OWN = 3
 
 
 def places():
@@ -20,7 +30,7 @@ def places():
 
 
 def test_attacks_on_texts():
-    pytest.importorskip("textattack")
+    pytest.importorskip("nltk")
     found = []
     for place in places():
         report = evaluate_robustness(
@@ -29,6 +39,38 @@ def test_attacks_on_texts():
         )  # fmt: skip
         found.append([(o.outcome, o.perturbed, o.queries) for o in report["deepwordbug"].outcomes])
     assert found[0] == found[1]
+
+
+def test_one_copy_back_per_call():
+    for victim in (
+        Victim(tiny_bert().to(device()).eval(), tiny_tokenizer(), batch_size=4),
+        ScoredVictim(tiny_bert().to(device()).eval(), tiny_tokenizer(), "classifier", batch_size=4),
+    ):
+        plain = Victim(tiny_bert().eval(), tiny_tokenizer(), batch_size=4)
+        texts = [f"w{i} w7" for i in range(10, 26)]
+        victim(["w5 w6"])
+        victim.forget()
+        with watched_waits() as waits:
+            found = victim(texts)
+        assert victim.statistics.batches == 5
+        copies = [line for line in waits if "/hf_robust_tickets/" in line.split(" < ")[0]]
+        assert len(copies) == 1 and len(waits) <= 1 + MODELS_OWN * 4, waits
+        torch.testing.assert_close(found, plain(texts), rtol=1e-4, atol=1e-6)
+
+
+def test_a_masked_language_model_is_read_in_one_copy(tmp_path):
+    model, tokenizer = masked_lm(tmp_path)
+    alone, here = MaskedLM("tiny", model, tokenizer), MaskedLM("tiny", copy.deepcopy(model).to(device()), tokenizer)
+    texts = ["a great [MASK]", "the [MASK] is a very dull movie", "some plot"]
+    with watched_waits() as waits:
+        found = here.at_masks(texts)
+    assert len([line for line in waits if "/hf_robust_tickets/" in line.split(" < ")[0]]) == 1, waits
+    for one, other in zip(found, alone.at_masks(texts), strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert one[0] == other[0]
+            torch.testing.assert_close(one[1], other[1], rtol=1e-4, atol=1e-5)
+    assert here.likeliest(texts[1], 3).tolist() == alone.likeliest(texts[1], 3).tolist()
 
 
 def test_white_box_and_flips():
@@ -55,9 +97,10 @@ def test_images():
 
 def test_auto_attack():
     pytest.importorskip("pyautoattack")
-    if NAME == "fake":
-        pytest.skip("pyautoattack makes tensors by the index of a CUDA device")
-    model = tiny_convnet().eval().to(device())
-    report = evaluate_auto_attack(model, tiny_images(8), radius=0.01, image_mean=MEAN, image_std=STD, progress=False,
-                                  queries=20, iterations=5)  # fmt: skip
-    assert 0 <= report.robust_accuracy <= 1
+    processor = ViTImageProcessor(image_mean=list(MEAN), image_std=list(STD))
+    options = {"radius": 0.02, "queries": 20, "iterations": 5, "progress": False, "batch_size": 8}
+    found = [
+        evaluate_auto_attack(tiny_convnet().eval().to(place), tiny_images(8), processor, **options)
+        for place in places()
+    ]
+    assert found[0].clean_accuracy == found[1].clean_accuracy

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...errors import ConfigurationError, MissingResourceError
 from ..resources import handed_over_model, hub_snapshot, is_offline
 from ..victim.classifier import class_logits
+from ..victim.copies import to_host
 from ..victim.model import length_limit
 from ..victim.padding import padded_batches
 from ..victim.request_batching import AnswerCache, ask
@@ -76,15 +77,19 @@ class MaskedLM:
     def _at_masks(self, texts: list[str]) -> list[tuple[int, Tensor] | None]:
         found: list[tuple[int, Tensor] | None] = [None] * len(texts)
         mask = self.tokenizer.mask_token_id
-        for i, ids, logits in self._read(texts):
-            if mask in ids:
-                found[i] = (ids.index(mask), logits[ids.index(mask)].float().cpu())
+        read = [(i, ids.index(mask), logits[ids.index(mask)]) for i, ids, logits in self._read(texts) if mask in ids]
+        for (i, position, _), logits in zip(read, to_host([logits.float() for *_, logits in read]), strict=True):
+            found[i] = (position, logits)
         return found
 
     def _likeliest(self, questions: list[tuple[str, int]]) -> list[Tensor]:
         found = [torch.empty(0)] * len(questions)
-        for i, _, logits in self._read([text for text, _ in questions]):
-            found[i] = torch.topk(logits, questions[i][1]).indices.cpu()
+        read = [
+            (i, torch.topk(logits, questions[i][1]).indices)
+            for i, _, logits in self._read([text for text, _ in questions])
+        ]
+        for (i, _), tokens in zip(read, to_host([tokens for _, tokens in read]), strict=True):
+            found[i] = tokens
         return found
 
     def _read(self, texts: list[str]) -> Iterator[tuple[int, list[int], Tensor]]:
@@ -94,8 +99,9 @@ class MaskedLM:
         for chosen, inputs in padded_batches(encoded, self.tokenizer, TEXTS_PER_CALL, device):
             with torch.inference_mode():
                 logits = class_logits(self.model(**inputs))
-            for i, row, tokens in zip(chosen, logits, inputs["attention_mask"].bool()):
-                yield i, encoded["input_ids"][i], row[tokens]
+            # Padding is on the right: what is read of a text is known without asking the device for the mask.
+            for i, row in zip(chosen, logits):
+                yield i, encoded["input_ids"][i], row[: len(encoded["input_ids"][i])]
 
 
 def load_masked_lm(spec: Any, paper: str, device: torch.device) -> MaskedLM:

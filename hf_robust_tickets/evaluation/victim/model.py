@@ -133,16 +133,19 @@ class Victim:
         encoded = self.tokenizer(texts, truncation=True, max_length=self.max_length)
         self._check_vocabulary(encoded["input_ids"])
         device = next(self.model.parameters()).device
-        rows: list[Tensor] = [torch.empty(0)] * len(texts)
+        order: list[int] = []
+        answers: list[Tensor] = []
         autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16)
         side = self._side(encoded, device)
         for chosen, inputs in padded_batches(encoded, self.tokenizer, self.batch_size, device, side):
             with autocast:
-                answers = self._answers(inputs)
+                answers.append(self._answers(inputs))
             self.statistics.batches += 1
-            for i, row in zip(chosen, answers):
-                rows[i] = row
-        stacked = torch.stack(rows)
+            order += chosen
+        # An accelerator computes while the next batch is padded: nothing is copied back before all are under way.
+        found = torch.cat(answers).cpu()
+        stacked = torch.empty_like(found)
+        stacked[order] = found
         if not torch.isfinite(stacked).all():
             raise DataError(
                 f"expected finite logits, got NaN or infinity for {int((~torch.isfinite(stacked)).any(1).sum())} of "
@@ -167,8 +170,8 @@ class Victim:
         return self._padding_side
 
     def _answers(self, inputs: dict[str, Tensor]) -> Tensor:
-        """What one forward call says of its texts, one row each, on the CPU."""
-        return checked_logits(self._call(**inputs), self.model.config.num_labels).cpu()
+        """What one forward call says of its texts, one row each, where it was computed."""
+        return checked_logits(self._call(**inputs), self.model.config.num_labels)
 
     def _check_vocabulary(self, rows: Sequence[Sequence[int]]) -> None:
         """An index beyond the embeddings is a crash without a name on an accelerator."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigurationError
+from .copies import to_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -88,7 +89,7 @@ def padded_batches(
         if batch_size > 1:
             yield chosen, pad_batch(batch, tokenizer, device, side)
         else:
-            yield chosen, {name: torch.as_tensor(values, device=device) for name, values in batch.items()}
+            yield chosen, {name: to_device(values, device) for name, values in batch.items()}
 
 
 def pad_batch(
@@ -96,7 +97,7 @@ def pad_batch(
 ) -> dict[str, Tensor]:
     """Texts of different lengths as tensors, padded on a side; arguments as of `padded_batches`."""
     padded = tokenizer.pad(batch, return_tensors="pt", padding_side=side)
-    return {name: torch.as_tensor(values, device=device) for name, values in padded.items()}
+    return {name: to_device(values, device) for name, values in padded.items()}
 
 
 def cut_batches(lengths: Sequence[int], batch_size: int, call_tokens: int) -> list[list[int]]:

@@ -54,10 +54,10 @@ class ScoredVictim(Victim):
 
     def _answers(self, inputs: dict[str, Tensor]) -> Tensor:
         if self._head is None:
-            logits = super()._answers(inputs).double()
+            logits = _wide(super()._answers(inputs))
             return torch.cat([logits, logits], dim=1)
         with Capture({"head": self._head}) as captured:
-            logits = super()._answers(inputs).double()
+            logits = _wide(super()._answers(inputs))
         return torch.cat([logits, _linear(self._head, captured.inputs["head"])], dim=1)
 
 
@@ -125,6 +125,12 @@ def find_head(victim: Victim, texts: Sequence[TextInput]) -> str | None:
 
 
 def _linear(head: nn.Linear, given: Tensor) -> Tensor:
-    """A linear layer in float64, on the CPU: not every accelerator has float64."""
-    bias = None if head.bias is None else head.bias.detach().cpu().double()
-    return nn.functional.linear(given.cpu().double(), head.weight.detach().cpu().double(), bias)
+    """A linear layer in float64."""
+    bias = None if head.bias is None else _wide(head.bias.detach())
+    with torch.autocast(given.device.type, enabled=False):
+        return nn.functional.linear(_wide(given), _wide(head.weight.detach()), bias)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """In float64, where it is; on the CPU where the accelerator has none."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()

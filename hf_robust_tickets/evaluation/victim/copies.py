@@ -1,0 +1,36 @@
+"""Copies between the host and an accelerator, as few as can be: each that is waited for leaves it idle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def to_device(values: Any, device: torch.device) -> Tensor:
+    """Numbers on a device; the host goes on while they are copied, and makes the next batch.
+
+    Args:
+        values: A tensor on the CPU, or nested lists of numbers.
+        device: Where to.
+    """
+    tensor = torch.as_tensor(values, device="cpu")
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    # Apple's copies read their source later than they say.
+    return tensor.to(device, non_blocking=device.type != "mps")
+
+
+def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors of one dtype on the CPU, by one copy for all that lie on one device.
+
+    Args:
+        tensors: Of any shapes.
+    """
+    if not tensors or tensors[0].device.type == "cpu":
+        return list(tensors)
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu()
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]

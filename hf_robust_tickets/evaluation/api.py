@@ -23,6 +23,7 @@ from .runner.calibrating import (
     circumstances,
     common_temperature,
     development_sample,
+    development_warnings,
     keep_temperature,
     with_scores,
 )
@@ -98,7 +99,8 @@ def evaluate_robustness(
             log-odds in float64 at the temperature T* that minimises the negative log-likelihood on `development_data`.
             The result is the one of smaller accuracy; it holds both. What multiplies or rounds the logits hides the
             way to a wrong answer from the first attack, not from the second.
-        development_data: What T* is fitted on, with the columns of `dataset`; not the split that is attacked.
+        development_data: What T* is fitted on, with the columns of `dataset`: texts that are neither attacked nor were
+            trained on.
         config: Settings that evaluations share.
         **settings: The same as keywords, see `EvaluationConfig`; 1000 examples by default.
 
@@ -166,7 +168,7 @@ def evaluate_robustness(
         if temperature is not None:
             used["temperature"] = {**vars(temperature), "data": describe_data(development_data)}
         # evaluation_mode has put the model back into the mode that it was handed over in
-        warnings = mode_warnings(model)
+        warnings = [*mode_warnings(model), *development_warnings(development, examples)]
         report = make_report(run, prepared, failures, examples, used, description, warnings, temperature)
         if folder is not None:
             report.save(folder / REPORT)

@@ -81,7 +81,7 @@ def test_the_gate_prints_one_table_and_writes_it(model, tmp_path, capsys):
     arguments += ["--recipes", "deepwordbug", "--reference", str(model), *options]
     assert main(arguments) == 0
     said = capsys.readouterr().out
-    assert "deepwordbug, transferred" in said and "verdict: no gain shown" in said
+    assert "deepwordbug (transferred)" in said and "verdict: no gain shown" in said
     page = (tmp_path / "gate" / "verdict.md").read_text()
     assert page.startswith("# Verdict\n\n| check") and "verdict: no gain shown" in page
     assert json.loads((tmp_path / "gate" / "gate.json").read_text())["kind"] == "gate"

@@ -62,7 +62,7 @@ def evaluate_gate(
         model: A sequence classifier, dense or pruned.
         dataset: The split that is attacked.
         tokenizer: The model's tokenizer.
-        development_data: What temperatures are fitted on: another split.
+        development_data: What temperatures are fitted on: texts that are neither attacked nor were trained on.
         reference: What the model is compared with, and its tokenizer: the dense model, say, after as many steps.
         recipes: Attacks that see scores.
         label_queries: Query budget of the attack that sees labels only.
@@ -194,7 +194,7 @@ def _transfer_rows(
     """Of texts that fooled the other model, those that are still right, of those that were right before."""
     rows = []
     for name in dict.fromkeys(options.recipes):
-        check = f"{name}, transferred"
+        check = f"{name} (transferred)"
         if name in to_model and name in to_reference:
             right, reference = ((r.still_right, r.originally_right) for r in (to_model[name], to_reference[name]))
             note = "" if right[1] and reference[1] else "no text to replay on one side"
@@ -221,7 +221,7 @@ def _noise_rows(own: Evidence, other: Evidence | None) -> list[GateRow]:
 
 
 def _with_shares(row: GateRow, model: PreTrainedModel) -> GateRow:
-    name = row.check.removesuffix(", transferred")
+    name = row.check.removesuffix(" (transferred)")
     if row.kind == "noise":
         used = NOISE_RESOURCES.get(name, ())
     elif name in ("clean", "transfer"):

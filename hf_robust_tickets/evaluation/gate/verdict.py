@@ -19,7 +19,8 @@ texts that a greedy one misses, on any model; from here on it is a sign."""
 SAME_WORDS = "textfooler"
 """The attack by scores that has the words of the one by labels."""
 
-ATTACKS = frozenset({"scores", "labels", "transfer"})
+DIRECT = frozenset({"scores", "labels"})
+"""Attacks on the model itself; texts that were made on another confirm, and show no gain alone."""
 
 
 def signs_of_false_robustness(
@@ -80,7 +81,8 @@ def verdict_of(rows: Sequence[GateRow], signs: Sequence[str], has_reference: boo
     4. An attack by scores better, and one by labels or by transferred texts too: confirmed.
     5. An attack by scores better, no other: not confirmed, and which checks were not run.
 
-    Where nothing is better, or only noise, clean texts, or attacks that the training has met, no gain is shown.
+    Where nothing is better, or only texts that were made on another model, noise, clean texts, or attacks that the
+    training has met, no gain is shown.
 
     "Better" and "worse" are rows whose 95 % interval leaves out 0.
 
@@ -99,7 +101,7 @@ def verdict_of(rows: Sequence[GateRow], signs: Sequence[str], has_reference: boo
         return f"mixed: better under {_named(better)}, worse under {_named(worse)}"
     if worse:
         return f"less robust or less accurate than the reference: worse under {_named(worse)}"
-    attacked = [row for row in better if row.kind in ATTACKS]
+    attacked = [row for row in better if row.kind in DIRECT]
     if not attacked:
         return "no gain shown: " + (f"better under {_named(better)} alone" if better else "no row can be told apart")
     unseen = [row for row in attacked if not row.shares]
@@ -107,8 +109,8 @@ def verdict_of(rows: Sequence[GateRow], signs: Sequence[str], has_reference: boo
         return f"no gain shown beyond attacks that the training has met ({_named(attacked)})"
     if not any(row.kind == "scores" for row in attacked):
         return f"more robust under {_named(attacked)}, not under attacks that see scores"
-    if any(row.kind in ("labels", "transfer") for row in attacked):
-        return f"more robust than the reference, confirmed without scores: better under {_named(attacked)}"
+    if any(row.kind in ("labels", "transfer") for row in better):
+        return f"more robust than the reference, confirmed without scores: better under {_named(better)}"
     missing = [row.check for row in rows if row.kind in ("labels", "transfer") and not row.was_run]
     why = f"; not run: {', '.join(missing)}" if missing else ""
     return f"more robust under attacks that see scores ({_named(attacked)}), not confirmed by labels or transfer{why}"

@@ -59,6 +59,19 @@ def development_sample(dataset: Any, model: PreTrainedModel, config: EvaluationC
     return select_examples(dataset, model.config, replace(config, num_examples=DEVELOPMENT_EXAMPLES))
 
 
+def development_warnings(development: Sequence[Example], attacked: Sequence[Example]) -> list[str]:
+    """Says so where a temperature was fitted on what is attacked.
+
+    Returns:
+        Warnings; empty if no text is in both.
+    """
+    known = {tuple(example.texts.values()) for example in development}
+    both = sum(tuple(example.texts.values()) in known for example in attacked)
+    if not both:
+        return []
+    return [f"{both} of {len(attacked)} attacked texts are development data too: take another split for either"]
+
+
 def fit(victim: Victim, development: Sequence[Example]) -> Temperature:
     """Looks for the layer that scores come from, and fits the temperature.
 

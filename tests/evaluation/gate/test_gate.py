@@ -35,7 +35,7 @@ def gate(model=None, **options):
 
 def test_beside_itself_a_model_gains_nothing_and_what_was_not_run_says_why(tmp_path):
     result = gate(reference=(headed_model(), TOKENIZER), output_dir=tmp_path)
-    checks = ["clean", "deepwordbug", "pwws", "hard-label", "deepwordbug, transferred", "pwws, transferred"]
+    checks = ["clean", "deepwordbug", "pwws", "hard-label", "deepwordbug (transferred)", "pwws (transferred)"]
     assert [row.check for row in result.rows] == [*checks, "typos", "keyboard"]
     assert [row.was_run for row in result.rows] == [True, True, False, False, True, False, True, True]
     assert {row.difference for row in result.rows if row.was_run} == {0.0}

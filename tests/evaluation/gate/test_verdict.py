@@ -38,6 +38,8 @@ def test_rows_of_pairs():
         ([row("clean", "clean"), row("x", "scores")], "no gain shown: no row can be told apart"),
         ([row("typos", "noise", "better")], "no gain shown: better under typos alone"),
         ([row("x", "scores", "better"), row("y", "labels", "better")], "confirmed without scores"),
+        ([row("x", "scores", "better"), row("y", "transfer", "better")], "confirmed without scores"),
+        ([row("y", "transfer", "better")], "no gain shown: better under y alone"),
         ([row("x", "scores", "better"), row("y", "labels")], r"not confirmed by labels or transfer$"),
         ([row("x", "scores", "better"), row("y", "labels", run=False)], "not run: y"),
         ([row("x", "scores", "better"), row("clean", "clean", "worse")], "mixed: better under x, worse under clean"),

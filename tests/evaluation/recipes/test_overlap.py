@@ -14,6 +14,8 @@ from hf_robust_tickets.evaluation.recipes.overlap import (
     overlap_warnings,
     shared_resources,
 )
+from hf_robust_tickets.reporting.model_card import model_card
+from tests.testing.cards import FACTS
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
 
 
@@ -49,10 +51,13 @@ def test_a_configuration_keeps_what_the_training_used(tmp_path):
     assert training_resources(AutoConfig.from_pretrained(tmp_path)) == ("qwerty", "wordnet")
 
 
-def test_the_report_says_so():
+def test_the_report_says_so_and_the_card():
     pytest.importorskip("nltk")
     model = keyword_model()
     note_training_resources(model.config, ["character-edits"])
     report = evaluate_robustness(model, rows(), keyword_tokenizer(), recipes=["deepwordbug"], progress=False)
     assert report.model["training_resources"] == ["character-edits"]
-    assert any("deepwordbug is no unseen attack" in warning for warning in report.warnings)
+    said = "deepwordbug is no unseen attack: the training data were augmented with character-edits too"
+    assert said in report.warnings
+    card = model_card(FACTS, "me/small", reports={"robustness.json": report.to_dict()})
+    assert f"- Warning: {said}" in card.replace("\\", "")

@@ -112,6 +112,12 @@ def test_an_evaluation_that_was_cut_off_goes_on_at_its_temperature(plain, tmp_pa
     assert fresh.settings["temperature"]["value"] != kept["temperature"]["value"]
 
 
+def test_a_temperature_that_was_fitted_on_attacked_texts_is_said(plain):
+    assert not any("development data too" in warning for warning in plain.warnings)
+    report = evaluate(development_data=[*DEVELOPMENT, *DATA[:7]])
+    assert any(warning.startswith("7 of 18 attacked texts are development data") for warning in report.warnings)
+
+
 @pytest.mark.slow
 def test_processes_find_the_same(plain):
     assert texts(evaluate(num_processes=2)) == texts(plain)
@@ -153,7 +159,7 @@ def test_ranks_find_the_same_at_one_temperature(plain, tmp_path):
     assert found.settings["temperature"] == plain.settings["temperature"]
 
 
-SENTENCES = 40
+SENTENCES = 24
 
 
 @pytest.fixture(scope="module")

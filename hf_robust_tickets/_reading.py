@@ -11,6 +11,14 @@ from .errors import CheckpointError, ConfigurationError
 logger = logging.getLogger(__name__)
 
 
+def require_tokenizer(tokenizer: Any) -> None:
+    """Raises ConfigurationError for what is no tokenizer: nothing, a name, a model."""
+    if not callable(tokenizer) or not hasattr(tokenizer, "model_max_length"):
+        raise ConfigurationError(
+            f"expected the model's tokenizer, got {type(tokenizer).__name__}: load it with AutoTokenizer"
+        )
+
+
 def require_vocabulary(tokenizer: Any, source: Any) -> None:
     """Checks that a tokenizer knows a word.
 

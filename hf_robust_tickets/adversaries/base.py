@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from .._arguments import check_fields
 from ..errors import ConfigurationError
 from .geometry import NORMS, SCOPES
 from .hooks import PerturbationHook
@@ -89,6 +90,7 @@ class Adversary(ABC):
                 f"{self._title}: step_unit must be one of {', '.join(UNITS)}, got {self.step_unit!r}"
             )
         self._complete()
+        check_fields(self)
         if not isinstance(self.steps, int) or self.steps < self._least_steps:
             raise ConfigurationError(
                 f"{self._title}: steps must be an integer of at least {self._least_steps}, got {self.steps!r}"

@@ -43,7 +43,7 @@ def get_adversary(name: str, **options: Any) -> Adversary:
         UnknownNameError: If no adversary has this name.
         ConfigurationError: If it has no such hyper-parameter, or refuses the value.
     """
-    if name not in _ADVERSARIES:
+    if not isinstance(name, str) or name not in _ADVERSARIES:
         raise UnknownNameError(
             f"unknown adversary {name!r}: expected one of {', '.join(list_adversaries())}, "
             "or add yours with register_adversary"

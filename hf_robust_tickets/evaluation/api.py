@@ -9,14 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from .._arguments import check_arguments
 from .._provenance import describe_data
 from ..errors import ConfigurationError
 from .config import EvaluationConfig, EvaluationSettings
 from .fingerprints import describe_model
 from .recipes import Recipe, get_recipe
 from .results.base import log_warnings
-from .results.example import ExampleOutcome, Text
-from .results.false_robustness import mode_warnings
+from .results.example import ExampleOutcome, Text, tokenizer_input
+from .results.false_robustness import are_probabilities, mode_warnings
 from .results.report import RobustnessReport
 from .runner.calibrating import (
     check_calibration,
@@ -32,16 +33,21 @@ from .runner.preparation import PreparedRecipe, prepare
 from .runner.processes import run_processes
 from .runner.ranks import RankGroup
 from .runner.store import REPORT
-from .sampling import select_examples
+from .sampling import Example, select_examples
 from .victim.classifier import as_classifier
 from .victim.model import Victim, evaluation_mode
+from .victim.reading import describe_segmentation, is_unicode
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+LOOKED_AT = 16
+"""Clean answers that are looked at to see whether they are logits."""
 
+
+@check_arguments
 def evaluate_robustness(
     model: PreTrainedModel,
     dataset: Dataset | Sequence[Mapping[str, Any]],
@@ -137,6 +143,8 @@ def evaluate_robustness(
         "bf16": config.bf16,
         **{name: value for name, value in optional.items() if value},
     }
+    if cut := describe_segmentation([example.texts for example in examples]):
+        used["segmenter"] = cut
     parts = {"sentence_encoder": sentence_encoder, "masked_language_model": masked_language_model}
     parts |= {"word_vectors": word_vectors, "columns": columns, "modify_columns": modify_columns}
     parts["query_budget"] = query_budget
@@ -148,6 +156,7 @@ def evaluate_robustness(
     fixed = fixed_circumstances(used, description, tokenizer, examples, config.seed)
     temperature = None
     with together():
+        probabilities = _puts_out_probabilities(victim, examples)
         if calibrate:
             temperature = common_temperature(victim, development, folder if resume else None, fixed, ranks)
             victim, parts["temperature"] = with_scores(model, tokenizer, how, temperature.head), temperature
@@ -169,7 +178,9 @@ def evaluate_robustness(
             used["temperature"] = {**vars(temperature), "data": describe_data(development_data)}
         # evaluation_mode has put the model back into the mode that it was handed over in
         warnings = [*mode_warnings(model), *development_warnings(development, examples)]
-        report = make_report(run, prepared, failures, examples, used, description, warnings, temperature)
+        report = make_report(
+            run, prepared, failures, examples, used, description, warnings, probabilities, temperature
+        )
         if folder is not None:
             report.save(folder / REPORT)
         if ranks is not None:
@@ -178,6 +189,16 @@ def evaluate_robustness(
     return report
 
 
+def _puts_out_probabilities(victim: Victim, examples: Sequence[Example]) -> bool:
+    """Whether a model's first answers have been through a softmax: it answers before anything is written."""
+    readable = [example.texts for example in examples if all(map(is_unicode, example.texts.values()))]
+    with evaluation_mode(victim.model):
+        answers = victim([tokenizer_input(texts) for texts in readable[:LOOKED_AT]])
+    victim.forget()
+    return are_probabilities(answers)
+
+
+@check_arguments
 def attack_text(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

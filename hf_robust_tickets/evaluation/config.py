@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self, TypedDict
 
+from .._arguments import check_fields
 from ..errors import ConfigurationError
 
 
@@ -59,6 +60,7 @@ class EvaluationConfig:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("num_examples", "max_length"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -75,6 +75,20 @@ def rows_of(dataset: Any) -> Any:
     Raises:
         DataError: If it is no split, a stream, or empty.
     """
+    check_split(dataset)
+    if hasattr(dataset, "to_dict") and hasattr(dataset, "iloc"):  # pandas
+        dataset = dataset.to_dict("records")
+    elif hasattr(dataset, "with_format") and hasattr(dataset, "column_names"):
+        dataset = dataset.with_format(None)
+    if not hasattr(dataset, "column_names") and not isinstance(dataset[0], Mapping):
+        raise DataError(
+            f"expected rows as mappings from column to value, got {type(dataset[0]).__name__}: pass a list of dicts"
+        )
+    return dataset
+
+
+def check_split(dataset: Any) -> None:
+    """Raises DataError for what is no split of countable rows: several splits, a stream, a name, nothing."""
     if hasattr(dataset, "all_special_ids"):
         raise DataError(
             f"expected a data set as the second argument, got {type(dataset).__name__}: the order is model, dataset, "
@@ -82,10 +96,10 @@ def rows_of(dataset: Any) -> Any:
         )
     if isinstance(dataset, Mapping):
         raise DataError(f"expected one split, got a mapping of splits {sorted(dataset)}: pass dataset['validation']")
-    if hasattr(dataset, "to_dict") and hasattr(dataset, "iloc"):  # pandas
-        dataset = dataset.to_dict("records")
-    elif hasattr(dataset, "with_format") and hasattr(dataset, "column_names"):
-        dataset = dataset.with_format(None)
+    if isinstance(dataset, str | bytes) or not (hasattr(dataset, "__len__") or hasattr(dataset, "__iter__")):
+        raise DataError(
+            f"expected a data set or a list of dicts, got {type(dataset).__name__}: open it with load_dataset"
+        )
     if not hasattr(dataset, "__len__"):
         raise DataError(
             f"expected a data set with a length, got a stream ({type(dataset).__name__}): take a part of it, "
@@ -93,11 +107,6 @@ def rows_of(dataset: Any) -> Any:
         )
     if len(dataset) == 0:
         raise DataError("expected at least one example, got an empty data set")
-    if not hasattr(dataset, "column_names") and not isinstance(dataset[0], Mapping):
-        raise DataError(
-            f"expected rows as mappings from column to value, got {type(dataset[0]).__name__}: pass a list of dicts"
-        )
-    return dataset
 
 
 def stratified_sample(labels: Sequence[int], num_examples: int | None, seed: int) -> list[int]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._arguments import check_fields
 from ..errors import ConfigurationError, UnknownNameError
 from .density import check_density, kept_per_layer
 from .mask import Masks
@@ -70,6 +71,7 @@ class SparseMethod(ABC):
     reset_regrown = False  # what is dropped and grown again at once starts at zero; an option of Flying Bird
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if isinstance(self.density, np.floating):
             object.__setattr__(self, "density", float(self.density))  # checkpoints hold the options as JSON
         check_density(self.density, f"{type(self).__name__}: density")
@@ -180,7 +182,7 @@ def get_sparse_method(name: str, **options: Any) -> SparseMethod:
         UnknownNameError: If no method has this name.
         ConfigurationError: If it has no such option, or refuses the value.
     """
-    if name not in _METHODS:
+    if not isinstance(name, str) or name not in _METHODS:
         raise UnknownNameError(f"unknown sparse method {name!r}: expected one of {', '.join(list_sparse_methods())}")
     known = [option.name for option in fields(_METHODS[name]) if option.init]
     unknown = sorted(set(options) - set(known))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from .._arguments import check_arguments
 from ..errors import TicketError
 from .ticket import RobustTicket
 
@@ -37,6 +38,7 @@ class TicketSpread(NamedTuple):
     chance: MaskDistance
 
 
+@check_arguments
 def mask_distance(a: RobustTicket, b: RobustTicket) -> MaskDistance:
     """The normalised Hamming distance between two tickets, heads and neurons apart (EarlyRobust, section 3.2).
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from .._arguments import check_arguments
 from ..errors import ConfigurationError, SparsityError, TicketError
 from .gates import Gates
 from .scores import GateScore, UnitScores, score_gates
@@ -17,6 +18,7 @@ ALIGNED = 16
 """The default of `round_to`."""
 
 
+@check_arguments
 def draw_ticket(
     gates: Gates | UnitScores,
     head_sparsity: float = 1 / 6,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from .._arguments import check_arguments
 from ..errors import CheckpointError, ConfigurationError
 from .distance import MaskDistance, mask_distance
 from .packing import pack_tickets, unpack_tickets
@@ -47,6 +48,7 @@ class EarlyBirdDetector:
         >>> prune_(model, detector.ticket)
     """
 
+    @check_arguments
     def __init__(self, tolerance: float = 0.1, patience: int = 5, noise_ratio: float = DEFAULT_NOISE_RATIO) -> None:
         check_bounds(tolerance, noise_ratio)
         if not isinstance(patience, int) or patience < 1:

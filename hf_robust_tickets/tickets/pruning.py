@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel, modeling_utils
 from transformers.pytorch_utils import Conv1D
 
+from .._arguments import check_arguments
 from ..architectures import Architecture, Cut, get_architecture
 from ..errors import TicketError
 from .gates import get_gates
@@ -21,6 +22,7 @@ from .ticket import RobustTicket
 WHOLE_TENSORS: tuple[type, ...] = (torch.Tensor,)
 
 
+@check_arguments
 def prune_(model: PreTrainedModel, ticket: RobustTicket) -> PreTrainedModel:
     """Cuts out of a model, in place, every head and neuron that a ticket does not keep.
 

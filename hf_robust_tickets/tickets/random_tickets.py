@@ -9,6 +9,7 @@ from operator import attrgetter
 import torch
 from torch import nn
 
+from .._arguments import check_arguments
 from ..architectures import UnitGroup, get_architecture
 from ..errors import ConfigurationError, TicketError
 from .drawing import ALIGNED, select, select_neurons
@@ -18,6 +19,7 @@ _MATCHES = ("counts", "parameters")
 _SIZES = ("head_sparsity", "neuron_sparsity", "head_scope", "neuron_scope", "round_to")
 
 
+@check_arguments
 def random_ticket(
     model: nn.Module,
     head_sparsity: float = 1 / 6,

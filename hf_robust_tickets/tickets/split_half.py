@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._arguments import check_arguments
 from ..errors import CheckpointError
 from .distance import MaskDistance, chance_distance, mask_distance
 from .early_bird import DEFAULT_NOISE_RATIO, check_bounds, is_settled
@@ -33,6 +34,7 @@ class SplitHalfDetector:
         index: Position in `history` of the ticket at which the halves agreed for the first time; None before.
     """
 
+    @check_arguments
     def __init__(self, tolerance: float = 0.1, noise_ratio: float = DEFAULT_NOISE_RATIO) -> None:
         check_bounds(tolerance, noise_ratio)
         self.tolerance = tolerance

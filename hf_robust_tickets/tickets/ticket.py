@@ -186,8 +186,13 @@ class RobustTicket:
 
 def _vectors(masks: Iterable[torch.Tensor | Sequence[bool]], kind: str) -> tuple[torch.Tensor, ...]:
     vectors = []
+    if not isinstance(masks, Iterable):
+        raise TicketError(f"expected one boolean vector of {kind} per layer, got {masks!r}")
     for i, mask in enumerate(masks):
-        vector = torch.as_tensor(mask).detach().to("cpu", copy=True)
+        try:
+            vector = torch.as_tensor(mask).detach().to("cpu", copy=True)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TicketError(f"expected one boolean vector of {kind} per layer, got {mask!r} in layer {i}") from error
         if vector.dtype != torch.bool or vector.dim() != 1:
             raise TicketError(
                 f"expected one boolean vector of {kind} per layer, "

@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
+from .._arguments import check_fields
 from ..adversaries import Adversary, get_adversary
 from ..errors import ConfigurationError
 from .augmentation.options import AugmentationOptions
@@ -135,6 +136,7 @@ class AdversaryOptions:
         return get_adversary(name, **given, **rest)
 
     def _check_adversary(self) -> None:
+        check_fields(self, AdversaryOptions)
         self.adversary_kwargs = read_options("adversary_kwargs", self.adversary_kwargs) or None
         self.build_adversary()
         if self.adversary in (None, "none") and self.adversary_kwargs:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Self
 
+from .._arguments import check_fields
 from ..adversaries import get_adversary
 from ..errors import ConfigurationError, SparsityError
 from ..tickets import get_score
@@ -165,6 +167,7 @@ class TicketOptions:
         return AdversaryOptions(adversary=self.finetune_adversary, **options, adversary_kwargs=given or None)
 
     def _check_ticket_options(self) -> None:
+        check_fields(self, TicketOptions)
         get_score(self.ticket_score)
         for name in ("head_sparsity", "neuron_sparsity"):
             if not 0 <= getattr(self, name) < 1:
@@ -195,7 +198,7 @@ class TicketOptions:
 
     def _check_search(self) -> None:
         warmup = self.score_warmup
-        if warmup is not None and (warmup < 0 or (warmup > 1 and warmup != int(warmup))):
+        if warmup is not None and not (0 <= warmup <= 1 or (warmup < math.inf and warmup == int(warmup) > 0)):
             raise ConfigurationError(
                 f"score_warmup must be a number of steps, or a fraction of an epoch below 1, got {warmup}: e.g. 60"
             )

@@ -19,8 +19,23 @@ from .encoders import TextEncoder
 import_textattack()
 
 from nltk.tag import PerceptronTagger, map_tag
+from textattack.constraints import PreTransformationConstraint
 from textattack.constraints.grammaticality import PartOfSpeech
 from textattack.constraints.semantics.sentence_encoders import SentenceEncoder
+
+
+class ShorterWords(PreTransformationConstraint):
+    """Leaves words of more than so many characters as they are."""
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+
+    def _get_modifiable_indices(self, current_text: Any) -> set[int]:
+        return {place for place, word in enumerate(current_text.words) if len(word) <= self.longest}
+
+    def extra_repr_keys(self) -> list[str]:
+        """What TextAttack prints of it."""
+        return ["longest"]
 
 
 class Similarity(SentenceEncoder):

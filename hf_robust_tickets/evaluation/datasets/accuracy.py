@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ..._arguments import check_arguments
 from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import describe_model, describe_texts, versions
 from ..results import false_robustness
@@ -16,6 +17,7 @@ from ..results.metrics import wilson_interval
 from ..sampling import select_examples
 from ..victim.classifier import as_classifier
 from ..victim.model import Victim, evaluation_mode
+from ..victim.reading import unread_warnings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -72,6 +74,7 @@ class AccuracyResult(EvaluationResult, kind="accuracy"):
         return Calibration.from_dict(value) if name == "calibration" else super()._decoded(name, value)
 
 
+@check_arguments
 def evaluate_accuracy(
     model: PreTrainedModel,
     dataset: Dataset | Sequence[Mapping[str, Any]],
@@ -100,7 +103,8 @@ def evaluate_accuracy(
     warnings = false_robustness.mode_warnings(model)
     with evaluation_mode(model):
         logits = victim([tokenizer_input(example.texts) for example in examples])
-    warnings += false_robustness.logit_scale_warnings(false_robustness.margins(logits))
+    warnings += false_robustness.answer_warnings(logits, [example.label for example in examples])
+    warnings += unread_warnings([example.texts for example in examples], victim)
     log_warnings(warnings)
     return AccuracyResult(
         calibration=Calibration.of(logits.double().softmax(dim=1).tolist(), [example.label for example in examples]),

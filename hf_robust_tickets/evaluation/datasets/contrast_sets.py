@@ -7,10 +7,11 @@ al., "Learning the Difference that Makes a Difference with Counterfactually-Augm
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ..._arguments import check_arguments
 from ...errors import DataError
 from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import describe_model, describe_texts, versions
@@ -18,9 +19,10 @@ from ..results import false_robustness
 from ..results.base import EvaluationResult, log_warnings
 from ..results.example import tokenizer_input
 from ..results.metrics import wilson_interval
-from ..sampling import select_examples
+from ..sampling import rows_of, select_examples
 from ..victim.classifier import as_classifier
 from ..victim.model import Victim, evaluation_mode
+from ..victim.reading import unread_warnings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -97,24 +99,26 @@ def contrast_groups(
     Raises:
         DataError: If there is no such column, or no original.
     """
+    dataset = rows_of(dataset)
     rows = [dataset[i] for i in range(len(dataset))]
-    if not rows or kind_column not in rows[0]:
+    if kind_column not in rows[0]:
         raise DataError(f"expected a column {kind_column!r} that says which rows are originals")
     texts = [name for name, value in rows[0].items() if isinstance(value, str) and name != kind_column]
     owners: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
-        if row[kind_column] == original:
+        if row.get(kind_column) == original:
             for name in texts:
-                owners[name, row[name]].append(i)
+                owners[name, row.get(name)].append(i)
     if not owners:
         raise DataError(f"expected rows whose {kind_column!r} is {original!r}, got none")
     groups: list[int | None] = []
     for i, row in enumerate(rows):
-        found = {owner for name in texts for owner in owners.get((name, row[name]), ())}
-        groups.append(i if row[kind_column] == original else found.pop() if len(found) == 1 else None)
+        found = {owner for name in texts for owner in owners.get((name, row.get(name)), ())}
+        groups.append(i if row.get(kind_column) == original else found.pop() if len(found) == 1 else None)
     return groups
 
 
+@check_arguments
 def evaluate_contrast(
     model: PreTrainedModel,
     dataset: Dataset | Sequence[Mapping[str, Any]],
@@ -144,6 +148,9 @@ def evaluate_contrast(
     """
     config = EvaluationConfig.merged(evaluate_contrast, config, settings, unused=("num_examples", "seed"))
     model = as_classifier(model)
+    dataset = rows_of(dataset)
+    if kind_column is not None and not any(kind_column in row for row in dataset):
+        raise DataError(f"expected a column {kind_column!r} that says what a row is, got columns {sorted(dataset[0])}")
     of_row, rows = _grouped_rows(dataset, groups)
     everything = select_examples(dataset, model.config, replace(config, num_examples=None))
     examples = [everything[i] for i in rows]
@@ -151,7 +158,8 @@ def evaluate_contrast(
     warnings = false_robustness.mode_warnings(model)
     with evaluation_mode(model):
         logits = victim([tokenizer_input(example.texts) for example in examples])
-    warnings += false_robustness.logit_scale_warnings(false_robustness.margins(logits))
+    warnings += false_robustness.answer_warnings(logits, [example.label for example in examples])
+    warnings += unread_warnings([example.texts for example in examples], victim)
     log_warnings(warnings)
     right = [int(row.argmax()) == example.label for row, example in zip(logits, examples)]
     by_group: dict[Hashable, list[bool]] = defaultdict(list)
@@ -159,7 +167,7 @@ def evaluate_contrast(
     for i, ok in zip(rows, right):
         by_group[of_row[i]].append(ok)
         if kind_column is not None:
-            by_kind[str(dataset[i][kind_column])].append(ok)
+            by_kind[str(dataset[i].get(kind_column))].append(ok)
     return ContrastResult(
         num_examples=len(rows),
         right=sum(right),
@@ -189,6 +197,8 @@ def _grouped_rows(dataset: Any, groups: str | Sequence[Hashable | None]) -> tupl
 
 def _group_of_each_row(dataset: Any, groups: str | Sequence[Hashable | None]) -> list[Hashable | None]:
     if not isinstance(groups, str):
+        if not isinstance(groups, Iterable):
+            raise DataError(f"expected a column, or one group per row, got {groups!r}: see contrast_groups")
         return list(groups)
     rows = [dataset[i] for i in range(len(dataset))]
     if not any(groups in row for row in rows):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..._arguments import check_arguments
 from ..._provenance import describe_data
 from ...adversaries import Adversary, PixelBox, PixelPGD, PixelSpace, get_adversary
 from ...adversaries.attack_loop import AttackOutcome, is_right, run_attack
@@ -116,6 +117,7 @@ class ImageTransferResult(EvaluationResult, kind="image_transfer"):
         return tuple(value) if name in _PER_IMAGE else super()._decoded(name, value)
 
 
+@check_arguments
 def evaluate_image_transfer(
     model: PreTrainedModel,
     dataset: Any,
@@ -186,6 +188,7 @@ def evaluate_image_transfer(
         sample_ids=tuple(row["row"] for row in rows),
         versions=versions(),
     )
+    warnings += false_robustness.chance_warnings(sum(clean), len(clean), model.config.num_labels)
     warnings += [] if own is None else _compared_with_own(result, own, attack.max_norm)
     log_warnings(warnings)
     return dataclasses.replace(result, warnings=tuple(warnings))

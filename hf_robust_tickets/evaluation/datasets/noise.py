@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ..._arguments import check_arguments
 from ...errors import ConfigurationError
 from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import derive_seed, describe_model, describe_texts, versions
@@ -18,6 +19,7 @@ from ..results.metrics import wilson_interval
 from ..sampling import Example, select_examples
 from ..victim.classifier import as_classifier
 from ..victim.model import Victim, evaluation_mode
+from ..victim.reading import unread_warnings
 from .noise_text import KINDS, SEVERITIES, add_noise, check_noise
 
 if TYPE_CHECKING:
@@ -131,6 +133,7 @@ class NoiseResult(EvaluationResult, kind="noise"):
         return tuple(map(NoiseCell.from_dict, value)) if name == "cells" else super()._decoded(name, value)
 
 
+@check_arguments
 def evaluate_noise(
     model: PreTrainedModel,
     dataset: Dataset | Sequence[Mapping[str, Any]],
@@ -176,7 +179,8 @@ def evaluate_noise(
             for severity in dict.fromkeys(severities):
                 cells.append(_cell(victim, examples, clean, kind, severity, config.seed))
                 victim.forget()
-    warnings += false_robustness.logit_scale_warnings(false_robustness.margins(logits))
+    warnings += false_robustness.answer_warnings(logits, [example.label for example in examples])
+    warnings += unread_warnings([example.texts for example in examples], victim)
     log_warnings(warnings)
     words_changed = {str(severity): SEVERITIES[severity] for severity in severities}
     return NoiseResult(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ..._arguments import check_arguments
 from ...errors import DataError
 from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import describe_model, versions
@@ -68,6 +69,7 @@ class TransferResult(EvaluationResult, kind="transfer"):
         return tuple(value) if name in ("fooled", "right_before") else super()._decoded(name, value)
 
 
+@check_arguments
 def evaluate_transfer(
     model: PreTrainedModel,
     dataset: RecipeResult,
@@ -111,7 +113,7 @@ def evaluate_transfer(
     still = [was and label == now for was, label, now in zip(right, labels, after)]
     attacked = [outcome.index for was, outcome in zip(right, fooled) if was]
     broken = tuple(outcome.index for was, now, outcome in zip(right, still, fooled) if was and not now)
-    warnings += false_robustness.logit_scale_warnings(false_robustness.margins(clean))
+    warnings += false_robustness.answer_warnings(clean)
     if own is not None:
         warnings += _compared_with_own(dataset.recipe, attacked, broken, own.outcomes)
     log_warnings(warnings)

@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, PreTrainedModel
 
+from ..._arguments import check_arguments
 from ..._memory import peak_memory_bytes, reset_peak_memory
 from ...errors import ConfigurationError
 from ...tickets import export_dense, load_pruned
@@ -77,6 +78,7 @@ class SpeedReport(EvaluationResult, kind="speed"):
         return tuple(value) if name in pairs else super()._decoded(name, value)
 
 
+@check_arguments
 def measure_speed(
     path_or_repo: str,
     batch_sizes: Sequence[int] = (1, 8, 32),

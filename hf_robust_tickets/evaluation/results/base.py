@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
+from ..._arguments import check_arguments
 from ..._files import read_json, write_json
 from ...errors import CheckpointError
 
@@ -136,6 +137,7 @@ class EvaluationResult:
         return tuple(value) if name in ("sample_ids", "warnings") else value
 
 
+@check_arguments
 def load_result(path: str | os.PathLike[str]) -> EvaluationResult:
     """Opens the result of any evaluation.
 

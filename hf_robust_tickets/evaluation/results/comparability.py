@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..victim.model import Victim, length_limit
+from ..victim.reading import unread_reason, unsegmented_reason
 from .example import ExampleOutcome, Text
 
 
@@ -32,6 +33,9 @@ def departures(
         reasons.append(
             f"{shortened} texts were cut at {victim.max_length} tokens (max_length) where the model reads {limit}"
         )
+    texts = [{"text": o.original} if isinstance(o.original, str) else o.original for o in outcomes]
+    for reason in (unread_reason(texts, victim.tokenizer, victim.max_length), unsegmented_reason(texts)):
+        reasons += [] if reason is None else [reason]
     if victim.bf16:
         reasons.append("the model ran under bfloat16 autocast")
     if set(changed) != set(by_rule):

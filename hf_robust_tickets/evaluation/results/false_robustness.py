@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -14,6 +15,12 @@ SATURATED_MARGIN = 16.6
 
 FLAT_MARGIN = 1e-2
 """Below this median difference of logits every class is as likely as the other: a temperature, or no training."""
+
+SUM_ERROR = 4e-3
+"""By how much the sum of probabilities in bfloat16 may miss 1."""
+
+BELOW_CHANCE = 1e-3
+"""Clean accuracy as low as this is as likely as this under guessing: worth a warning."""
 
 NOTICEABLE = 0.05
 """Share of examples from which on something is worth a warning."""
@@ -32,6 +39,75 @@ def margins(logits: Tensor) -> list[float]:
     """Largest minus second largest logit of each row of `(examples, classes)`."""
     top = logits.topk(2, dim=1).values
     return (top[:, 0] - top[:, 1]).tolist()
+
+
+def are_probabilities(logits: Tensor) -> bool:
+    """Whether what should be logits, `(examples, classes)`, has been through a softmax: sums of 1, none below 0."""
+    if not len(logits):
+        return False
+    return bool((logits >= 0).all() and ((logits.float().sum(dim=1) - 1).abs() < SUM_ERROR).all())
+
+
+def probability_warnings(probabilities: bool) -> list[str]:
+    """What to say where a model puts out probabilities.
+
+    Returns:
+        Warnings; empty if nothing is odd.
+    """
+    if not probabilities:
+        return []
+    return [
+        "the model puts out probabilities where logits are expected: gradients vanish where it is sure, attacks are "
+        "blind where its answers round to 0 and 1, and calibration is of another model; leave its softmax out"
+    ]
+
+
+def chance_warnings(right: int, total: int, classes: int) -> list[str]:
+    """Looks whether clean accuracy is below what guessing gives, by an exact one-sided test of 1/classes.
+
+    Args:
+        right: Examples that are classified right without an attack.
+        total: All examples.
+        classes: Classes of the model.
+
+    Returns:
+        Warnings; empty if nothing is odd.
+    """
+    chance = 1 / classes
+    if not total or right / total >= chance or _at_most(right, total, chance) >= BELOW_CHANCE:
+        return []
+    return [
+        f"clean accuracy {right / total:.1%} is below chance, {chance:.1%} for {classes} classes: the labels of "
+        "the data may be in another order than the model's classes (config.id2label), or this is not its task"
+    ]
+
+
+def answer_warnings(logits: Tensor, labels: Sequence[int] | None = None) -> list[str]:
+    """All signs in a model's clean answers.
+
+    Args:
+        logits: `(examples, classes)`.
+        labels: True classes; None where they are not those of a whole sample.
+    """
+    probabilities = are_probabilities(logits)
+    found = probability_warnings(probabilities) or logit_scale_warnings(margins(logits) if len(logits) else [])
+    if labels is not None:
+        right = sum(int(row.argmax()) == label for row, label in zip(logits, labels, strict=True))
+        found += chance_warnings(right, len(labels), logits.shape[1])
+    return found
+
+
+def _at_most(successes: int, trials: int, p: float) -> float:
+    """Probability of at most so many successes of a binomial distribution."""
+    logs = [
+        math.lgamma(trials + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(trials - k + 1)
+        + k * math.log(p)
+        + (trials - k) * math.log1p(-p)
+        for k in range(successes + 1)
+    ]
+    return math.fsum(map(math.exp, logs))
 
 
 def logit_scale_warnings(margins: Sequence[float]) -> list[str]:

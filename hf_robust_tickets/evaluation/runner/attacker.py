@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections import OrderedDict
@@ -15,7 +16,7 @@ from ..results.example import ExampleOutcome, plain, tokenizer_input
 from ..results.false_robustness import margins
 from ..sampling import Example
 from ..victim import request_batching
-from ..victim.long_texts import beginnings
+from ..victim.long_texts import LONGEST_WORD, beginnings
 from ..victim.model import Victim
 from .indigestible import Failures, check_readable, record
 from .query_budget import QueryBudget, can_change
@@ -141,11 +142,12 @@ class Attacker:
 
         attack, budget = self.attack, self._local.budget
         budget.begin()
-        if not can_change(attack, text):
-            return "failed" if prediction == example.label else "skipped", text, 1
         try:
-            with seeded(seed, self._seed_name, example.index):
-                result = attack.attack(text, example.label)
+            with _sparing_huge_words(attack, text):
+                if not can_change(attack, text):
+                    return "failed" if prediction == example.label else "skipped", text, 1
+                with seeded(seed, self._seed_name, example.index):
+                    result = attack.attack(text, example.label)
         except (IndexError, ValueError):
             if not budget.withheld:
                 raise
@@ -156,6 +158,21 @@ class Attacker:
         elif isinstance(result, SuccessfulAttackResult):
             outcome = "succeeded"
         return outcome, result.perturbed_result.attacked_text, int(result.num_queries)
+
+
+@contextlib.contextmanager
+def _sparing_huge_words(attack: Attack, text: Any) -> Iterator[None]:
+    """Keeps an attack from words of thousands of characters: one edit at each, and each candidate as long again."""
+    from ..components.constraints import ShorterWords
+
+    constraints = attack.pre_transformation_constraints
+    huge = any(len(word) > LONGEST_WORD for word in text.words)
+    added = [ShorterWords(LONGEST_WORD)] if huge else []
+    constraints += added
+    try:
+        yield
+    finally:
+        del constraints[len(constraints) - len(added) :]
 
 
 def _prediction(logits: Tensor) -> int:

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..fingerprints import sample_fingerprint, tokenizer_fingerprint, versions
 from ..recipes.overlap import overlap_warnings
-from ..results.false_robustness import logit_scale_warnings, temperature_warnings
+from ..results.false_robustness import (
+    chance_warnings,
+    logit_scale_warnings,
+    probability_warnings,
+    temperature_warnings,
+)
 from ..results.report import RobustnessReport
 from ..sampling import Example
 from ..victim.long_texts import long_text_warnings
@@ -99,6 +104,7 @@ def make_run(
     if concurrent is None:
         device = next(attackers[0].victim.model.parameters()).device
         concurrent = 1 if device.type == "cpu" else SIDE_BY_SIDE
+    concurrent = min(concurrent, len(examples))  # each has a thread
     return EvaluationRun(
         attackers, order, seed, concurrent, outcomes, Progress(order, names, until_width, show, reducing)
     )
@@ -138,16 +144,33 @@ def make_report(
     settings: dict[str, Any],
     description: Mapping[str, Any],
     warnings: list[str],
+    probabilities: bool,
     temperature: Temperature | None = None,
 ) -> RobustnessReport:
-    """The figures over the examples that were attacked, in the order of the data set."""
+    """The figures over the examples that were attacked, in the order of the data set.
+
+    Args:
+        run: The evaluation, at its end.
+        prepared: Its recipes.
+        failures: Recipe -> reason, for those that could not run.
+        examples: The sample.
+        settings: What bears on the figures.
+        description: The model.
+        warnings: What is known by now.
+        probabilities: Whether the model puts out probabilities in place of logits.
+        temperature: That of calibrated attacks; None for none.
+    """
     enough = run.progress.enough
     attacked = {example.index for example in run.order[:enough]}
     used = [example for example in examples if example.index in attacked]
     results = {recipe.recipe.name: recipe.result(run.outcomes, used) for recipe in prepared}
     first = next(iter(results.values()))
     victim = run.attackers[0].victim
-    warnings = [*warnings, *logit_scale_warnings([o.margin for o in first.outcomes if o.error is None])]
+    treated = [outcome for outcome in first.outcomes if outcome.error is None]
+    scale = [] if probabilities else logit_scale_warnings([outcome.margin for outcome in treated])
+    right = sum(outcome.outcome != "skipped" for outcome in treated)
+    warnings = [*warnings, *probability_warnings(probabilities), *scale]
+    warnings += chance_warnings(right, len(treated), int(description["num_labels"]))
     warnings += warnings_of({name: result.outcomes for name, result in results.items()})
     warnings += long_text_warnings([example.texts for example in used], victim.tokenizer, victim.max_length)
     if enough is not None and enough < len(examples):

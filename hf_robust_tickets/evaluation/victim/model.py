@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..._reading import check_padding, require_vocabulary
+from ..._reading import check_padding, require_tokenizer, require_vocabulary
 from ..._sharding import is_sharded
 from ...errors import ConfigurationError, DataError
 from .classifier import as_classifier, checked_logits
@@ -81,6 +81,7 @@ class Victim:
         if batch_size < 1:
             raise ConfigurationError(f"expected batch_size >= 1, got {batch_size}")
         model = as_classifier(model)
+        require_tokenizer(tokenizer)
         require_vocabulary(tokenizer, "the tokenizer of this evaluation")
         check_padding(model, tokenizer)
         if batch_size > 1 and tokenizer.pad_token_id is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import torch
 from tqdm.auto import tqdm
 
+from ..._arguments import check_arguments
 from ..._provenance import describe_data
 from ...adversaries import PGD, Adversary, PerturbationHook, PixelPGD, PixelSpace, get_adversary
 from ...adversaries.attack_loop import check_criterion, is_right, loss_gradient, run_attack
@@ -89,6 +90,7 @@ class WhiteBoxResult(EvaluationResult, kind="white_box"):
         return {point["radius"]: point["accuracy"] for point in value}
 
 
+@check_arguments
 def evaluate_white_box(
     model: PreTrainedModel,
     dataset: Dataset | Sequence[Mapping[str, Any]],
@@ -240,6 +242,7 @@ class _Tally:
         self.single = dict.fromkeys(radii, 0)
         self.iterated = dict.fromkeys(radii, 0)
         self.margins: list[float] = []
+        self.classes, self.probabilities = 0, True
 
     def look(self, logits: Tensor, right: Tensor, gradients: Tensor) -> None:
         """Counts a batch without perturbation: logits, which are right, and gradients, (batch, entries)."""
@@ -248,9 +251,13 @@ class _Tally:
         self.not_finite += int((right & ~gradients.isfinite().all(dim=1)).sum())
         self.zero += int((right & (gradients == 0).all(dim=1)).sum())
         self.margins += false_robustness.margins(logits)
+        self.classes = logits.shape[1]
+        self.probabilities &= false_robustness.are_probabilities(logits)
 
     def warnings(self) -> list[str]:
-        found = false_robustness.logit_scale_warnings(self.margins)
+        found = false_robustness.probability_warnings(self.probabilities)
+        found = found or false_robustness.logit_scale_warnings(self.margins)
+        found += false_robustness.chance_warnings(self.clean, self.total, self.classes)
         found += false_robustness.gradient_warnings(self.zero, self.not_finite, self.clean)
         for radius, count in self.iterated.items():
             found += false_robustness.single_step_warnings(

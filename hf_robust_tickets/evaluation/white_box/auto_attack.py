@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..._arguments import check_arguments
 from ..._compat import require
 from ..._provenance import describe_data
 from ...adversaries import PixelBox
@@ -93,6 +94,7 @@ class AutoAttackResult(EvaluationResult, kind="auto_attack"):
         return tuple(value) if name == "robust" else super()._decoded(name, value)
 
 
+@check_arguments
 def evaluate_auto_attack(
     model: PreTrainedModel,
     dataset: Any,
@@ -154,6 +156,7 @@ def evaluate_auto_attack(
         for name in tqdm(attacks, disable=not config.progress):
             run_attack(suite, name, classifier, x, y, robust, config.batch_size, radius, norm)
             counts[name] = int(robust.sum())
+    warnings += false_robustness.chance_warnings(counts["clean"], len(rows), model.config.num_labels)
     warnings += _signs_of_masking(counts, len(rows))
     log_warnings(warnings)
     after = {name: count / len(rows) for name, count in counts.items()}

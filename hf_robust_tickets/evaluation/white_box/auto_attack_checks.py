@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..results.false_robustness import are_probabilities, probability_warnings
+
 RANDOM_PASSES = 5
 RANDOM_DIFFERENCE = 1e-4
 """Outputs of unit length that differ by more between passes are random, and not rounded."""
-
-PROBABILITY_ERROR = 1e-5
 
 GRADIENT_FUNCTIONS = frozenset({"grad", "backward", "_make_grads"})
 """A forward pass that calls one of these computes with gradients of its own: it follows the input."""
@@ -54,14 +54,7 @@ def _randomized(classifier: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) ->
 
 @torch.no_grad()
 def _probabilities(classifier: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> str | None:
-    output = classifier(x)
-    inside = bool((output > -PROBABILITY_ERROR).all() and (output < 1 + PROBABILITY_ERROR).all())
-    if not (inside and bool(((output.sum(dim=1) - 1).abs() < PROBABILITY_ERROR).all())):
-        return None
-    return (
-        "the model puts out probabilities where logits are expected: their gradients vanish where the model is sure; "
-        "leave its softmax out"
-    )
+    return next(iter(probability_warnings(are_probabilities(classifier(x)))), None)
 
 
 def _dynamic(classifier: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> str | None:

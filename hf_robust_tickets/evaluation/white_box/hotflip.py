@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..._arguments import check_arguments
 from ..._provenance import describe_data
 from ...adversaries import PerturbationHook
 from ...errors import ConfigurationError
@@ -27,6 +28,7 @@ from ..results.report import RobustnessReport
 from ..sampling import Example, select_examples
 from ..victim.classifier import as_classifier, class_logits
 from ..victim.model import Victim, evaluation_mode
+from ..victim.reading import unread_warnings
 from .token_flips import TokenFlips, first_order_scores
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class _Options:
             raise ConfigurationError(f"expected min_cosine in [-1, 1] or None, got {self.min_cosine}")
 
 
+@check_arguments
 def evaluate_hotflip(
     model: PreTrainedModel,
     dataset: Dataset | Sequence[Mapping[str, Any]],
@@ -126,7 +129,8 @@ def evaluate_hotflip(
         not_comparable=(NOT_COMPARABLE,),
         description=f"HotFlip: {options}, columns that may change {columns}",
     )
-    warnings += false_robustness.logit_scale_warnings([outcome.margin for outcome in outcomes])
+    warnings += false_robustness.answer_warnings(torch.stack(attack.clean), [example.label for example in examples])
+    warnings += unread_warnings([example.texts for example in examples], victim)
     warnings += false_robustness.gradient_warnings(
         attack.zero, attack.not_finite, sum(o.outcome != "skipped" for o in outcomes)
     )
@@ -183,10 +187,12 @@ class _HotFlip:
         self.flips = TokenFlips(victim.tokenizer, embedding, victim.max_length, options.same_class, options.min_cosine)
         self.injector = PerturbationHook(embedding)
         self.zero = self.not_finite = 0
+        self.clean: list[Tensor] = []
 
     def run(self, example: Example) -> ExampleOutcome:
         """Attacks one example."""
         clean = self._ask([example.texts])[0]
+        self.clean.append(clean)
         state = _State(dict(example.texts), frozenset(), clean)
         queries, kind = 1, "skipped"
         if int(clean.argmax()) == example.label:

@@ -9,7 +9,7 @@ import torch
 
 from ...adversaries.pixels.space import image_processor
 from ...errors import DataError
-from ..sampling import stratified_sample
+from ..sampling import check_split, stratified_sample
 
 # Most data sets on the Hub name their images so.
 _COLUMNS = ("image", "img", "pixel_values")
@@ -38,8 +38,7 @@ def image_rows(
     Raises:
         DataError: If there are no images, no labels, or images that the processor does not take.
     """
-    if len(dataset) == 0:
-        raise DataError("expected at least one example, got an empty data set")
+    check_split(dataset)
     first = dataset[0]
     column = next((name for name in reversed(_COLUMNS) if name in first), None)
     label = next((name for name in (label_column, "label", "labels", "fine_label") if name in first), None)

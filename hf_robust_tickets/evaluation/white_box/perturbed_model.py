@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ..._reading import require_tokenizer
 from ...adversaries import PerturbationHook, PixelBox, PixelHook, perturbation_mask
 from ...errors import ConfigurationError, DataError
 from ..config import EvaluationConfig
-from ..sampling import select_examples, stratified_sample
+from ..sampling import check_split, select_examples, stratified_sample
 from ..victim.classifier import checked_logits, class_logits
 from ..victim.model import checked_length, runs_in_half
 from ..victim.padding import find_padding_side
@@ -130,11 +131,11 @@ def sample_rows(
     Raises:
         DataError: If data set and model do not fit.
     """
-    if len(dataset) == 0:
-        raise DataError("expected at least one example, got an empty data set")
+    check_split(dataset)
     if is_image_processor(tokenizer):
         return image_rows(dataset, tokenizer, config.num_examples, config.seed, config.label_column)
     if tokenizer is not None:
+        require_tokenizer(tokenizer)
         examples = select_examples(dataset, model.config, config)
         limit = checked_length(model, tokenizer, config.max_length)
         return [

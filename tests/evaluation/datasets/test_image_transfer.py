@@ -120,7 +120,9 @@ def test_replayed_on_itself_it_is_the_models_own_attack():
     own = evaluate_white_box(model, data, PROCESSOR, progress=False)
     # The white box counts an image as robust that holds at every point of the ascent, not at its end alone.
     compared = evaluate_image_transfer(model, data, PROCESSOR, source_model=model, own=own, progress=False)
-    assert compared.accuracy >= own.robust_accuracy[8 / 255] and compared.warnings == ()
+    assert compared.accuracy >= own.robust_accuracy[8 / 255] and not any(
+        "own attack" in said for said in compared.warnings
+    )
 
 
 def test_more_damage_than_the_models_own_attack_is_noticed():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hf_robust_tickets.evaluation import evaluate_hotflip, evaluate_robustness
+from hf_robust_tickets.evaluation import evaluate_accuracy, evaluate_hotflip, evaluate_noise, evaluate_robustness
+from hf_robust_tickets.evaluation.victim import reading
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer
 from tests.testing.tiny import tiny_bert, tiny_tokenizer
 
@@ -43,6 +44,39 @@ def test_how_the_model_was_asked_is_a_reason(options, reason):
 )
 def test_what_changes_nothing_is_none(options):
     assert comparable(**options) == "yes"
+
+
+CHINESE = [{"text": "这部电影很好看,演员也很好", "label": 0}] * 2
+
+
+def test_texts_that_nothing_reads_or_cuts_into_words_are_reasons(monkeypatch):
+    unknown = [{"text": f"{word} story", "label": 0} for word in ("lovely", "long", "dull", "quiet")]
+    assert comparable(unknown) == "no, because 4 texts are not read: the tokenizer knows less than 20% of their tokens"
+    assert "1 texts are not read" in comparable([*unknown[:1], *ROWS])
+    tokenizer = keyword_tokenizer()
+    model, more = keyword_model(), {"recipes": ["deepwordbug"], "progress": False}
+    monkeypatch.setattr(reading.importlib.util, "find_spec", lambda name: None)
+    report = evaluate_robustness(model, CHINESE, tokenizer, **more)
+    assert "2 texts are in a script without spaces" in report["deepwordbug"].comparable
+    assert report.settings["segmenter"] == "spaces and punctuation"
+    assert "segmenter" not in evaluate_robustness(model, ROWS, tokenizer, **more).settings
+    # where there is a segmenter it is named, and its words are the papers'
+    monkeypatch.setattr(reading.importlib.util, "find_spec", lambda name: name == "jieba")
+    monkeypatch.setattr(reading.importlib.metadata, "version", lambda name: "0.42.1")
+    texts = [row["text"] for row in CHINESE]
+    assert reading.describe_segmentation([{"text": text} for text in texts]) == "jieba 0.42.1"
+    assert reading.unsegmented_reason([{"text": text} for text in texts]) is None
+    assert (
+        reading.unsegmented_reason([{"text": "とても面白い映画でした"}]) is not None
+    )  # Japanese is none of its languages
+    assert not reading.is_unspaced("a film by 王家卫, and a good one")
+
+
+@pytest.mark.parametrize("evaluate", [evaluate_accuracy, evaluate_noise, evaluate_hotflip])
+def test_every_evaluation_warns_of_texts_that_are_not_read(evaluate):
+    rows = [{"text": "zebra crossing ahead", "label": i % 2} for i in range(4)]
+    result = evaluate(tiny_bert().eval(), rows, tiny_tokenizer())
+    assert any("4 texts are not read" in warning for warning in result.warnings)
 
 
 def test_hotflip_on_tokens_is_not_the_papers():

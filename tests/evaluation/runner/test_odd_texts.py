@@ -123,6 +123,33 @@ def test_an_attack_that_digests_nothing_is_broken(parts):
         report_of([SPLIT] * 5, "deepwordbug", parts, label=1)
 
 
+@pytest.mark.parametrize(
+    "unit",
+    [
+        pytest.param("电影情节很糟", id="Chinese"),
+        pytest.param("电影情节很糟,", id="Chinese clauses"),
+        pytest.param("iVBORw0KGgo", id="encoded data"),
+        pytest.param("film,plot,", id="a list"),
+        pytest.param("http://film.org/plot?bad=1;", id="addresses"),
+        pytest.param('{"id":7,"text":"film","of":["plot"]},', id="JSON"),
+    ],
+)
+def test_long_texts_without_spaces_cost_no_more_than_their_beginnings(unit, parts):
+    """Words end at signs too, and where there are none, characters count: the rest of a text is not tried."""
+    queries = []
+    for length in (10_000, 100_000):
+        text = unit * (length // len(unit))
+        start = time.perf_counter()
+        report = report_of([text], "deepwordbug", parts, max_length=16)
+        assert time.perf_counter() - start < 10
+        (outcome,) = report["deepwordbug"].outcomes
+        assert outcome.original == text and outcome.perturbed.endswith(text[-3000:])
+        assert any("1 texts of more than 1000" in w or "1 texts hold words of more" in w for w in report.warnings)
+        queries.append(outcome.queries)
+    assert queries[0] == queries[1]
+    assert "ShorterWords" not in report["deepwordbug"].description
+
+
 def test_texts_that_are_not_long_or_read_to_the_end_are_left_whole():
     tokenizer = keyword_tokenizer()
     short, long = {"text": "film " * LONG_TEXT}, {"text": " film" * (LONG_TEXT + 1)}

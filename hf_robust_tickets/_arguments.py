@@ -96,8 +96,12 @@ def check_fields(instance: Any, of: type | None = None) -> None:
     Raises:
         ConfigurationError: If a value is of another type.
     """
+    # HfArgumentParser writes another type into the fields: the annotations are left alone.
+    annotations: dict[str, Any] = {}
+    for kind in reversed((of or type(instance)).__mro__):
+        annotations |= vars(kind).get("__annotations__", {})
     for field in fields(of or instance):
-        check_value(field.name, field.type, getattr(instance, field.name))
+        check_value(field.name, annotations.get(field.name, field.type), getattr(instance, field.name))
 
 
 def check_arguments(function: Function) -> Function:

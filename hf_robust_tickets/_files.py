@@ -61,6 +61,33 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     sync(path.parent)
 
 
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Raises ConfigurationError if a folder to write to cannot be made, for a file is in its place or above it."""
+    for place in (Path(path), *Path(path).parents):
+        if place.is_dir():
+            return
+        if os.path.lexists(place):
+            raise ConfigurationError(f"expected a folder at {path}, got a file at {place}: give another place")
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """A folder to write to, with those above it.
+
+    Raises:
+        ConfigurationError: If there is a file in its place, or it may not be made.
+        OSError: If the disk is full.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise ConfigurationError(
+            f"expected a folder at {path}, got a refusal ({error.strerror}): give another place"
+        ) from error
+    return Path(path)
+
+
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Writes a file by `replacing`."""
     with replacing(path) as temporary:

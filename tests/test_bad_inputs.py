@@ -263,6 +263,7 @@ def test_tickets_and_their_files(tmp_path):
             (f"load_pruned({what})", lambda v=value: load_pruned(v)),
             (f"load_pruned(auto_class={what})", lambda v=value: load_pruned(tmp_path / "whole", v)),
             (f"save_pruned({what})", lambda v=value: save_pruned(v, tmp_path / "never")),
+            (f"save_pruned(path={what})", lambda v=value: save_pruned(pruned, 3 if isinstance(v, str) else v)),
             (f"export_dense({what})", lambda v=value: export_dense(v)),
             (f"draw_ticket({what})", lambda v=value: draw_ticket(v)),
             (f"mask_distance({what})", lambda v=value: mask_distance(ticket, v)),

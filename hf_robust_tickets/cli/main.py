@@ -43,8 +43,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: Arguments without the program's name; `None` means those of the process.
 
     Returns:
-        Exit status: 0 when what was asked for was done, 1 for an error, 2 for a wrong call, 130 after Ctrl-C, 143
-        after SIGTERM.
+        Exit status: 0 when what was asked for was done, 2 where an option or an input is wrong, 1 for any other
+        error, 130 after Ctrl-C, 143 after SIGTERM.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = _take_debug(argv)
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         expected = isinstance(error, (RobustTicketsError, OSError, ValueError))
         hint = "" if expected else f" ({type(error).__name__}; --debug shows where)"
         print(f"robust-tickets {verb}: {_one_line(error)}{hint}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ValueError) else 1
     return 0
 
 
@@ -88,7 +88,9 @@ def _take_debug(argv: list[str]) -> bool:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """What an error says, and what was noted of it on its way: at which row, in which file."""
+    said = [" ".join(text.split()) for text in (str(error), *getattr(error, "__notes__", ()))]
+    return "; ".join(filter(None, said)) or type(error).__name__
 
 
 if __name__ == "__main__":

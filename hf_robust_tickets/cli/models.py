@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from .._reading import pad_as_one, require_vocabulary
-from ..errors import CheckpointError, ConfigurationError
+from ..errors import CheckpointError, ConfigurationError, RobustTicketsError
 from ..evaluation.datasets.labels import Classes
 from ..tickets import load_pruned
+from ..tickets.hub import DAMAGE
 from .options import ModelOptions
 
 logger = logging.getLogger(__name__)
@@ -43,9 +46,10 @@ def load_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
         CheckpointError: If there is no such folder, or no tokenizer in it.
     """
     _check_folder(options.model_name_or_path)
-    tokenizer = AutoTokenizer.from_pretrained(
-        options.model_name_or_path, revision=options.model_revision, trust_remote_code=options.trust_remote_code
-    )
+    with _in_words(options, "a tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            options.model_name_or_path, revision=options.model_revision, trust_remote_code=options.trust_remote_code
+        )
     require_vocabulary(tokenizer, options.model_name_or_path)
     return tokenizer
 
@@ -53,9 +57,10 @@ def load_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
 def load_config(options: ModelOptions) -> PretrainedConfig:
     """The configuration of the model."""
     _check_folder(options.model_name_or_path)
-    return AutoConfig.from_pretrained(
-        options.model_name_or_path, revision=options.model_revision, trust_remote_code=options.trust_remote_code
-    )
+    with _in_words(options, "a model"):
+        return AutoConfig.from_pretrained(
+            options.model_name_or_path, revision=options.model_revision, trust_remote_code=options.trust_remote_code
+        )
 
 
 def load_to_evaluate(options: ModelOptions) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -127,10 +132,26 @@ def _load(options: ModelOptions, **config: Any) -> tuple[PreTrainedModel, list[s
     if getattr(found, "robust_ticket", None):
         model, report = load_pruned(options.model_name_or_path, AutoModelForSequenceClassification, **where)
     else:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            options.model_name_or_path, **where, trust_remote_code=options.trust_remote_code
-        )
+        with _in_words(options, "the weights of a classifier"):
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                options.model_name_or_path, **where, trust_remote_code=options.trust_remote_code
+            )
     return model, sorted(report["missing_keys"])
+
+
+@contextlib.contextmanager
+def _in_words(options: ModelOptions, what: str) -> Iterator[None]:
+    """Says what could not be opened: transformers and safetensors raise whatever they stumble over."""
+    try:
+        yield
+    except RobustTicketsError:
+        raise
+    except (*DAMAGE, EOFError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"expected {what} at {options.model_name_or_path!r}, got: {reason or type(error).__name__}; give a whole "
+            "folder, or the name of a repository of the Hub"
+        ) from error
 
 
 def _check_folder(name: str) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 from pathlib import Path
 
+from .._files import make_folder
 from ..reporting.plots import plot_cost, plot_distance_matrix, plot_distances, plot_ticket
 from ..training import RobustTicketTrainer
 
@@ -21,7 +22,7 @@ def draw_pictures(trainer: RobustTicketTrainer, folder: Path) -> Path | None:
     if importlib.util.find_spec("matplotlib") is None:
         logger.warning("no pictures: matplotlib is not installed; run `pip install 'hf_robust_tickets[plots]'`")
         return None
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     ticket = trainer.ticket
     plot_ticket(ticket, folder / "ticket.png")
     if trainer.search_log:

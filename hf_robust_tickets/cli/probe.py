@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .._files import check_folder
 from ..adversaries import PGD
 from ..errors import ConfigurationError, DataError
 from ..evaluation import (
@@ -111,6 +112,7 @@ def run(argv: list[str]) -> None:
         raise ConfigurationError(
             "expected all rows for contrast, whose sets a part would break: no --max_eval_samples"
         )
+    check_folder(options.output_dir)
     model, tokenizer = load_to_evaluate(model_options)
     needs_data = set(options.kinds) - {"transfer"}
     data = load_evaluation(data_options) if needs_data else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from .._files import check_folder
 from ..architectures import get_architecture
 from ..errors import ConfigurationError
 from ..tickets import RobustTicket, check_fits, prune_, random_ticket, refit, save_pruned
@@ -52,6 +53,7 @@ def run(argv: list[str]) -> None:
     if given and not options.random:
         raise ConfigurationError(f"{', '.join(given)} speak of a random ticket: leave them out, or pass --random True")
     _check_refit(options, data_options)
+    check_folder(options.output_dir)
     model, tokenizer = load_classifier(model_options), load_tokenizer(model_options)
     dense = sum(p.numel() for p in model.parameters())
     if options.random:

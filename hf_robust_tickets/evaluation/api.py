@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .._arguments import check_arguments
+from .._files import check_folder
 from .._provenance import describe_data
 from ..errors import ConfigurationError
 from .config import EvaluationConfig, EvaluationSettings
@@ -125,6 +126,8 @@ def evaluate_robustness(
     chosen = _chosen(recipes)
     _check(chosen, concurrent_examples, num_processes, distributed, until_width, query_budget)
     check_calibration(calibrate, development_data, torch_compile)
+    if output_dir is not None:
+        check_folder(output_dir)
     model = as_classifier(model)
     examples = select_examples(dataset, model.config, config, any_text=True)
     columns = list(examples[0].texts)

@@ -19,6 +19,8 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
+from .._arguments import check_arguments
+from .._files import check_folder
 from ..errors import CheckpointError, ConfigurationError, TicketError
 from .gates import get_gates
 from .growing import grow_units, restore_block
@@ -30,9 +32,10 @@ logger = logging.getLogger(__name__)
 ALIGNMENT = 64  # bytes: of what torch allocates on a CPU
 
 # What a damaged folder makes the stock loader raise.
-_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, OSError, SafetensorError)
+DAMAGE = (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, OSError, SafetensorError)
 
 
+@check_arguments
 def save_pruned(model: PreTrainedModel, path: str | os.PathLike[str], tokenizer: Any = None) -> None:
     """Writes a pruned model to a folder that opens with and without this package.
 
@@ -47,11 +50,13 @@ def save_pruned(model: PreTrainedModel, path: str | os.PathLike[str], tokenizer:
         TicketError: If the model is dense, or has gates.
     """
     _require_pruned(model)
+    check_folder(path)
     model.save_pretrained(path)
     if tokenizer is not None:
         tokenizer.save_pretrained(path)
 
 
+@check_arguments
 def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **kwargs: Any) -> Any:
     """Opens a pruned checkpoint; no code that comes with it is run, and nobody is asked whether it may.
 
@@ -86,7 +91,7 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
         model, report = derive(stock).from_pretrained(path_or_repo, **options)
     except ConfigurationError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())[:400]
         raise CheckpointError(f"expected a whole pruned checkpoint at {path_or_repo}, got: {reason}") from error
     _check_consistent(model, report, path_or_repo)
@@ -95,6 +100,7 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
     return (model, report) if wants_report else model
 
 
+@check_arguments
 def export_dense(
     model: PreTrainedModel, path: str | os.PathLike[str] | None = None, tokenizer: Any = None
 ) -> PreTrainedModel:
@@ -114,6 +120,8 @@ def export_dense(
         TicketError: If the model is dense, or has gates.
     """
     _require_pruned(model)
+    if path is not None:
+        check_folder(path)
     dense = copy.deepcopy(model)
     record, ticket = dense.config.robust_ticket, pruned_ticket(dense)
     dense.__class__ = type(dense)._dense_class

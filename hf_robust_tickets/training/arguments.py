@@ -11,6 +11,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 from .._arguments import check_fields
+from .._files import check_folder
 from ..adversaries import Adversary, get_adversary
 from ..errors import ConfigurationError
 from .augmentation.options import AugmentationOptions
@@ -164,6 +165,8 @@ class AdversarialTrainingArguments(AdversaryOptions, FineTuningOptions, Augmenta
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.output_dir is not None:
+            check_folder(self.output_dir)
         self._check_adversary()
         self._check_finetuning()
         self._check_augmentation()

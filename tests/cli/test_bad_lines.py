@@ -161,7 +161,7 @@ VERBS = {
         "head_scope": ["nothing"],
         "round_to": ["0", "-1"],
     },
-    "push": {"folder": [*MODELS, "model"], "repo_id": ["a/b/c", "", "..", "-"]},
+    "push": {"folder": [name for name in MODELS if name != "headless"], "repo_id": ["a/b/c", "", "..", "-"]},
     "report": {"reports": ["nowhere", "nothing", "robustness.json", "list.json", "broken.json", "good.csv", ""]},
     "compare": {"reports": ["nowhere", "nothing", "robustness.json", "list.json", "good.csv"]},
     "distance": {"tickets": ["nowhere", "nothing", "ticket.safetensors", "good.csv"]},
@@ -169,23 +169,33 @@ VERBS = {
 }
 
 
+GOOD = ("train", "search", "evaluate", "probe", "prune")
+for _verb in GOOD:
+    VERBS[_verb]["output_dir"] = ["good.csv", "good.csv/in a file"]
+
+
 def arguments_of(verb: str, here: Path, out: Path, option: str, value: str) -> list[str]:
     """A line that would do, with one option turned bad; names of files of the folder stand for their paths."""
+    short = {"max_steps": "1", "report_to": "none", "use_cpu": "True", "score_batches": "2", "score_warmup": "1"}
+    short |= {"per_device_train_batch_size": "4", "search_epochs": "2", "disable_tqdm": "True", "round_to": "1"}
     model, data = {"model_name_or_path": "model"}, {"validation_file": "good.csv"}
     good = {
-        "train": {**model, **data, "train_file": "good.csv", "max_steps": "1", "report_to": "none", "use_cpu": "True"},
-        "search": {**model, **data, "train_file": "good.csv", "report_to": "none", "use_cpu": "True"},
+        "train": {**model, **data, **short, "train_file": "good.csv"},
+        "search": {**model, **data, **short, "train_file": "good.csv"},
         "evaluate": {**model, **data, "recipes": "deepwordbug", "query_budget": "2"},
         "probe": {**model, **data, "kinds": "white_box", "radii": "0.1"},
         "prune": {**model, **({} if option == "ticket" else {"random": "True"})},
         "push": {"folder": "model", "repo_id": "me/one"},
     }.get(verb, {})
-    good[option] = value
-    if verb in ("train", "search", "evaluate", "probe", "prune"):
+    good[option] = str(here / value) if option == "output_dir" else value
+    if verb in GOOD and (option != "output_dir" or not value):
         good["output_dir"] = str(out)
     line = [verb]
     for name, given in good.items():
-        line += [f"--{name}", str(here / given) if given and (here / given).exists() else given]
+        line += [
+            f"--{name}",
+            str(here / given) if name != "output_dir" and given and (here / given).exists() else given,
+        ]
     return line
 
 
@@ -193,6 +203,10 @@ def arguments_of(verb: str, here: Path, out: Path, option: str, value: str) -> l
 def test_every_bad_line_is_refused_in_one(verb, here, tmp_path, capsys):
     if verb == "evaluate" and importlib.util.find_spec("textattack") is None:
         pytest.skip("TextAttack is not installed")
+    if verb in GOOD:
+        # else every line might be refused for one reason
+        assert main(arguments_of(verb, here, tmp_path / "good", "output_dir", "")) == 0
+        capsys.readouterr()
     lines = [
         (
             f"--{option} {value!r}",

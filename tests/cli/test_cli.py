@@ -90,11 +90,11 @@ def test_search_then_prune(folder, tmp_path, capsys):
     assert main(["prune", *model, "--ticket", ticket]) == 0
     kept = RobustTicket.load(ticket)
     assert load_pruned(tmp_path / "small").config.robust_ticket["neurons"] == list(kept.neuron_counts)
-    assert main(["prune", *model]) == 1
+    assert main(["prune", *model]) == 2
     assert "say what to cut" in capsys.readouterr().err
     assert main(["prune", *model, "--random", "True", "--neuron_sparsity", "0.5"]) == 0
     RobustTicket(heads=kept.heads[:1], neurons=kept.neurons[:1]).save(tmp_path / "shallow")
-    assert main(["prune", *model, "--ticket", str(tmp_path / "shallow")]) == 1
+    assert main(["prune", *model, "--ticket", str(tmp_path / "shallow")]) == 2
     assert "got one for 1 layers" in one_line(capsys)
     blocks = ["--random", "True", "--neuron_sparsity", "0.99", "--keep_one", "False"]
     assert main(["prune", *model, *blocks]) == 0
@@ -115,7 +115,7 @@ def test_prune_refits_where_texts_are_given(folder, tmp_path, capsys):
         (["--refit_examples", "40"], "no train data"),
         ([*data, "--refit_examples", "-1"], "from 0 on"),
     ):
-        assert main([*cut, "--output_dir", str(tmp_path / "none"), *wrong]) == 1
+        assert main([*cut, "--output_dir", str(tmp_path / "none"), *wrong]) == 2
         assert message in one_line(capsys)
     assert not (tmp_path / "none").exists()
 
@@ -148,13 +148,13 @@ def one_line(capsys) -> str:
     ],
 )
 def test_errors_are_one_line(folder, tmp_path, capsys, extra, message):
-    assert main(["train", *options(folder, tmp_path), *extra]) == 1
+    assert main(["train", *options(folder, tmp_path), *extra]) == 2
     assert message in one_line(capsys)
 
 
 def test_bad_yaml(tmp_path, capsys):
     (tmp_path / "job.yaml").write_text("output_dir: [")
-    assert main(["train", str(tmp_path / "job.yaml")]) == 1
+    assert main(["train", str(tmp_path / "job.yaml")]) == 2
     assert "is no YAML" in one_line(capsys)
 
 
@@ -178,13 +178,13 @@ def test_bad_yaml(tmp_path, capsys):
 )
 def test_a_yaml_file_that_means_harm_is_one_line(tmp_path, capsys, content, message):
     (tmp_path / "job.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert main(["train", str(tmp_path / "job.yaml")]) == 1
+    assert main(["train", str(tmp_path / "job.yaml")]) == 2
     assert message in one_line(capsys)
 
 
 def test_a_pipe_in_place_of_a_yaml_file_is_refused(tmp_path, capsys):
     os.mkfifo(tmp_path / "job.yaml")
-    assert main(["train", str(tmp_path / "job.yaml")]) == 1
+    assert main(["train", str(tmp_path / "job.yaml")]) == 2
     assert "no regular file" in one_line(capsys)
 
 
@@ -206,15 +206,15 @@ def test_a_mapping_in_yaml_is_json_on_the_line(folder, tmp_path):
 )
 def test_misspelt_option_in_yaml(folder, tmp_path, capsys, line, message):
     (tmp_path / "job.yaml").write_text(f"model_name_or_path: {folder / 'model'}\noutput_dir: out\n{line}\n")
-    assert main(["train", str(tmp_path / "job.yaml")]) == 1
+    assert main(["train", str(tmp_path / "job.yaml")]) == 2
     assert message in one_line(capsys)
 
 
 def test_misspelt_option_of_the_line(folder, tmp_path, capsys):
     for extra in (["--ticket_intervall", "0.025"], ["--ticket_intervall=0.025"]):
-        assert main(["train", *options(folder, tmp_path), *extra]) == 1
+        assert main(["train", *options(folder, tmp_path), *extra]) == 2
         assert "unknown option --ticket_intervall; did you mean --ticket_interval?" in one_line(capsys)
-    assert main(["train", "stray", *options(folder, tmp_path)]) == 1
+    assert main(["train", "stray", *options(folder, tmp_path)]) == 2
     assert "expected options that begin with --, got 'stray'" in one_line(capsys)
 
 
@@ -250,7 +250,7 @@ def test_debug_shows_the_traceback(folder, tmp_path):
 def test_unknown_recipe(folder, tmp_path, capsys):
     skip_without_textattack()
     arguments = ["--model_name_or_path", str(folder / "model"), "--validation_file", str(folder / "train.parquet")]
-    assert main(["evaluate", *arguments, "--recipes", "textfoler", "--output_dir", str(tmp_path)]) == 1
+    assert main(["evaluate", *arguments, "--recipes", "textfoler", "--output_dir", str(tmp_path)]) == 2
     assert "textfoler" in one_line(capsys)
 
 

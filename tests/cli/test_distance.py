@@ -37,7 +37,7 @@ def test_a_table_of_all_pairs(three, capsys):
 
 def test_what_is_refused(three, capsys):
     folder, _ = three
-    assert main(["distance", str(folder / "seed-0")]) == 1
+    assert main(["distance", str(folder / "seed-0")]) == 2
     assert "expected two tickets or more, got 1" in capsys.readouterr().err
-    assert main(["distance", str(folder / "seed-0"), str(folder / "nowhere")]) == 1
+    assert main(["distance", str(folder / "seed-0"), str(folder / "nowhere")]) == 2
     assert "it cannot be read (no such file)" in capsys.readouterr().err

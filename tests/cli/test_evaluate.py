@@ -48,16 +48,16 @@ def test_a_part_is_a_sample_of_the_files_rows(model, tmp_path):
 
 
 def test_more_tokens_than_positions_are_refused_in_one_line(model, tmp_path, capsys):
-    assert evaluate(model, tmp_path, [0, 1], "--max_length", "128") == 1
+    assert evaluate(model, tmp_path, [0, 1], "--max_length", "128") == 2
     assert "expected max_length <= 32" in capsys.readouterr().err
 
 
 def test_calibration_takes_a_development_file(model, tmp_path, capsys):
     labels = ["negative", "positive", "neutral"] * 4
-    assert evaluate(model, tmp_path, labels, "--calibrate", "True") == 1
+    assert evaluate(model, tmp_path, labels, "--calibrate", "True") == 2
     assert "expected development data to calibrate on, got none" in capsys.readouterr().err
     both = ("--development_file", "a.csv", "--development_split", "train")
-    assert evaluate(model, tmp_path, labels, "--calibrate", "True", *both) == 1
+    assert evaluate(model, tmp_path, labels, "--calibrate", "True", *both) == 2
     assert "got both" in capsys.readouterr().err
     report = evaluate(model, tmp_path, [0])  # what the model answers, to have development data that it gets right
     wanted = report["recipes"]["deepwordbug"]["outcomes"][0]["original_prediction"]
@@ -85,9 +85,9 @@ def test_the_gate_prints_one_table_and_writes_it(model, tmp_path, capsys):
     page = (tmp_path / "gate" / "verdict.md").read_text()
     assert page.startswith("# Verdict\n\n| check") and "verdict: no gain shown" in page
     assert json.loads((tmp_path / "gate" / "gate.json").read_text())["kind"] == "gate"
-    assert main([*arguments[:7], "--gate"]) == 1
+    assert main([*arguments[:7], "--gate"]) == 2
     assert "expected development data for --gate" in capsys.readouterr().err
-    assert main([*arguments, "--calibrate", "True"]) == 1
+    assert main([*arguments, "--calibrate", "True"]) == 2
     assert "expected --gate without --calibrate" in capsys.readouterr().err
-    assert main([name for name in arguments if name != "--gate"]) == 1
+    assert main([name for name in arguments if name != "--gate"]) == 2
     assert "expected --reference with --gate" in capsys.readouterr().err

@@ -40,7 +40,7 @@ def test_a_folder_is_shown_with_all_that_probe_wrote(two, tmp_path, capsys):
     assert main(["compare", *map(str, two)]) == 0
     for shown in (out, capsys.readouterr().out):
         assert "dense → ticket" in shown and "dense, hotflip → ticket, hotflip" in shown
-    assert main(["compare", str(two[0])]) == 1
+    assert main(["compare", str(two[0])]) == 2
 
 
 def test_compare_prints_the_paired_test(two, capsys):
@@ -59,7 +59,7 @@ def test_compare_prints_the_paired_test(two, capsys):
     ],
 )
 def test_wrong_calls(two, arguments, message, capsys):
-    assert main([argument.format(*two) for argument in arguments]) == 1
+    assert main([argument.format(*two) for argument in arguments]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -67,7 +67,7 @@ def test_compare_needs_two_reports_not_two_names(two, tmp_path, capsys):
     for folder in two:
         (folder / "robustness.json").unlink()
         TransferResult("pwws", 9, 8, 7).save(folder / "transfer.json")
-    assert main(["compare", *map(str, two)]) == 1
+    assert main(["compare", *map(str, two)]) == 2
     assert "two reports or more to compare, got 0" in capsys.readouterr().err
 
 
@@ -81,7 +81,7 @@ def test_reports_that_cannot_be_compared_are_shown_with_the_reason(two, tmp_path
     assert "no comparison: expected" in (shown := capsys.readouterr().out) and reason in shown
     page = (two[0] / "robustness.html").read_text()
     assert "dense: pwws" in page and reason in page
-    assert main(["compare", *map(str, two)]) == 1
+    assert main(["compare", *map(str, two)]) == 2
     assert reason in capsys.readouterr().err
 
 

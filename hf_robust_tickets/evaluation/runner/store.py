@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..._files import write_json
+from ..._files import make_folder, write_json
 from ...errors import CheckpointError
 from ..fingerprints import versions
 from ..results.example import ExampleOutcome
@@ -116,7 +116,7 @@ class OutcomeStore(Outcomes):
     ) -> None:
         self.folder = Path(folder)
         super().__init__()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self._lock = FileLock(self.folder / LOCK)
         try:
             self._lock.acquire(timeout=0)

@@ -18,7 +18,7 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import PreTrainedModel, Trainer
 from transformers.modelcard import TASK_MAPPING, TrainingSummary
 
-from ..._files import read_text, write_text
+from ..._files import make_folder, read_text, write_text
 from ..._provenance import describe_data, model_fingerprint
 from ..._version import __version__
 from ...adversaries import Adversary
@@ -150,7 +150,7 @@ def write_model_card(
     Raises:
         CheckpointError: If a report is damaged, or a report that was asked for is of other weights.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     shown, left_out = _reports(folder, facts, reports)
     facts.save(folder / FACTS_FILE)
     card = folder / CARD_FILE

@@ -10,6 +10,7 @@ from accelerate.utils import gather_object
 from filelock import FileLock, Timeout
 from transformers import Trainer
 
+from ..._files import make_folder
 from ...errors import CheckpointError
 
 LOCK = ".training.lock"
@@ -61,7 +62,7 @@ class OutputFolderLock:
 
 
 def _acquire(lock: FileLock) -> bool:
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(lock.lock_file).parent)
     try:
         lock.acquire(timeout=0)
     except Timeout:

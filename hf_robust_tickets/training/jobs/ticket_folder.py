@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from torch import nn
 from transformers import TrainingArguments
 
+from ..._files import make_folder
 from ...architectures import get_architecture
 from ...errors import CheckpointError
 from ...tickets import RobustTicket
@@ -117,7 +118,7 @@ class TicketFolder(JobFolder):
             return
         if found is not None:
             self._move_aside()
-        self.search.mkdir(parents=True, exist_ok=True)
+        make_folder(self.search)
         self.write(_JOB, job)
 
     def save_search(self, found: SearchResult, progress: dict[str, Any]) -> None:

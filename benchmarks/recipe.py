@@ -35,13 +35,13 @@ def refit_passes(rounds: int, sentences: int = 64, length: int = 32) -> list[dic
     prune_(small, random_ticket(small, 0.5, 0.5, head_scope="layer", neuron_scope="layer"))
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(max(1, rounds // 3)):
-        began = time.perf_counter()
+        began = time.process_time()
         with torch.no_grad():
             for batch in batches:
                 dense(**batch)
-        middle = time.perf_counter()
+        middle = time.process_time()
         refit(copy.deepcopy(small), dense, batches)
-        times[0].append(time.perf_counter() - middle)
+        times[0].append(time.process_time() - middle)
         times[1].append(middle - began)
     value = statistics.median(times[0]) / statistics.median(times[1])
     return [row(f"refit of half of BERT-base / forward pass of its {sentences} x {length} tokens", value, 60.0)]
@@ -98,7 +98,7 @@ def substitution(rounds: int) -> list[dict[str, Any]]:
             values.append(ratio(augmented, plain, rounds, steps=6))
     return [
         row("step with 15 % of the words replaced / Trainer step, loading included", values[0], 1.05),
-        row("step with all words mixed of nine / Trainer step, loading included", values[1], 1.10),
+        row("step with all words mixed of nine / Trainer step, loading included", values[1], 1.05),
     ]
 
 

@@ -73,20 +73,26 @@ class DirichletNeighbourhoods:
         """
         found = [[word for word in words if word.stop == word.start + 1] for words in self._words.find(rows)]
         self._learn({_key(word) for words in found for word in words} - self._neighbours.keys())
-        places, ids, weights = [], [], []
+        width = MOST_NEIGHBOURS + 1
+        places, ids, weights = [], [], [np.zeros((0, width), dtype=np.float32)]
         for i, (row, words, seed) in enumerate(zip(rows, found, seeds, strict=True)):
-            rng = np.random.default_rng(seed)
-            for word in words:
-                near = self._neighbours[_key(word)]
-                if near:
-                    padding = MOST_NEIGHBOURS - len(near)
-                    places.append((i, word.start))
-                    ids.append((row[word.start], *near, *[row[word.start]] * padding))
-                    weights.append([*rng.dirichlet([self.alpha] * (len(near) + 1)), *[0.0] * padding])
+            near = [(word.start, self._neighbours[_key(word)]) for word in words]
+            near = [(start, others) for start, others in near if others]
+            places += [(i, start) for start, _ in near]
+            ids += [(row[start], *others, *[row[start]] * (width - 1 - len(others))) for start, others in near]
+            weights.append(self._weights(np.array([1 + len(others) for _, others in near], dtype=np.int64), seed))
         where = np.array(places, dtype=np.int64).reshape(-1, 2)
-        shape = (-1, MOST_NEIGHBOURS + 1)
-        drawn = np.array(ids, dtype=np.int64).reshape(shape), np.array(weights, dtype=np.float32).reshape(shape)
-        return Mixture(where[:, 0], where[:, 1], *drawn)
+        return Mixture(
+            where[:, 0], where[:, 1], np.array(ids, dtype=np.int64).reshape(-1, width), np.concatenate(weights)
+        )
+
+    def _weights(self, sizes: np.ndarray, seed: int) -> np.ndarray:
+        """A row of weights for each word, of which the first `size` are drawn: gammas over their sum."""
+        gammas = np.random.default_rng(seed).standard_gamma(self.alpha, (len(sizes), MOST_NEIGHBOURS + 1))
+        gammas *= np.arange(MOST_NEIGHBOURS + 1) < sizes[:, None]
+        # At a tiny alpha all of them may be too small for a float: the word itself stays.
+        gammas[gammas.sum(axis=1) == 0, 0] = 1.0
+        return (gammas / gammas.sum(axis=1, keepdims=True)).astype(np.float32)
 
     def _learn(self, words: set[Word]) -> None:
         """Finds out which neighbours of these words are single tokens."""

@@ -120,6 +120,17 @@ def test_prune_refits_where_texts_are_given(folder, tmp_path, capsys):
     assert not (tmp_path / "none").exists()
 
 
+def test_training_data_are_augmented(folder, tmp_path, capsys):
+    (tmp_path / "list.json").write_text(json.dumps({"good": ["fine", "great"], "bad": ["poor"], "film": ["plot"]}))
+    words = ["--augment_rate", "0.5", "--augment_with", str(tmp_path / "list.json"), "characters"]
+    words += ["--dirichlet_neighbours", str(tmp_path / "list.json")]
+    assert main(["train", *options(folder, tmp_path / "out", *words)]) == 0
+    found = load_pruned(tmp_path / "out").config.training_resources
+    assert found == ["character-edits", "neighbours:list.json", "qwerty"]
+    assert main(["train", *options(folder, tmp_path / "none", "--augment_rate", "0.5")]) == 1
+    assert "augment_rate and augment_with together" in one_line(capsys)
+
+
 def test_yaml_file(folder, tmp_path):
     pairs = options(folder, tmp_path / "out")
     pairs += ["--gate_learning_rate", "1e-2"]  # a number that YAML 1.1 reads as text

@@ -72,7 +72,7 @@ def train_arm(arm: str, seed: int, protocol: SearchProtocol, data: Path, models:
     """
     splits, folder = load_splits(data, protocol), encoder_path(protocol.encoder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    encoded = {name: _encode(split, tokenizer, protocol.max_length) for name, split in splits.items()}
+    encoded = {name: encode(split, tokenizer, protocol.max_length) for name, split in splits.items()}
     set_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
     output = models / f"{arm}-{seed}"
@@ -161,7 +161,7 @@ def _texts(masks: Sequence[Tensor]) -> list[str]:
     return ["".join(map(str, mask.int().tolist())) for mask in masks]
 
 
-def _encode(data: Dataset, tokenizer: Any, max_length: int) -> Dataset:
+def encode(data: Dataset, tokenizer: Any, max_length: int) -> Dataset:
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         return {**tokenizer(batch["sentence"], truncation=True, max_length=max_length), "label": batch["label"]}
 

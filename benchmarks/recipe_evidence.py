@@ -1,0 +1,115 @@
+"""Makes the evidence of the recipe: dense and pruned trainings of equal epochs, attacked.
+
+    python benchmarks/recipe_evidence.py --trials        # every arm, one seed, attacked on the development data
+    python benchmarks/recipe_evidence.py                 # the headline's arms, five seeds, attacked on the test data
+
+Trials choose, on sentences held out of the training file; the headline reports, on the validation split. One JSON file
+per arm and seed in docs/evidence/recipe; what is there is not made again, so a run that was cut off goes on where it
+was. The data is looked for in $ROBUST_TICKETS_DATA, and in shared/data beside the checkout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from datasets import disable_progress_bars  # noqa: E402
+
+from benchmarks.recipe_arms import ARMS, RecipeProtocol, train_arm  # noqa: E402
+from benchmarks.search_arms import load_splits  # noqa: E402
+from benchmarks.storage import data_folder, read_result, write_result  # noqa: E402
+from hf_robust_tickets.evaluation import evaluate_robustness  # noqa: E402
+from hf_robust_tickets.tickets import load_pruned  # noqa: E402
+
+logger = logging.getLogger("evidence")
+RESULTS = ROOT / "docs" / "evidence" / "recipe"
+HEADLINE = ("dense", "freelb-5", "ticket", "ticket+refit")
+
+
+def main() -> None:
+    options, protocol = _parse()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    disable_progress_bars()
+    for seed in options.seeds or ([0] if options.trials else range(5)):
+        for arm in options.arms or (ARMS if options.trials else HEADLINE):
+            path = options.results / f"{arm}-{seed}.json"
+            result = read_result(path, protocol) or _train(arm, seed, protocol, options, path)
+            if options.attack:
+                _attack(result, protocol, options, path)
+
+
+def _train(arm: str, seed: int, protocol: RecipeProtocol, options: argparse.Namespace, path: Path) -> dict[str, Any]:
+    logger.info("training %s, seed %d", arm, seed)
+    shutil.rmtree(options.models / f"{arm}-{seed}", ignore_errors=True)
+    result = train_arm(arm, seed, protocol, data_folder("sst2"), options.models)
+    write_result(path, result)
+    logger.info(
+        "%s, seed %d: development %.3f, test %.3f, %.0f core s",
+        *(arm, seed, result["development"], result["test"], result["core_seconds"]),
+    )
+    return result
+
+
+def _attack(result: dict[str, Any], protocol: RecipeProtocol, options: argparse.Namespace, path: Path) -> None:
+    """Attacks the development data (trials) or the test data, on calibrated log-odds where an attack reads scores."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    name, kind = f"{result['arm']}-{result['seed']}", "trial" if options.trials else "attacks"
+    recipes = protocol.trial_recipes if options.trials else protocol.recipes
+    todo, folder = [recipe for recipe in recipes if recipe not in result[kind]], options.models / name / "model"
+    if todo and not folder.is_dir():
+        logger.warning("%s is gone: remove %s to train it again", folder, path)
+        return
+    load = load_pruned if "ticket" in result else AutoModelForSequenceClassification.from_pretrained
+    splits = load_splits(data_folder("sst2"), protocol)
+    for recipe in todo:
+        report = evaluate_robustness(
+            load(folder),
+            splits["development" if options.trials else "test"],
+            AutoTokenizer.from_pretrained(folder),
+            recipes=[recipe],
+            num_examples=protocol.trial_examples if options.trials else protocol.num_examples,
+            calibrate=not options.trials,
+            development_data=None if options.trials else splits["development"],
+            seed=0,
+            text_columns="sentence",
+            sentence_encoder="minilm",
+            output_dir=folder.parent / kind,
+            progress=False,
+        )
+        attacked = report[recipe]
+        result[kind][recipe] = {
+            "accuracy_under_attack": attacked.accuracy_under_attack,
+            "interval": list(attacked.confidence_interval),
+            "mean_queries": attacked.mean_queries,
+        }
+        write_result(path, result)
+        logger.info("%s, %s: %.3f under attack", name, recipe, attacked.accuracy_under_attack)
+
+
+def _parse() -> tuple[argparse.Namespace, RecipeProtocol]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", action="store_true", help="one seed, attacked on the development data")
+    parser.add_argument("--arms", nargs="+", choices=ARMS)
+    parser.add_argument("--seeds", nargs="+", type=int)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--models", type=Path, default=ROOT / "out" / "recipe")
+    parser.add_argument("--no-attack", dest="attack", action="store_false")
+    given = [field for field in fields(RecipeProtocol) if isinstance(field.default, int | float | str)]
+    for field in given:
+        if field.name != "bf16":
+            parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+    options = parser.parse_args()
+    return options, RecipeProtocol(**{f.name: getattr(options, f.name) for f in given if f.name != "bf16"})
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ from ._overfitting_plots import plot_layer_densities, plot_robust_overfitting
 from ._result_plots import plot_accuracy, plot_cost
 from ._speed_plot import plot_speed
 from ._ticket_plot import plot_ticket
+from ._tradeoff_plot import plot_tradeoff
 
 __all__ = [
     "plot_accuracy",
@@ -22,4 +23,5 @@ __all__ = [
     "plot_robust_overfitting",
     "plot_speed",
     "plot_ticket",
+    "plot_tradeoff",
 ]

@@ -17,6 +17,7 @@ from hf_robust_tickets.reporting.plots import (
     plot_distances,
     plot_speed,
     plot_ticket,
+    plot_tradeoff,
 )
 from hf_robust_tickets.tickets import RobustTicket
 
@@ -251,3 +252,31 @@ def test_the_picture_of_a_search_draws_what_noise_gives(tmp_path, monkeypatch, r
     levels = [set(line.get_ydata()) for line in figure.axes[0].get_lines()]
     assert ({0.45} in levels) is noise and {0.3} in levels and {0.2} in levels
     assert figure.axes[0].get_ylim()[1] > (0.45 if noise else 0.3)
+
+
+def test_the_tradeoff_has_a_point_and_whiskers_for_each_method(tmp_path, figures):
+    methods = {"dense": [(100.0, 0.1), (120.0, 0.2)], "pruned": [(80.0, 0.25)]}
+    assert is_picture(plot_tradeoff(methods, tmp_path / "t.png", anchors=["dense"]))
+    (axes,) = figures[0].axes
+    assert axes.get_xscale() == "log"
+    assert [text.get_text() for text in axes.texts] == ["dense", "pruned"]
+    assert [tuple(text.xy) for text in axes.texts] == [(110.0, pytest.approx(15.0)), (80.0, 25.0)]
+    (line,) = [line for line in axes.lines if len(set(line.get_ydata())) == 1 and len(line.get_ydata()) == 2]
+    assert line.get_ydata()[0] == pytest.approx(15.0)
+
+
+@pytest.mark.parametrize(
+    ("methods", "anchors", "message"),
+    [
+        ({}, [], "measure first"),
+        ({"a": []}, [], "measure first"),
+        ({"a": [(0.0, 0.5)]}, [], "positive cost"),
+        ({"a": [(1.0, 1.5)]}, [], r"robustness in \[0, 1\]"),
+        ({"a": [(1.0, float("nan"))]}, [], r"robustness in \[0, 1\]"),
+        ({"a": [(1.0, 0.5)]}, ["b"], "anchors among the methods"),
+    ],
+)
+def test_what_the_tradeoff_cannot_draw(tmp_path, methods, anchors, message):
+    with pytest.raises(DataError, match=message):
+        plot_tradeoff(methods, tmp_path / "t.png", anchors=anchors)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,94 @@
+"""Turns the results of recipe_evidence.py into the tables and the figure of docs/results.md."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from benchmarks.recipe_arms import ARMS, HEADLINE, TITLES
+from benchmarks.storage import read_by_arm, replace_between_markers
+from hf_robust_tickets.reporting.plots import plot_tradeoff
+from hf_robust_tickets.reporting.tables import markdown_table
+
+Results = dict[str, list[dict[str, Any]]]
+HEADLINE_MARKS = ("<!-- recipe evidence: begin -->", "<!-- recipe evidence: end -->")
+TRIAL_MARKS = ("<!-- recipe trials: begin -->", "<!-- recipe trials: end -->")
+ANCHORS = ("dense", "freelb-5")
+
+
+def write_report(results: Path, docs: Path) -> None:
+    """Puts the tables into docs/results.md between their markers, and draws the figure."""
+    by_arm = read_by_arm(results)
+    page = docs / "results.md"
+    if headline := headline_table(by_arm):
+        replace_between_markers(page, headline, HEADLINE_MARKS)
+        draw(by_arm, docs / "pictures" / "tradeoff.png")
+    if trials := trials_table(by_arm):
+        replace_between_markers(page, trials, TRIAL_MARKS)
+
+
+def headline_table(by_arm: Results) -> str:
+    """Accuracy clean and under attack on test data, and cost, of the arms that were attacked there."""
+    arms = {arm: _attacked(by_arm.get(arm, [])) for arm in HEADLINE}
+    return markdown_table([_row(arm, results, by_arm, "attacks") for arm, results in arms.items() if results])
+
+
+def trials_table(by_arm: Results) -> str:
+    """The log of trials: one seed each, development data alone."""
+    rows = []
+    for arm in ARMS:
+        tried = [result for result in by_arm.get(arm, []) if result["seed"] == 0 and result["trial"]]
+        if tried:
+            row = _row(arm, tried, by_arm, "trial")
+            rows.append({"options": f"`{json.dumps(tried[0]['options'])}`"} | row)
+    return markdown_table(rows) if rows else ""
+
+
+def draw(by_arm: Results, path: Path) -> None:
+    """Mean accuracy under the attacks against core seconds, a point per arm."""
+    methods = {}
+    for arm in HEADLINE:
+        results = _attacked(by_arm.get(arm, []))
+        if results:
+            methods[TITLES[arm]] = [(result["core_seconds"], _mean_attack(result)) for result in results]
+    protocol = by_arm[HEADLINE[0]][0]["protocol"]
+    plot_tradeoff(
+        methods,
+        path,
+        subtitle=f"MiniLM on SST-2, {protocol['epochs']:g} epochs; {', '.join(protocol['recipes'])}, "
+        f"{protocol['num_examples']} test sentences, stand-in resources.\nPoints: mean of the seeds. Whiskers: lowest "
+        "and highest seed.",
+        anchors=[TITLES[arm] for arm in ANCHORS if TITLES[arm] in methods],
+    )
+
+
+def _attacked(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that all attacks on the test data are there of."""
+    return [result for result in results if set(result["protocol"]["recipes"]) == set(result["attacks"])]
+
+
+def _mean_attack(result: dict[str, Any]) -> float:
+    return statistics.mean(attack["accuracy_under_attack"] for attack in result["attacks"].values())
+
+
+def _row(arm: str, results: list[dict[str, Any]], by_arm: Results, kind: str) -> dict[str, str]:
+    clean = "test" if kind == "attacks" else "development"
+    recipes = results[0]["protocol"]["recipes" if kind == "attacks" else "trial_recipes"]
+    plain = statistics.mean(result["core_seconds"] for result in by_arm["dense"]) if "dense" in by_arm else None
+    seconds = statistics.mean(result["core_seconds"] for result in results)
+    row = {"model": TITLES[arm], "seeds": str(len(results)), "clean": percent([r[clean] for r in results])}
+    for recipe in recipes:
+        row[recipe] = percent([r[kind][recipe]["accuracy_under_attack"] for r in results if recipe in r[kind]])
+    row["core s"] = f"{seconds:.0f}"
+    row["of dense plain"] = "" if plain is None else f"{seconds / plain:.2f}"
+    return row
+
+
+def percent(values: list[float]) -> str:
+    """Mean and, with several values, the spread from lowest to highest."""
+    if not values:
+        return ""
+    mean = f"{100 * statistics.mean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ({100 * min(values):.1f}-{100 * max(values):.1f})"

@@ -20,17 +20,39 @@ from hf_robust_tickets import (
 from hf_robust_tickets.cli.train import accuracy
 
 HALF = {"head_sparsity": 0.5, "neuron_sparsity": 0.5, "round_to": 1}
-REFIT = {"refit_examples": 2560}
-# Options of each training beside the protocol's; those that name a sparsity are jobs with a ticket.
-DENSE: dict[str, dict[str, Any]] = {
-    "dense": {"adversary": "none"},
-    "freelb-5": {"adversary": "freelb", "adversary_steps": 5, "adversary_step_size": 0.05},
+# The list of neighbours that the evidence's attack resources hold; the path is that of the data folder.
+NEIGHBOURS = "attack_resources/counterfitted_neighbors.parquet"
+WORDS = {"augment_rate": 0.2, "augment_with": ["wordnet", "characters"]}
+FREELB_2 = {"finetune_adversary": "freelb", "finetune_adversary_kwargs": {"steps": 2, "step_size": 0.02, "every": 2}}
+# Options of each training beside the protocol's, and its name on the page.
+DENSE: dict[str, tuple[str, dict[str, Any]]] = {
+    "dense": ("dense, plain", {"adversary": "none"}),
+    "dense+words": ("dense, words replaced and misspelt", {"adversary": "none", **WORDS}),
+    "freelb-5": (
+        "dense, FreeLB K=5",
+        {"adversary": "freelb", "adversary_steps": 5, "adversary_step_size": 0.05, "adversary_step_unit": "absolute"},
+    ),
+    "freelb-10": (
+        "dense, FreeLB K=10",
+        {"adversary": "freelb", "adversary_steps": 10, "adversary_step_size": 0.05, "adversary_step_unit": "absolute"},
+    ),
 }
-PRUNED: dict[str, dict[str, Any]] = {
-    "ticket": HALF,
-    "ticket+refit": {**HALF, **REFIT},
+PRUNED: dict[str, tuple[str, dict[str, Any]]] = {
+    "ticket": ("half, plain", HALF),
+    "ticket+refit": ("half, refitted", {**HALF, "refit_examples": 256}),
+    "ticket+words": ("half, words replaced and misspelt", {**HALF, **WORDS}),
+    "ticket+words-40": ("the same, rate 0.4", {**HALF, **WORDS, "augment_rate": 0.4}),
+    "ticket+neighbours": (
+        "half, words replaced (neighbours too) and misspelt",
+        {**HALF, **WORDS, "augment_with": ["wordnet", "characters", NEIGHBOURS]},
+    ),
+    "ticket+freelb-2": ("half, FreeLB K=2 in every second step", {**HALF, **FREELB_2}),
+    "ticket+words+freelb-2": ("half, words and FreeLB K=2 in every second step", {**HALF, **WORDS, **FREELB_2}),
+    "ticket+words+average": ("half, words, the weights' average", {**HALF, **WORDS, "average_weights_from": 0.5}),
 }
-ARMS = {**DENSE, **PRUNED}
+ARMS = {arm: options for arm, (_, options) in (DENSE | PRUNED).items()}
+TITLES = {arm: title for arm, (title, _) in (DENSE | PRUNED).items()}
+HEADLINE = ("dense", "freelb-5", "ticket", "ticket+words")
 
 
 @dataclass(frozen=True)
@@ -57,6 +79,9 @@ def train_arm(arm: str, seed: int, protocol: RecipeProtocol, data: Path, models:
     splits, folder = load_splits(data, protocol), encoder_path(protocol.encoder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     encoded = {name: encode(split, tokenizer, protocol.max_length) for name, split in splits.items()}
+    options = dict(ARMS[arm])
+    if NEIGHBOURS in options.get("augment_with", ()):
+        options["augment_with"] = [str(data / s) if s == NEIGHBOURS else s for s in options["augment_with"]]
     set_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
     output = models / f"{arm}-{seed}"
@@ -67,7 +92,7 @@ def train_arm(arm: str, seed: int, protocol: RecipeProtocol, data: Path, models:
     )
     trainer = kind(
         model=model,
-        args=arguments(**_common(output, seed, protocol), **ARMS[arm]),
+        args=arguments(**_common(output, seed, protocol), **options),
         train_dataset=encoded["train"],
         eval_dataset=encoded["development"],
         processing_class=tokenizer,

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from datasets import disable_progress_bars  # noqa: E402
 
-from benchmarks.recipe_arms import ARMS, RecipeProtocol, train_arm  # noqa: E402
+from benchmarks.recipe_arms import ARMS, HEADLINE, RecipeProtocol, train_arm  # noqa: E402
 from benchmarks.search_arms import load_splits  # noqa: E402
 from benchmarks.storage import data_folder, read_result, write_result  # noqa: E402
 from hf_robust_tickets.evaluation import evaluate_robustness  # noqa: E402
@@ -31,7 +31,6 @@ from hf_robust_tickets.tickets import load_pruned  # noqa: E402
 
 logger = logging.getLogger("evidence")
 RESULTS = ROOT / "docs" / "evidence" / "recipe"
-HEADLINE = ("dense", "freelb-5", "ticket", "ticket+refit")
 
 
 def main() -> None:

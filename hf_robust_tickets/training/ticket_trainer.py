@@ -17,23 +17,23 @@ from ..errors import ConfigurationError
 from ..reporting.model_card import CardFacts
 from ..tickets import RobustTicket, is_pruned
 from .arguments import AdversaryOptions
+from .checks.late import check_callbacks
 from .checks.ticket_job import check_ticket_job
-from .hub.card import adversary_facts
+from .hub.search_facts import facts_of_search
 from .jobs import console
 from .jobs.checkpoints import explain_failed_save, last_complete_checkpoint
+from .jobs.cost import with_all_phases
 from .jobs.cutting import cut
 from .jobs.phases import begin_next_phase, own_callbacks, phase, remake_model, without_model_init
 from .jobs.search import (
     LogRemainder,
-    describe_origin,
-    describe_search,
     gated_model,
     keeps_searched,
     search_arguments,
     search_method,
 )
 from .jobs.search_method import SearchMethod
-from .jobs.ticket_folder import SearchResult, TicketFolder, check_own_checkpoint, describe_job
+from .jobs.ticket_folder import SearchResult, TicketFolder, checkpoint_of_finetuning, describe_job
 from .jobs.trackers import callbacks_of_search
 from .ticket_arguments import RobustTicketArguments, TicketOptions
 from .trainer import AdversarialTrainer
@@ -105,7 +105,8 @@ class RobustTicketTrainer(AdversarialTrainer):
             ignore_keys_for_eval: As for `Trainer.train`.
 
         Returns:
-            The output of the fine-tuning phase.
+            The output of the fine-tuning phase; of its metrics, `train_runtime` and `total_flos` are those of the
+            whole job, and each phase has its own beside them (`search_runtime`, ...).
 
         Raises:
             CheckpointError: If the output folder belongs to another job, another one runs in it, or there is nothing
@@ -121,14 +122,14 @@ class RobustTicketTrainer(AdversarialTrainer):
                 self.search(resume_from_checkpoint=bool(resume_from_checkpoint))
             job, self._job = self._job, None
             with without_model_init(self):
-                checkpoint = self._finetuning_checkpoint(resume_from_checkpoint)
+                checkpoint = checkpoint_of_finetuning(self.args.output_dir, resume_from_checkpoint, self.ticket)
                 # A checkpoint of the fine-tuning holds what the refit has made.
                 self._phase_costs |= cut(self, job, refits=checkpoint is None)
                 begin_next_phase(self)
                 console.say(self, console.finetuning_begins(self.args, self.adversary, checkpoint))
                 output = super().train(checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
             self._close_phase("finetune", job)
-        return output
+        return with_all_phases(output, self.cost)
 
     def search(self, resume_from_checkpoint: bool = False) -> RobustTicket:
         """The first phase alone; a `train()` after it goes on with the ticket.
@@ -146,8 +147,8 @@ class RobustTicketTrainer(AdversarialTrainer):
             TrainingStopped: If a SIGTERM (with `enable_jit_checkpoint`) has ended it.
         """
         remake_model(self, self._trial)
-        with self.folder_lock.held(), without_model_init(self):
-            job = self._open_job(resume=resume_from_checkpoint)
+        check_callbacks(self)
+        with self.folder_lock.held(), without_model_init(self), self._opened_job(resume_from_checkpoint) as job:
             if self.ticket is not None:
                 console.say(self, console.ALREADY_SEARCHED)
             elif self._given_ticket is not None:
@@ -165,18 +166,11 @@ class RobustTicketTrainer(AdversarialTrainer):
 
     def card_facts(self, **options: Any) -> CardFacts:
         """As in `AdversarialTrainer.card_facts`, with the search and where the ticket is from."""
-        facts, attack = super().card_facts(**options), self._search_adversary
+        facts = super().card_facts(**options)
         if facts.ticket is None:
             return facts
-        method = search_method(self.ticket_options.ticket_score)
-        attacked = method.uses_adversary(self.ticket_options) and attack.build_adversary()
-        searched = {"search": adversary_facts(attacked or None, attack)} if self.search_log else {}
         return replace(
-            facts,
-            adversaries={**searched, "finetune": facts.adversaries.get("train")},
-            search=describe_search(self.search_log, self.ticket_options),
-            ticket={**facts.ticket, "origin": describe_origin(self.converged, self._found.asked)},
-            cost=self.cost,
+            facts_of_search(facts, self._found, self.ticket_options, self._search_adversary), cost=self.cost
         )
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Optimizer:
@@ -265,6 +259,18 @@ class RobustTicketTrainer(AdversarialTrainer):
         self._found, self._phase_costs = found, costs
         self.ticket, self.tickets, self.search_log, self.converged = found
 
+    @contextmanager
+    def _opened_job(self, resume: bool) -> Iterator[TicketFolder]:
+        """While it lasts, a job that is refused before it has trained leaves the folder as it was."""
+        self.cost_meter.reset()
+        job = self._open_job(resume)
+        try:
+            yield job
+        except BaseException:
+            if not resume and not self.cost_meter.has_begun:
+                job.forget()
+            raise
+
     def _open_job(self, resume: bool) -> TicketFolder:
         """Makes the output folder ours and brings the model and what is known to where the job stands."""
         job, given = TicketFolder(self.args.output_dir, writes=self.args.should_save), self._given_ticket
@@ -282,12 +288,6 @@ class RobustTicketTrainer(AdversarialTrainer):
             job.load_weights(job.start, self.model)
             self._take(job.load_search(), job.load_cost())
         return job
-
-    def _finetuning_checkpoint(self, resume: str | bool | None) -> str | None:
-        checkpoint = last_complete_checkpoint(self.args.output_dir) if resume is True else resume or None
-        if checkpoint is not None:
-            check_own_checkpoint(checkpoint, self.ticket)
-        return checkpoint
 
     def _close_phase(self, name: str, job: TicketFolder) -> None:
         self._phase_costs[name] = self.cost_meter.cost(self.state).as_dict()

@@ -24,7 +24,9 @@ from .finetuning.trainer import FineTuningTrainer
 from .hub.card import attack_facts, facts_of_trainer
 from .hub.upload import Publisher, card_options
 from .jobs.checkpoints import checkpoint_to_resume, explain_failed_save, seal
+from .jobs.console import quieten_replicas, without_farewell
 from .jobs.cost import CostMeter
+from .jobs.folder import SEARCH
 from .jobs.lock import OutputFolderLock
 from .jobs.stopping import GracefulStop
 from .steps.base import AdversarialStep
@@ -81,6 +83,7 @@ class AdversarialTrainer(FineTuningTrainer, AugmentingTrainer):
         self.publisher = Publisher(self, super().create_model_card)
         self._trial: Any = None
         super().__init__(*args, **kwargs)
+        quieten_replicas(self.args)
         # The Trainer sets it in its loop alone, and reads it in every `training_step`.
         self.current_gradient_accumulation_steps = self.args.gradient_accumulation_steps
         self.folder_lock, self.stopping = OutputFolderLock(self), GracefulStop.put_into(self)
@@ -312,5 +315,6 @@ class AdversarialTrainer(FineTuningTrainer, AugmentingTrainer):
             super()._save_checkpoint(*args, **kwargs)
 
     def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
-        with self.stopping.keeping_checkpoint():
+        unfinished = self.stopping.stopped or Path(self.args.output_dir).name == SEARCH
+        with self.stopping.keeping_checkpoint(), without_farewell(unfinished):
             return super()._finalize_training(*args, **kwargs)

@@ -11,11 +11,11 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import IntervalStrategy
 
 from ...adversaries import Adversary
-from ...errors import ConfigurationError, DataError
+from ...errors import ConfigurationError
 from ...evaluation import evaluate_robustness, evaluate_white_box, get_recipe
 from ...evaluation.fingerprints import seeded
-from ...evaluation.sampling import stratified_sample
 from ...evaluation.victim.model import evaluation_mode
+from .development import DevelopmentSample
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -97,7 +97,8 @@ class RobustSelectionCallback(TrainerCallback):
         self.attack, self.every_n_steps = attack, every_n_steps
         self._tokenizer, self._seed, self._label_column = tokenizer, seed, label_column
         self._options = options
-        self._sample = _fixed_sample(dataset, num_examples, seed, label_column)
+        self._development = DevelopmentSample(dataset, num_examples, seed, label_column, options.get("text_columns"))
+        self._sample = self._development.rows
         self._in_training = False
         self.history: list[dict[str, Any]] = []
 
@@ -105,6 +106,16 @@ class RobustSelectionCallback(TrainerCallback):
         """Goes before all other callbacks of a trainer, so that trackers and early stopping see the figure."""
         callbacks = trainer.callback_handler.callbacks
         callbacks[:] = [self, *(callback for callback in callbacks if callback is not self)]
+
+    def check_before(self, trainer: Trainer) -> None:
+        """Attacks one example: asked before the search of a job, whose fine-tuning alone the callback sees.
+
+        Raises:
+            DataError: If a label is no class of the model; it names the row.
+        """
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        self._development.check_labels(model.config)
+        self._measure(_first(self._sample), model=model, processing_class=trainer.processing_class)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -227,21 +238,5 @@ def _columns(data: Any) -> list[str]:
     return list(data.column_names) if hasattr(data, "column_names") else list(data[0])
 
 
-def _rows(data: Any, indices: Sequence[int]) -> Any:
-    return data.select(indices) if hasattr(data, "select") else [data[i] for i in indices]
-
-
 def _first(data: Any) -> Any:
-    return _rows(data, [0])
-
-
-def _fixed_sample(data: Any, num_examples: int, seed: int, label_column: str) -> Any:
-    """The part of the data that is attacked each time."""
-    if isinstance(data, Mapping) or len(data) == 0:
-        raise DataError(f"expected development examples, got {'a mapping of splits' if data else 'none'}")
-    label = next((name for name in (label_column, "labels") if name in _columns(data)), None)
-    if label is None:
-        raise DataError(f"expected a column {label_column!r}, got {_columns(data)}: pass label_column=")
-    raw = list(data[label]) if hasattr(data, "column_names") else [row[label] for row in data]
-    numbers = {value: number for number, value in enumerate(sorted(set(raw)))}
-    return _rows(data, stratified_sample([numbers[value] for value in raw], num_examples, seed))
+    return data.select([0]) if hasattr(data, "select") else data[:1]

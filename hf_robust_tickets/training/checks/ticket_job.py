@@ -12,6 +12,7 @@ from ...errors import ConfigurationError, DataError
 from ...tickets import RobustTicket, check_fits, get_gates, is_pruned
 from ..arguments import AdversaryOptions
 from ..finetuning.options import SEARCHED, option_of
+from .late import check_data, check_optimisation
 from .validation import check_adversary
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def check_ticket_job(
     Raises:
         ConfigurationError: For a ready-made optimiser, gates, DeepSpeed, the first version of FSDP, or an adversary
             that cannot be right in this trainer.
-        DataError: If the training data has no labels and the collator makes none.
+        DataError: If the training data has no labels and the collator makes none, or a label is no class of the model.
         TicketError: If a given ticket is for another model.
         UnknownArchitectureError: If the model's family is not known.
     """
@@ -56,6 +57,10 @@ def check_ticket_job(
             "another teacher, or leave the ticket out"
         )
     check_labelled(trainer.train_dataset, trainer.data_collator, trainer.label_names)
+    check_data(trainer)
+    if type(trainer).create_scheduler.__module__.startswith(__name__.partition(".")[0]):
+        # A class that makes its own schedule need not have options for another.
+        check_optimisation(trainer)
     if adversary is not None:
         check_adversary(trainer, adversary, options)
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -44,6 +45,39 @@ def say(trainer: Trainer, line: str) -> None:
     """Logs a line, once for all processes, unless the arguments ask for errors alone."""
     if trainer.is_world_process_zero() and trainer.args.get_process_log_level() <= logging.WARNING:
         logger.info(line)
+
+
+@contextmanager
+def without_farewell(hidden: bool) -> Iterator[None]:
+    """While it lasts, the Trainer does not say that training is completed: of a search, or of what was stopped.
+
+    Args:
+        hidden: Whether there is anything to hide.
+    """
+    stock = logging.getLogger("transformers.trainer")
+    keep = _NoFarewell()
+    if hidden:
+        stock.addFilter(keep)
+    try:
+        yield
+    finally:
+        stock.removeFilter(keep)
+
+
+class _NoFarewell(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "Training completed" not in record.getMessage()
+
+
+def quieten_replicas(args: TrainingArguments) -> None:
+    """Lets the first process alone warn of what all of them see, unless somebody has set this package's level.
+
+    Args:
+        args: Those of the training.
+    """
+    package = logging.getLogger(__package__.partition(".")[0])
+    if args.world_size > 1 and args.process_index > 0 and package.level == logging.NOTSET:
+        package.setLevel(logging.ERROR)
 
 
 def search_begins(args: TrainingArguments, adversary: Adversary | None, method: SearchMethod) -> str:

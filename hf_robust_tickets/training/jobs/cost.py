@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from transformers.trainer_utils import TrainOutput
 
 from ..._files import write_json
 from ..._memory import peak_memory_bytes, reset_peak_memory
@@ -42,6 +45,27 @@ class PhaseCost:
         return asdict(self)
 
 
+def with_all_phases(output: TrainOutput, costs: Mapping[str, Mapping[str, float]]) -> TrainOutput:
+    """What `train()` returns of a job of several phases: the metrics of the last, with the cost of all.
+
+    Args:
+        output: That of the last phase.
+        costs: Phase -> the fields of its `PhaseCost`.
+
+    Returns:
+        The same, of whose metrics `train_runtime` and `total_flos` are sums; `<phase>_runtime`, `<phase>_steps` and
+        `<phase>_total_flos` are beside them. Samples and steps per second stay those of the last phase.
+    """
+    metrics = dict(output.metrics)
+    for phase, cost in costs.items():
+        metrics[f"{phase}_runtime"] = round(cost["seconds"], 4)
+        if "steps" in cost:
+            metrics[f"{phase}_steps"], metrics[f"{phase}_total_flos"] = cost["steps"], cost["theoretical_flops"]
+    metrics["train_runtime"] = round(sum(cost["seconds"] for cost in costs.values()), 4)
+    metrics["total_flos"] = sum(cost.get("theoretical_flops", 0.0) for cost in costs.values())
+    return output._replace(metrics=metrics)
+
+
 class CostMeter:
     """Measures a training phase; what it has measured travels in checkpoints, in a file of its own.
 
@@ -63,6 +87,11 @@ class CostMeter:
     def seconds(self) -> float:
         """Wall-clock time of the phase so far."""
         return self._seconds_before + (0.0 if self._began is None else time.perf_counter() - self._began)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the phase has trained."""
+        return self._began is not None or self._seconds_before > 0
 
     def cost(self, state: Any) -> PhaseCost:
         """The cost so far; `state` is the `TrainerState` of the phase."""

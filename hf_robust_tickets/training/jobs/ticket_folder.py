@@ -19,7 +19,7 @@ from ...tickets.packing import unpack_tickets
 from ..arguments import AdversaryOptions
 from ..augmentation.options import AugmentationOptions
 from ..ticket_arguments import TicketOptions
-from .checkpoints import checkpoints
+from .checkpoints import checkpoints, last_complete_checkpoint
 from .folder import JobFolder
 
 if TYPE_CHECKING:
@@ -101,6 +101,11 @@ class TicketFolder(JobFolder):
             CheckpointError: If it belongs to another job or training, or there is nothing to resume.
         """
         found = self.read(_JOB)
+        if found is not None and not resume and not self.has_results:
+            # Of a job that was refused or killed before it had anything, nothing is worth keeping.
+            found = None
+            if self.writes:
+                self.forget()
         if found is not None:
             self._check_same(found, job)
         elif resume:
@@ -120,6 +125,20 @@ class TicketFolder(JobFolder):
             self._move_aside()
         make_folder(self.search)
         self.write(_JOB, job)
+
+    @property
+    def has_results(self) -> bool:
+        """Whether there is anything that a job could be resumed from."""
+        return self.ticket.exists() or bool(checkpoints(self.search) or checkpoints(self.path))
+
+    def forget(self) -> None:
+        """Removes what `open` and what follows it have written, unless there are results."""
+        if not self.writes or self.has_results:
+            return
+        for path in (self.start, self.path / _JOB):
+            path.unlink(missing_ok=True)
+        if self.search.is_dir() and not any(self.search.iterdir()):
+            self.search.rmdir()
 
     def save_search(self, found: SearchResult, progress: dict[str, Any]) -> None:
         """Writes the result of the search; `ticket.safetensors` last, for it says that the search is over.
@@ -197,6 +216,14 @@ def describe_job(
 
 def _length(dataset: Any) -> int | None:
     return len(dataset) if hasattr(dataset, "__len__") else None
+
+
+def checkpoint_of_finetuning(folder: str | Path, asked: str | bool | None, ticket: RobustTicket) -> str | None:
+    """What the fine-tuning of a job goes on from; None for its beginning. Raises as `check_own_checkpoint`."""
+    checkpoint = last_complete_checkpoint(folder) if asked is True else asked or None
+    if checkpoint is not None:
+        check_own_checkpoint(checkpoint, ticket)
+    return checkpoint
 
 
 def check_own_checkpoint(checkpoint: str | Path, ticket: RobustTicket) -> None:

@@ -78,6 +78,7 @@ class SparseTrainer(AdversarialTrainer):
         self.sparse = SparseTrainingCallback(method, include, exclude)
         self.search: SparseTrainingCallback | None = None
         self._patterns = {"include": include, "exclude": exclude}
+        self._method = self.sparse.method
         self.has_two_stages = self.sparse.method.searches
         self._search_schedule = search_lr_scheduler_type
         self._search_adversary = self._build_search_adversary(search_adversary)
@@ -127,9 +128,13 @@ class SparseTrainer(AdversarialTrainer):
     def _train_in_stages(self, resume_from_checkpoint: str | bool | None, *args: Any, **kwargs: Any) -> TrainOutput:
         job = JobFolder(self.args.output_dir, writes=self.args.should_save)
         first, resume = self._where_to_resume(job.search, resume_from_checkpoint)
+        self.cost_meter.reset()
         if resume_from_checkpoint and (job.search / _MASKS).exists():
             self._check_same_search(job)
         else:
+            if self.optimizer is not None:
+                # What an earlier training of this trainer has left.
+                begin_next_phase(self)
             self._first_stage(job, first)
         masks = FixedMasks(load_masks(job.search / _MASKS))
         if not resume:
@@ -167,9 +172,9 @@ class SparseTrainer(AdversarialTrainer):
     def _first_stage(self, job: JobFolder, resume: str | bool | None) -> None:
         """Trains until the mask has settled, and keeps weights and mask; the mask is written last."""
         attack = self._search_adversary
-        method = replace(self.sparse.method, budget=_WHOLE_TRAINING, attack_search=attack is not None)
+        method = replace(self._method, budget=_WHOLE_TRAINING, attack_search=attack is not None)
         self.search = SparseTrainingCallback(method, **self._patterns, stop_after_search=True)
-        args = _search_arguments(self.args, job.search, self.sparse.method.budget, self._search_schedule)
+        args = _search_arguments(self.args, job.search, self._method.budget, self._search_schedule)
         callbacks = [*callbacks_of_search(self.args, self._own_callbacks), self.search]
         with phase(self, args, callbacks, attack, self.adversary_options):
             passes = {} if attack is None else step_passes(attack, self.step_cost)

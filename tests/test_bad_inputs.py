@@ -44,6 +44,7 @@ from hf_robust_tickets.tickets import (
 from hf_robust_tickets.training import (
     AdversarialTrainingArguments,
     AdversaryOptions,
+    AugmentationOptions,
     RobustTicketArguments,
     TicketOptions,
 )
@@ -98,6 +99,8 @@ def test_options_of_training(tmp_path):
         "AdversarialTrainingArguments", make(AdversarialTrainingArguments), adversary, ["", "none", None]
     )
     cases += options_of("RobustTicketArguments", make(RobustTicketArguments), ticket)
+    words = [field.name for field in fields(AugmentationOptions)]
+    cases += options_of("AdversarialTrainingArguments", make(AdversarialTrainingArguments), words)
     assert len(cases) > 300
     refused_in_words(cases)
     for option, value in (("adversary_steps", "x"), ("search_epochs", math.nan), ("gate_l1_heads", math.nan)):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from .._arguments import check_arguments
 from ..errors import ConfigurationError
 from .base import ListedWords, with_case_of
 from .words import TokenizedWords, Word
@@ -53,6 +54,7 @@ class DirichletNeighbourhoods:
         ConfigurationError: If alpha is not positive, or the source has no lists of words.
     """
 
+    @check_arguments
     def __init__(self, tokenizer: PreTrainedTokenizerBase, source: ListedWords, alpha: float = 1.0) -> None:
         if not alpha > 0 or not isinstance(source, ListedWords):
             raise ConfigurationError(

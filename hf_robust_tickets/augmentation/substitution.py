@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from .._arguments import check_arguments
 from ..errors import ConfigurationError
 from .base import WordSource
 from .words import TokenizedWords
@@ -45,6 +46,7 @@ class WordSubstitution:
         ConfigurationError: If the rate is another, or there is no source.
     """
 
+    @check_arguments
     def __init__(self, tokenizer: PreTrainedTokenizerBase, sources: Sequence[WordSource], rate: float) -> None:
         if not 0 < rate <= 1 or not sources:
             raise ConfigurationError(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from .._arguments import check_arguments
 from ..architectures import get_architecture
 from ..architectures.base import in_features
 from ..errors import ConfigurationError, DataError, TicketError
@@ -36,6 +37,7 @@ class RefitStep:
     after: float
 
 
+@check_arguments
 @torch.no_grad()
 def refit(
     model: PreTrainedModel, dense: PreTrainedModel, batches: Iterable[Mapping[str, Any]], *, ridge: float = 1e-2

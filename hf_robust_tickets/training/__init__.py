@@ -1,6 +1,7 @@
 """Adversaries and tickets inside `transformers.Trainer`: the only room that imports it."""
 
 from .arguments import AdversarialTrainingArguments, AdversaryOptions
+from .augmentation.options import AugmentationOptions
 from .callbacks.averaging import WeightAveragingCallback
 from .callbacks.base import AttackCallback
 from .callbacks.catastrophic import CatastrophicOverfittingCallback
@@ -24,6 +25,7 @@ __all__ = [
     "AdversarialTrainingArguments",
     "AdversaryOptions",
     "AttackCallback",
+    "AugmentationOptions",
     "CatastrophicOverfittingCallback",
     "EarlyBirdCallback",
     "Extension",

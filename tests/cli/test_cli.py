@@ -127,7 +127,7 @@ def test_training_data_are_augmented(folder, tmp_path, capsys):
     assert main(["train", *options(folder, tmp_path / "out", *words)]) == 0
     found = load_pruned(tmp_path / "out").config.training_resources
     assert found == ["character-edits", "neighbours:list.json", "qwerty"]
-    assert main(["train", *options(folder, tmp_path / "none", "--augment_rate", "0.5")]) == 1
+    assert main(["train", *options(folder, tmp_path / "none", "--augment_rate", "0.5")]) == 2
     assert "augment_rate and augment_with together" in one_line(capsys)
 
 

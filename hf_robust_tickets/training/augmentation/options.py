@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..._arguments import check_fields
 from ...errors import ConfigurationError
 
 
@@ -48,6 +49,7 @@ class AugmentationOptions:
     def _check_augmentation(self) -> None:
         if isinstance(self.augment_with, str):
             self.augment_with = [self.augment_with]
+        check_fields(self, AugmentationOptions)
         if not self.dirichlet_alpha > 0:
             raise ConfigurationError(f"dirichlet_alpha must be positive, got {self.dirichlet_alpha}: e.g. 1.0")
         if not 0 <= self.augment_rate <= 1:

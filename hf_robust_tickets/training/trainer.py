@@ -18,7 +18,7 @@ from .augmentation.trainer import AugmentingTrainer
 from .callbacks.base import AttackCallback
 from .callbacks.robustness import RobustSelectionCallback
 from .checks.nan_guard import NanGuard
-from .checks.validation import check_adversary, check_resumed_callbacks
+from .checks.validation import check_adversary, check_resumed_callbacks, warn_of_half_weights
 from .extensions.replay import replay_batches
 from .finetuning.trainer import FineTuningTrainer
 from .hub.card import attack_facts, facts_of_trainer
@@ -89,6 +89,7 @@ class AdversarialTrainer(FineTuningTrainer, AugmentingTrainer):
         self.folder_lock, self.stopping = OutputFolderLock(self), GracefulStop.put_into(self)
         if not loss_uses_num_items_in_batch(self.accelerator.unwrap_model(self.model)):
             self.model_accepts_loss_kwargs = False
+        warn_of_half_weights(self.model)
         self._put_selection_first()
         self._asked_adversary = adversary
         self._take_adversary()

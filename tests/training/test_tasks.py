@@ -148,3 +148,20 @@ def test_penalties_see_what_the_task_sees(name, problem, tmp_path):
     (entry,) = logged(tmp_path, METHODS[name], model, data)
     assert entry["adversary_divergence"] > 1e-9
     assert (entry.get("adversary_flips") is None) == (problem == "regression")
+
+
+@pytest.mark.parametrize("name", ["freelb", "trades", "smart", "vat", "mart"])
+def test_a_model_that_answers_in_tuples_is_trained_alike(name, tmp_path):
+    """`return_dict=False`, left in a configuration by tracing: without labels, the first of a tuple is no loss."""
+    found = [
+        first_gradient(tmp_path / str(i), model=tiny_bert(return_dict=whole).train(), adversary=METHODS[name])
+        for i, whole in enumerate([True, False])
+    ]
+    assert_equal_gradients(*found)
+
+
+def test_weights_in_half_precision_are_mentioned(tmp_path, caplog):
+    AdversarialTrainer(tiny_bert(), arguments(tmp_path), adversary=None)
+    assert "float32" not in caplog.text
+    AdversarialTrainer(tiny_bert().half(), arguments(tmp_path), adversary=None)
+    assert "the weights are trained in float16" in caplog.text and "dtype=torch.float32" in caplog.text

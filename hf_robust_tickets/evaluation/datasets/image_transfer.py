@@ -28,6 +28,7 @@ from ..victim.model import evaluation_mode
 from ..white_box.api import WhiteBoxResult
 from ..white_box.images import image_rows
 from ..white_box.perturbed_model import PerturbedBatch, make_batches
+from .labels import Classes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -162,7 +163,8 @@ def evaluate_image_transfer(
     model, source_model = as_classifier(model), as_classifier(source_model)
     attack, boxes = _attack_and_boxes(adversary, restarts, tokenizer, source_processor)
     _check_classes(model, source_model)
-    rows = image_rows(dataset, tokenizer, config.num_examples, config.seed, config.label_column)
+    classes = Classes.of_model(model.config)
+    rows = image_rows(dataset, tokenizer, config.num_examples, config.seed, config.label_column, classes)
     found: list[Tensor] = []
     warnings = false_robustness.mode_warnings(model)
     warnings += [f"source: {text}" for text in false_robustness.mode_warnings(source_model)]

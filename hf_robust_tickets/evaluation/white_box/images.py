@@ -9,6 +9,7 @@ import torch
 
 from ...adversaries.pixels.space import image_processor
 from ...errors import DataError
+from ..datasets.labels import Classes, class_names, labelled_rows, labels_of
 from ..sampling import check_split, stratified_sample
 
 # Most data sets on the Hub name their images so.
@@ -21,7 +22,12 @@ def is_image_processor(processor: Any) -> bool:
 
 
 def image_rows(
-    dataset: Any, processor: Any, num_examples: int | None, seed: int, label_column: str = "label"
+    dataset: Any,
+    processor: Any,
+    num_examples: int | None,
+    seed: int,
+    label_column: str = "label",
+    classes: Classes | None = None,
 ) -> list[dict[str, Any]]:
     """Draws a sample of images as model inputs.
 
@@ -31,12 +37,14 @@ def image_rows(
         num_examples: Size of a seeded, stratified sample; None for all.
         seed: Seed of the sample.
         label_column: Column of the labels; `labels` and CIFAR-100's `fine_label` are found too.
+        classes: Those of the model, to whose numbers labels are brought; None to take them as they are.
 
     Returns:
         Dicts of `pixel_values` (channels, height, width), `labels` and `row`.
 
     Raises:
-        DataError: If there are no images, no labels, or images that the processor does not take.
+        DataError: If there are no images, no labels, one that is none of the classes, or images that the processor
+            does not take.
     """
     check_split(dataset)
     first = dataset[0]
@@ -48,11 +56,30 @@ def image_rows(
         )
     if column != "pixel_values" and processor is None:
         raise DataError(f"expected an image processor for the column {column!r}, got none: pass it as tokenizer=")
-    labels = [int(value) for value in _column(dataset, label)]
-    return [
-        {"pixel_values": _pixels(dataset[i], column, processor), "labels": labels[i], "row": i}
-        for i in stratified_sample(labels, num_examples, seed)
-    ]
+    labels = class_labels(dataset, label, classes)
+    rows = labelled_rows(labels)
+    chosen = [rows[i] for i in stratified_sample([labels[row] for row in rows], num_examples, seed)]
+    return [{"pixel_values": _pixels(dataset[i], column, processor), "labels": labels[i], "row": i} for i in chosen]
+
+
+def class_labels(dataset: Any, column: str, classes: Classes | None) -> list[int]:
+    """The label of every row in the numbering of some classes; those of a transformed data set are in its rows alone.
+
+    Args:
+        dataset: A data set, or rows.
+        column: Where the labels are.
+        classes: Those of the model; None to take the labels as they are.
+
+    Raises:
+        DataError: If a label is none of the classes; it names the row.
+    """
+    values = _column(dataset, column)
+    if classes is None:
+        return [int(value) for value in values]
+    plain = values is not None and isinstance(getattr(dataset, "column_names", None), list)
+    if plain and column in dataset.column_names and class_names(dataset, column) is not None:
+        return labels_of(dataset, column, classes)
+    return labels_of([{column: value} for value in values], column, classes)
 
 
 def _column(dataset: Any, name: str) -> Any:

@@ -13,11 +13,12 @@ from ..._reading import require_tokenizer
 from ...adversaries import PerturbationHook, PixelBox, PixelHook, perturbation_mask
 from ...errors import ConfigurationError, DataError
 from ..config import EvaluationConfig
+from ..datasets.labels import Classes, labelled_rows
 from ..sampling import check_split, select_examples, stratified_sample
 from ..victim.classifier import checked_logits, class_logits
 from ..victim.model import checked_length, runs_in_half
 from ..victim.padding import find_padding_side
-from .images import image_rows, is_image_processor
+from .images import class_labels, image_rows, is_image_processor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -104,6 +105,9 @@ class PerturbedBatch:
         return self._run({**self.inputs, "pixel_values": pixels})
 
     def _run(self, inputs: dict[str, Tensor]) -> Tensor:
+        if "pixel_values" in inputs:
+            # kept in float32 until here: steps are smaller than a half's spacing
+            inputs = {**inputs, "pixel_values": inputs["pixel_values"].to(next(self.model.parameters()).dtype)}
         with torch.autocast(self.labels.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             logits = class_logits(self.model(**inputs)).float()
         if logits.dim() != self.labels.dim() + 1:
@@ -133,7 +137,8 @@ def sample_rows(
     """
     check_split(dataset)
     if is_image_processor(tokenizer):
-        return image_rows(dataset, tokenizer, config.num_examples, config.seed, config.label_column)
+        classes = Classes.of_model(model.config)
+        return image_rows(dataset, tokenizer, config.num_examples, config.seed, config.label_column, classes)
     if tokenizer is not None:
         require_tokenizer(tokenizer)
         examples = select_examples(dataset, model.config, config)
@@ -153,8 +158,9 @@ def sample_rows(
             f"expected input_ids or pixel_values, and {config.label_column!r} or 'labels', got {sorted(dataset[0])}: "
             "pass tokenizer= for texts"
         )
-    labels = [int(row[label]) for row in dataset]
-    chosen = stratified_sample(labels, config.num_examples, config.seed)
+    labels = class_labels(dataset, label, Classes.of_model(model.config))
+    known = labelled_rows(labels)
+    chosen = [known[i] for i in stratified_sample([labels[row] for row in known], config.num_examples, config.seed)]
     found = [{name: dataset[i][name] for name in names} | {"labels": labels[i], "row": i} for i in chosen]
     return [_without_padding(row) for row in found]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Sequence
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from ..._compat import checkpointing_options, without_adapter
@@ -15,6 +17,10 @@ from ...errors import CheckpointError, ConfigurationError
 from ...evaluation.victim.model import require_right_padding
 from ..arguments import AdversaryOptions
 from ..extensions import get_extension
+
+logger = logging.getLogger(__name__)
+
+_HALVES = frozenset({"float16", "bfloat16"})
 
 # Their ascents or their loss are not those of the pass whose weights would be moved.
 _MOVED_APART = frozenset({"first-layer", "critic"})
@@ -45,6 +51,17 @@ def _check_sees_images(model: Any, adversary: Adversary) -> None:
         raise ConfigurationError(
             f"{adversary.name} perturbs pixels, got a {type(model).__name__}, which takes no pixel_values: use a "
             "method on embeddings, such as freelb"
+        )
+
+
+def warn_of_half_weights(model: nn.Module) -> None:
+    """Says that weights in half precision lose the small steps of fine-tuning: transformers opens them as saved."""
+    halves = {str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.requires_grad} & _HALVES
+    if halves:
+        logger.warning(
+            "the weights are trained in %s, where steps that are small beside them are lost (of 1.0, below 0.0005 and "
+            "0.004): load the model with dtype=torch.float32, and set bf16 or fp16 in the arguments for speed",
+            ", ".join(sorted(halves)),
         )
 
 

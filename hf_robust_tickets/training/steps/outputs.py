@@ -23,8 +23,10 @@ def find_logits(outputs: Any) -> list[Tensor]:
     for names in (("logits",), ("start_logits", "end_logits")):
         if isinstance(outputs, Mapping) and all(outputs.get(name) is not None for name in names):
             return [outputs[name] for name in names]
-    if isinstance(outputs, tuple) and len(outputs) > 1 and torch.is_tensor(outputs[1]):
-        return [outputs[1]]
+    if isinstance(outputs, tuple):
+        # A loss comes first where there are labels; a replica's has one entry per device.
+        found = next((each for each in outputs if torch.is_tensor(each) and each.dim() > 1), None)
+        return [] if found is None else [found]
     return []
 
 

@@ -4,12 +4,14 @@ import json
 
 import pytest
 import torch
-from transformers import ViTConfig, ViTForImageClassification
+from datasets import ClassLabel
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-from hf_robust_tickets.adversaries import PGD
+from hf_robust_tickets.adversaries import PGD, PixelPGD
 from hf_robust_tickets.errors import ConfigurationError, DataError
 from hf_robust_tickets.evaluation import evaluate_white_box
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer
+from tests.testing.pixels import MEAN, STD, tiny_convnet, tiny_images
 from tests.testing.tiny import tiny_bert, tiny_data
 
 # Score against the bias of 1, and number of tokens: the boundary is |score| / sqrt(tokens) away in l2, and
@@ -20,6 +22,7 @@ DATA = [
     {"text": "bad", "label": 0},  # -3, 1 token: 3 and 3
     {"text": "film", "label": 1},  # wrong to begin with
 ]
+PROCESSOR = ViTImageProcessor(size={"height": 8, "width": 8}, image_mean=MEAN, image_std=STD)
 
 
 def evaluate(**arguments):
@@ -174,3 +177,49 @@ def test_by_the_last_point_a_ball_of_its_own_decides():
     assert weak.robust_accuracy[1.0] == 0.75  # the single step is no point of this ascent
     with pytest.raises(ConfigurationError, match="expected a criterion"):
         evaluate(criterion="worst")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_images_are_given_to_a_model_in_half_precision_in_its_own(dtype):
+    images = tiny_images(8)
+    attack = PixelPGD(steps=3)
+    whole = evaluate_white_box(tiny_convnet().eval(), images, PROCESSOR, adversary=attack, progress=False)
+    half = evaluate_white_box(tiny_convnet().to(dtype).eval(), images, PROCESSOR, adversary=attack, progress=False)
+    assert abs(half.clean_accuracy - whole.clean_accuracy) <= 1 / 8
+
+
+@pytest.mark.parametrize("label", [-1, 2, 0.5])
+@pytest.mark.parametrize("kind", ["images", "tokens"])
+def test_labels_that_are_no_class_name_their_row(kind, label):
+    if kind == "images":
+        rows = [{**row, "labels": label if i == 2 else row["labels"]} for i, row in enumerate(tiny_images(4))]
+        arguments = (tiny_convnet().eval(), rows, PROCESSOR)
+    else:
+        rows = [{"input_ids": [5, 6], "label": label if i == 2 else 0} for i in range(4)]
+        arguments = (tiny_bert().eval(), rows)
+    with pytest.raises(DataError, match=f"class number in 0..1.*row 2, got {label}"):
+        evaluate_white_box(*arguments, progress=False)
+
+
+def test_classes_of_images_are_matched_by_name():
+    """A model that is always right is so whichever way the data number its classes."""
+    images, model = tiny_images(8), tiny_convnet().eval()
+    model.config.id2label = {0: "cat", 1: "dog"}
+    found = []
+    for names in (["cat", "dog"], ["dog", "cat"]):
+        right = [names.index(model.config.id2label[label]) for label in images["labels"]]
+        data = images.remove_columns("labels").add_column("label", right).cast_column("label", ClassLabel(names=names))
+        found.append(evaluate_white_box(model, data, PROCESSOR, adversary=PixelPGD(steps=1), progress=False))
+    assert found[0].clean_accuracy == found[1].clean_accuracy
+
+
+def test_outputs_that_are_probabilities_are_noticed():
+    class Sure(type(keyword_model())):
+        def forward(self, *args, **kwargs):
+            out = super().forward(*args, **kwargs)
+            out.logits = out.logits.softmax(-1)
+            return out
+
+    model = Sure(keyword_model().config).eval()
+    result = evaluate_white_box(model, DATA, keyword_tokenizer(), progress=False)
+    assert any("probabilities where logits are expected" in warning for warning in result.warnings)

@@ -191,7 +191,7 @@ def test_bad_data():
     with pytest.raises(DataError, match=r"expected images in image, img"):
         evaluate_auto_attack(model, [{"text": "a", "label": 0}], PROCESSOR)
     data = [{"pixel_values": torch.zeros(3, SIDE, SIDE), "label": CLASSES}]
-    with pytest.raises(DataError, match="class number in 0..4.*row 0, got 5"):
+    with pytest.raises(DataError, match=r"class number in 0..4.*row 0, got 5"):
         evaluate_auto_attack(model, data, PROCESSOR, progress=False)
     data = [{"pixel_values": torch.full((3, SIDE, SIDE), 200.0), "label": 0}]
     with pytest.raises(DataError, match=r"expected pixels in \[0, 1\]"):

@@ -186,6 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"expected --only to name groups among {names}; got {options.only}")
     found = open_results(options.output, setting, options.fresh)
     measure(setting, groups, options.budget, options.output, found)
+    print(f"\nall of them: about {sum(group.seconds for group in groups):.0f} s on one H100")
     print(f"\n{', '.join(f'{name} {value}' for name, value in found['about'].items())}\n\n{table(found)}")
 
 

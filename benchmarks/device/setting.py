@@ -18,7 +18,7 @@ TINY = {
     "hidden_size": 64,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "intermediate_size": 128,
+    "intermediate_size": 256,
     "vocab_size": 200,
     "max_position_embeddings": 64,
 }

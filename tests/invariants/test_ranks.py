@@ -60,7 +60,6 @@ print("KIND", type(trainer.model_wrapped).__name__, flush=True)
 # Nothing random, and an optimiser that does not blow up gradients near zero; gates that leave 1 by more than rounding.
 EXACT = {"optim": "sgd", "learning_rate": 0.1, "gate_learning_rate": 1.0, "adversary_init_magnitude": 0.0}
 SAVING = {"save_strategy": "steps", "save_steps": 3}
-REFIT = {"refit_examples": 24}
 SCORING = {"score_warmup": 3, "score_batches": 4, "gate_shadow": True}
 
 
@@ -89,10 +88,6 @@ def test_gates_get_the_gradient_of_the_whole_batch(tmp_path):
             TORCHRUN, {**FSDP, "rewind": False, "gate_shadow": True, **SAVING}, "FSDPBert", marks=pytest.mark.slow
         ),
         pytest.param(TORCHRUN, {**FSDP, "ticket_score": "taylor", **SCORING}, "FSDPBert", marks=pytest.mark.slow),
-        (TORCHRUN, {"ticket_score": "taylor", **SCORING, **REFIT}, "DistributedDataParallel"),
-        pytest.param(
-            TORCHRUN, {**FSDP, "ticket_score": "taylor", **SCORING, **REFIT}, "FSDPBert", marks=pytest.mark.slow
-        ),
     ],
     ids=[
         "torchrun",
@@ -103,8 +98,6 @@ def test_gates_get_the_gradient_of_the_whole_batch(tmp_path):
         "accelerate-fsdp2",
         "torchrun-fsdp2-no-rewind",
         "taylor-fsdp2",
-        "refit",
-        "refit-fsdp2",
     ],
 )
 def test_whole_job_on_two_ranks(launcher, options, kind, tmp_path):

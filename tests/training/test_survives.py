@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback
 
 from hf_robust_tickets import AdversarialTrainer
-from hf_robust_tickets.adversaries import PGD
+from hf_robust_tickets.adversaries import PGD, FreeLB
 from hf_robust_tickets.errors import ConfigurationError, SparsityError
 from tests.testing.jobs import make_trainer
 from tests.testing.killing import kill_at
@@ -200,3 +200,21 @@ def test_hyper_parameter_search_over_whole_jobs(tmp_path):
     assert trainer.args.output_dir == str(tmp_path) and not (tmp_path / "ticket.safetensors").exists()
     with pytest.raises(SparsityError, match="neuron_sparsity must be in"):
         trainer.hyperparameter_search(hp_space=lambda trial: {"neuron_sparsity": 2.0}, n_trials=1, backend="optuna")
+
+
+@pytest.mark.parametrize("pass_", [1, 3])
+def test_out_of_memory_says_in_which_pass(pass_, tmp_path):
+    model, calls = tiny_bert(), []
+
+    def run_out(module, args, output):
+        calls.append(True)
+        if len(calls) == pass_ + 3:  # in the second step
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    model.classifier.register_forward_hook(run_out)
+    adversary = FreeLB(steps=3)
+    trainer = AdversarialTrainer(model, arguments(tmp_path), train_dataset=tiny_data(), adversary=adversary)
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory") as raised:
+        trainer.train()
+    (note,) = raised.value.__notes__
+    assert note.startswith(f"in pass {pass_} of a step under freelb") and "auto_find_batch_size=True" in note

@@ -71,10 +71,20 @@ class AdversarialStep(ABC):
         """
         context = self._context(model, inputs, num_items_in_batch)
         self.runner.begin_batch()
+        passes = self.runner.passes
         try:
             for extension in context.extensions:
                 extension.begin_batch(context)
             loss = self.run(context)
+        except RuntimeError as error:
+            if "out of memory" in str(error):
+                # A note, not another error: the Trainer knows the first by its kind and tries a smaller batch.
+                error.add_note(
+                    f"in pass {self.runner.passes - passes} of a step under {self.adversary.name}, whose passes need "
+                    "the memory of a plain step each, one after the other: lower per_device_train_batch_size, or set "
+                    "auto_find_batch_size=True"
+                )
+            raise
         finally:
             context.close()
         self._finish(context)

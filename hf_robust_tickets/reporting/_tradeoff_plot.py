@@ -57,9 +57,7 @@ def plot_tradeoff(
         )  # fmt: skip
         if name in anchors:
             axes.axhline(y, color=color, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-        axes.annotate(
-            name, (x, y), xytext=(9, 7), textcoords="offset points", fontsize=canvas.TICK, color=canvas.INK
-        )
+        axes.annotate(name, (x, y), xytext=(9, 7), textcoords="offset points", fontsize=canvas.TICK, color=canvas.INK)
     axes.margins(x=0.18, y=0.16)
     _plain_ticks(axes)
     canvas.tidy(axes, grid="both", spines=("bottom", "left"))

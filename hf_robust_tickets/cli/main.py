@@ -17,6 +17,7 @@ VERBS = {
     "distance": "how far tickets are apart, and how far chance would put them",
     "prune": "cut a ticket out of a model",
     "evaluate": "attack a model with TextAttack recipes",
+    "attack": "attack one sentence, or a pair, and show what becomes of it",
     "probe": "embedding balls, token flips, natural noise, contrast sets, transfer",
     "resources": "what the recipes need, whether it is there, and how to get it",
     "report": "reports of attacks as a web page, with every text before and after",

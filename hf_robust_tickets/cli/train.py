@@ -24,13 +24,14 @@ def run(argv: list[str]) -> None:
     """Searches, prunes, fine-tunes, saves; continues a job that was cut off with `--resume_from_checkpoint True`."""
     model_options, data_options, args = parse("train", (TrainedModelOptions, DataOptions, RobustTicketArguments), argv)
     trainer = build_trainer(model_options, data_options, args)
-    trainer.train(resume_from_checkpoint=resume_option(args.resume_from_checkpoint))
+    output = trainer.train(resume_from_checkpoint=resume_option(args.resume_from_checkpoint))
     if trainer.stopping.stopped:
         trainer.stopping.require_going_on()
     # What was trained is kept, whatever becomes of its evaluation; the card of the second time has the metrics.
     trainer.save_model(_internal_call=True)
     metrics = trainer.evaluate()
     trainer.save_model()  # with push_to_hub, this uploads too
+    trainer.save_metrics("train", output.metrics)
     trainer.save_metrics("eval", metrics)
     pictures = draw_pictures(trainer, Path(args.output_dir) / "pictures")
     print(text_table(summarise(trainer, metrics)))

@@ -57,3 +57,65 @@ def kill_when_called(module: str, function: str, done: bool) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(owner, name, dying)
+
+
+# Signals that a training gets at moments that nobody chose, one after the other, and then a run that is left alone.
+_STORM = """
+import os, random, signal, sys, time
+sys.path.insert(0, {root!r})
+{definitions}
+
+def begin(folder, name):
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            go_on(folder + "/" + name, name)
+            status = 0
+        except BaseException as error:
+            print(type(error).__name__, str(error)[:300], file=sys.stderr, flush=True)
+        finally:
+            os._exit(status)
+    return child
+
+moments = random.Random({seed})
+for name in {names!r}:
+    begun = time.monotonic()
+    print("WHOLE", name, os.waitstatus_to_exitcode(os.waitpid(begin({whole!r}, name), 0)[1]), flush=True)
+    seconds = time.monotonic() - begun
+    for number in {signals!r}:
+        child = begin({folder!r}, name)
+        time.sleep(moments.uniform(0.02, 0.7) * seconds)
+        os.kill(child, number)
+        print("CUT", name, number, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    print("LAST", name, os.waitstatus_to_exitcode(os.waitpid(begin({folder!r}, name), 0)[1]), flush=True)
+"""
+
+
+def storm(
+    definitions: str, names: Iterable[str], whole: Path, folder: Path, signals: Iterable[int], seed: int, timeout: int
+) -> str:
+    """Sends a training signals at random moments, each to a process that goes on with what the last one has left.
+
+    Args:
+        definitions: Code that defines `go_on(folder, name)`, which trains in a folder, from where it stands.
+        names: Of the trainings; each has a folder of its name.
+        whole: Where each is run once without a signal first.
+        folder: Where each gets the signals, and is then left alone.
+        signals: Their numbers, in order.
+        seed: Of the moments, as shares of the time that a whole training takes.
+        timeout: Seconds for all of them.
+
+    Returns:
+        What became of the processes, a line for each; the runs without a signal must have ended well.
+    """
+    names = list(names)
+    script = _STORM.format(
+        root=str(ROOT), definitions=definitions, names=names, whole=str(whole), folder=str(folder),
+        signals=[int(number) for number in signals], seed=seed,
+    )  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=timeout, cwd=ROOT)
+    lines = done.stdout.splitlines()
+    for name in names:
+        assert f"WHOLE {name} 0" in lines and f"LAST {name} 0" in lines, done.stdout + done.stderr[-3000:]
+    return "\n".join(line for line in lines if line.startswith(("WHOLE", "CUT", "LAST")))

@@ -13,12 +13,11 @@ from tests.testing.tiny import tiny_bert, tiny_data
 from tests.testing.training import arguments
 
 
-def cut_trainer(name: str, folder: str | Path, seed: int = 0) -> AdversarialTrainer:
+def cut_trainer(name: str, folder: str | Path, seed: int = 0, **options: Any) -> AdversarialTrainer:
     """Five steps of two micro-batches with a checkpoint every two steps; the seed draws the random classifier."""
-    options = arguments(
-        folder, per_device_train_batch_size=4, gradient_accumulation_steps=2, save_strategy="steps", save_steps=2,
-        max_steps=5, adversary_warmup=3,
-    )  # fmt: skip
+    values = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "adversary_warmup": 3}
+    values |= {"save_strategy": "steps", "save_steps": 2, "max_steps": 5}
+    options = arguments(folder, **(values | options))
     model = tiny_bert(seed, hidden_dropout_prob=0.1)
     return AdversarialTrainer(model, options, train_dataset=tiny_data(), adversary=METHODS[name])
 

@@ -131,6 +131,9 @@ def test_metrics_count_the_whole_job(tmp_path):
     seconds = sum(phase["seconds"] for phase in cost.values())
     assert metrics["train_runtime"] == pytest.approx(seconds, abs=1e-3)
     assert metrics["search_steps"] == cost["search"]["steps"] and metrics["finetune_steps"] == 8
+    bird = make_sparse_trainer(tmp_path / "bird", args={"save_strategy": "no"})
+    metrics = bird.train().metrics
+    assert metrics["finetune_steps"] == 16 and metrics["search_runtime"] < metrics["train_runtime"]
 
 
 def test_training_is_completed_once(tmp_path, monkeypatch):

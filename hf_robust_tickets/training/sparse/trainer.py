@@ -18,6 +18,7 @@ from ...errors import CheckpointError, ConfigurationError
 from ...sparse import FixedMasks, SparseMethod, load_masks, save_masks
 from ..hub.card import adversary_facts
 from ..jobs.checkpoints import checkpoints, explain_failed_save, last_complete_checkpoint
+from ..jobs.cost import with_all_phases
 from ..jobs.folder import SEARCH, JobFolder
 from ..jobs.phases import begin_next_phase, own_callbacks, phase, search_arguments
 from ..jobs.trackers import callbacks_of_search
@@ -146,7 +147,9 @@ class SparseTrainer(AdversarialTrainer):
             output = super().train(resume, *args, **kwargs)
             self.sparse = self._own_callback()
         self._save_masks(job.path)
-        return output
+        searched = (job.read(f"{SEARCH}/{SUMMARY_FILE}") or {}).get("cost")
+        costs = {**({"search": searched} if searched else {}), "finetune": self.cost["train"]}
+        return with_all_phases(output, costs)
 
     def _where_to_resume(self, folder: Path, asked: str | bool | None) -> tuple[str | bool | None, str | bool | None]:
         """What stage 1 and stage 2 resume from.

@@ -78,8 +78,7 @@ class AdversarialTrainer(FineTuningTrainer, AugmentingTrainer):
 
     def __init__(self, *args: Any, adversary: Adversary | str | None = _FROM_ARGUMENTS, **kwargs: Any):
         self.runner = StepRunner(self, super().training_step)
-        self.cost_meter = CostMeter(self.runner)
-        self.nan_guard = NanGuard(self)
+        self.cost_meter, self.nan_guard = CostMeter(self.runner), NanGuard(self)
         self.publisher = Publisher(self, super().create_model_card)
         self._trial: Any = None
         super().__init__(*args, **kwargs)

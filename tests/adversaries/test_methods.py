@@ -93,7 +93,7 @@ def test_every_method_ascends(name):
     [
         ({"steps": 0}, "steps must be an integer of at least 1, got 0"),
         ({"step_size": -1.0}, "step_size must be finite"),
-        ({"step_size": float("nan")}, "step_size must be finite"),
+        ({"step_size": float("nan")}, "step_size to be a number, got nan"),
         ({"norm": "l3"}, "norm must be one of l2, linf, l1, got 'l3'"),
         ({"scope": "word"}, "scope must be one of sentence, token, got 'word'"),
     ],

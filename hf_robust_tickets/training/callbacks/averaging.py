@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from ..._arguments import check_arguments
 from ...errors import CheckpointError, ConfigurationError
 from ..finetuning.options import check_averaging_options
 from ..steps.schedule import first_step
@@ -55,6 +56,7 @@ class WeightAveragingCallback(FileCallback):
         >>> AdversarialTrainer(model, args, callbacks=[WeightAveragingCallback(start=0.5)], train_dataset=train)
     """
 
+    @check_arguments
     def __init__(self, start: float = 0.5, every: int = 10, decay: float | None = None) -> None:
         check_averaging_options(start, every, decay)
         self.start, self.every, self.decay = start, every, decay

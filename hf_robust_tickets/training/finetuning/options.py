@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ..._arguments import check_fields
 from ...errors import ConfigurationError
 
 SEARCHED = "searched"
@@ -44,6 +45,7 @@ class FineTuningOptions:
     distillation_temperature: float = field(default=2.0, metadata={"help": "Divides the logits of both models."})
 
     def _check_finetuning(self) -> None:
+        check_fields(self, FineTuningOptions)
         check_averaging_options(self.average_weights_from, self.average_weights_every, self.average_weights_decay)
         check_distillation_options(self.distillation_weight, self.distillation_temperature)
         if self.average_weights_from is not None and getattr(self, "load_best_model_at_end", False):

@@ -40,7 +40,7 @@ class PruneOptions:
         default=0,
         metadata={"help": "Refit to the dense model, by least squares, with this many texts of the training data."},
     )
-    refit_ridge: float = field(default=1e-2, metadata={"help": "Ridge of the refit, relative to the inputs."})
+    refit_ridge: float = field(default=0.1, metadata={"help": "Ridge of the refit, relative to the inputs."})
 
 
 def run(argv: list[str]) -> None:

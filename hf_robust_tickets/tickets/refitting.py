@@ -40,7 +40,7 @@ class RefitStep:
 @check_arguments
 @torch.no_grad()
 def refit(
-    model: PreTrainedModel, dense: PreTrainedModel, batches: Iterable[Mapping[str, Any]], *, ridge: float = 1e-2
+    model: PreTrainedModel, dense: PreTrainedModel, batches: Iterable[Mapping[str, Any]], *, ridge: float = 0.1
 ) -> tuple[RefitStep, ...]:
     r"""Refits the output projections of a pruned model to the dense one, in place, layer by layer.
 
@@ -78,7 +78,7 @@ def refit(
         TicketError: If `dense` cannot be what `model` was cut from, or one of the two is gated, wrapped or sharded.
     """
     if not ridge > 0:
-        raise ConfigurationError(f"expected a positive ridge, got {ridge}: pass e.g. 0.01")
+        raise ConfigurationError(f"expected a positive ridge, got {ridge}: pass e.g. 0.1")
     pairs = _pairs(model, dense)
     if iter(batches) is batches:
         raise DataError(

@@ -133,7 +133,7 @@ class TicketOptions:
     refit_examples: int = field(
         default=0, metadata={"help": "Examples for the least-squares refit after the cut; 0: none."}
     )
-    refit_ridge: float = field(default=1e-2, metadata={"help": "Its ridge, relative to the inputs."})
+    refit_ridge: float = field(default=0.1, metadata={"help": "Its ridge, relative to the inputs."})
     finetune_adversary: str | None = field(default=None, metadata={"help": "Adversary of the fine-tuning."})
     finetune_adversary_kwargs: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Its options: those of adversary_* without the prefix, as JSON."}

@@ -27,13 +27,13 @@ def nothing_learnt(**options):
 
 def test_the_job_refits_to_the_weights_it_rewinds_to(tmp_path):
     dense = tiny_bert()
-    trainer = make_trainer(tmp_path, model=copy.deepcopy(dense), **nothing_learnt(refit_examples=24, refit_ridge=0.1))
+    trainer = make_trainer(tmp_path, model=copy.deepcopy(dense), **nothing_learnt(refit_examples=24, refit_ridge=0.2))
     trainer.train()
     expected = prune_(copy.deepcopy(dense), trainer.ticket)
     batches = list(RefitBatches(trainer, 24))
     assert sum(len(batch["input_ids"]) for batch in batches) == 24
     assert all("labels" not in batch for batch in batches)
-    refit(expected, dense, batches, ridge=0.1)
+    refit(expected, dense, batches, ridge=0.2)
     assert_same_weights(trainer.model, expected)
     cost = json.loads((tmp_path / "cost.json").read_text())
     assert set(cost) == {"search", "refit", "finetune"} and cost["refit"]["theoretical_flops"] > 0

@@ -37,7 +37,7 @@ _LATER = {
     "adversary_special_tokens": True,
     "adversary_step_unit": "absolute",
     "refit_examples": 0,
-    "refit_ridge": 1e-2,
+    "refit_ridge": 0.1,
 }
 
 

@@ -142,6 +142,18 @@ VERBS = {
         "num_processes": ["0", "-1"],
         "modify_columns": ["nothing"],
     },
+    "attack": {
+        "model_name_or_path": MODELS,
+        "text": ["", " ", "w5 \ud800"],
+        "label": ["nothing", "7", "-1"],
+        "recipe": ["nothing", "nowhere.py:build", ""],
+        "max_length": ["0", "-1", "1000"],
+        "query_budget": ["0", "-1", "x"],
+        "batch_size": ["0", "x"],
+        "modify_columns": ["nothing"],
+        "word_vectors": ["nowhere"],
+    },
+    "resources": {"action": ["nothing"]},
     "probe": {
         **ATTACKING,
         "model_name_or_path": MODELS,
@@ -183,6 +195,7 @@ def arguments_of(verb: str, here: Path, out: Path, option: str, value: str) -> l
         "train": {**model, **data, **short, "train_file": "good.csv"},
         "search": {**model, **data, **short, "train_file": "good.csv"},
         "evaluate": {**model, **data, "recipes": "deepwordbug", "query_budget": "2"},
+        "attack": {**model, "text": "w5 w20", "recipe": "deepwordbug"},
         "probe": {**model, **data, "kinds": "white_box", "radii": "0.1"},
         "prune": {**model, **({} if option == "ticket" else {"random": "True"})},
         "push": {"folder": "model", "repo_id": "me/one"},
@@ -201,11 +214,11 @@ def arguments_of(verb: str, here: Path, out: Path, option: str, value: str) -> l
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_bad_line_is_refused_in_one(verb, here, tmp_path, capsys):
-    if verb == "evaluate" and importlib.util.find_spec("textattack") is None:
+    if verb in ("evaluate", "attack") and importlib.util.find_spec("textattack") is None:
         pytest.skip("TextAttack is not installed")
-    if verb in GOOD:
+    if verb in (*GOOD, "attack"):
         # else every line might be refused for one reason
-        assert main(arguments_of(verb, here, tmp_path / "good", "output_dir", "")) == 0
+        assert main(arguments_of(verb, here, tmp_path / "good", "seed", "1")) == 0
         capsys.readouterr()
     lines = [
         (

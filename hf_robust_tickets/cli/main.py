@@ -11,6 +11,7 @@ from ..errors import RobustTicketsError
 from .signals import Terminated, farewell, sigterm_unwinds
 
 VERBS = {
+    "doctor": "what is installed, which resources are there, which recipes run and compare",
     "demo": "the whole job on a small synthetic corpus, with a summary page",
     "train": "search a ticket, prune, fine-tune and save a small robust model",
     "search": "search a ticket only",

@@ -70,7 +70,7 @@ def load_sentence_encoder(
         MissingResourceError: If it is not installed or cannot be found or fetched.
         ConfigurationError: If `spec` is something else.
     """
-    if isinstance(spec, str) and spec in ("use", paper):
+    if is_published_encoder(spec, paper):
         if paper == "use":
             return TextEncoder("use", _universal_sentence_encoder(), published=True)
         found = _sentence_transformer(handed_over_model(paper) or paper, device, name=paper)
@@ -85,6 +85,11 @@ def load_sentence_encoder(
     raise ConfigurationError(
         f"expected sentence_encoder 'use', a name, a folder or a model, got {type(spec).__name__}"
     )
+
+
+def is_published_encoder(spec: Any, paper: str) -> bool:
+    """Whether `sentence_encoder=` asks for the encoder of the recipe's paper."""
+    return isinstance(spec, str) and spec in ("use", paper)
 
 
 def check_sentence_encoder(spec: Any) -> tuple[str | None, str]:

@@ -126,7 +126,7 @@ def load_masked_lm(spec: Any, paper: str, device: torch.device) -> MaskedLM:
         name, published = getattr(model.config, "_name_or_path", "") or type(model).__name__, False
     else:
         name = paper if spec is None else os.fspath(spec)
-        published = name in {paper, paper.partition("/")[2]} and not Path(name).is_dir()
+        published = is_published_masked_lm(name, paper)
         folder = (handed_over_model(paper) if published else None) or name
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=is_offline())
@@ -152,6 +152,11 @@ def _pair(spec: Any) -> tuple[Any, Any]:
         kinds = ", ".join(type(item).__name__ for item in spec)
         raise ConfigurationError(f"expected masked_language_model (model, tokenizer), got ({kinds})")
     return spec[0], spec[1]
+
+
+def is_published_masked_lm(name: str, paper: str) -> bool:
+    """Whether a name is that of the paper's model on the Hub."""
+    return name in {paper, paper.partition("/")[2]} and not Path(name).is_dir()
 
 
 def check_masked_lm(spec: Any) -> tuple[str | None, str]:

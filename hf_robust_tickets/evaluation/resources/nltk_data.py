@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..._compat import require
-from .base import Resource, files_below, find, place, unpack
+from .base import Resource, absent_packages, files_below, find, place, unpack
 from .download import download
 
 NLTK_DATA = "https://raw.githubusercontent.com/nltk/nltk_data/550b6625bcef1f2abff2ff770a5a0d272c9c6b2a/packages"
@@ -36,14 +36,16 @@ class NltkData(Resource):
         return f"NLTK_DATA ({os.environ.get('NLTK_DATA') or 'not set'})"
 
     def missing(self) -> str | None:
+        if packages := absent_packages(("nltk",)):
+            return packages[0]
         nltk = require("nltk", extra="attack")
         absent = [path for path in self.packages if not _nltk_has(nltk, path)]
         return f"{', '.join(absent)} in {self.location()}" if absent else None
 
     def found(self) -> list[Path]:
-        nltk = require("nltk", extra="attack")
         if self.missing() is not None:
             return []
+        nltk = require("nltk", extra="attack")
         places = [_nltk_path(nltk, path) for path in self.packages]
         return [file for place in places for file in files_below(place)]
 

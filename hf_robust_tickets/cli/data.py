@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -127,6 +130,17 @@ def load_development(options: DataOptions, file: str | None, split: str | None) 
         return None
     named = {"validation_file": file} if file is not None else {"validation_file": None, "validation_split": split}
     return load_evaluation(replace(options, **named))
+
+
+@contextmanager
+def rows_of_file(options: DataOptions) -> Iterator[None]:
+    """While it lasts, an error that names a row also says of which file the row is."""
+    try:
+        yield
+    except DataError as error:
+        if re.search(r"\brow \d", str(error)):
+            error.add_note(f"rows are those of {_source(options, 'validation')}, counted from 0")
+        raise
 
 
 def sample_size(options: DataOptions, num_examples: int) -> int:

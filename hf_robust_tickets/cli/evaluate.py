@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import ConfigurationError, MissingResourceError
 from ..evaluation import evaluate_robustness
 from ..evaluation.runner.ranks import process_state
-from .data import load_development, load_evaluation, sample_size
+from .data import load_development, load_evaluation, rows_of_file, sample_size
 from .gate import run_gate
 from .models import load_to_evaluate
 from .options import DataOptions, ModelOptions, parse
@@ -104,33 +104,34 @@ def run(argv: list[str]) -> None:
             "expected --reference with --gate, got it alone: robust-tickets compare takes reports"
         )
     model, tokenizer = load_to_evaluate(model_options)
-    report = evaluate_robustness(
-        model.to(state.device),
-        load_evaluation(data_options),
-        tokenizer,
-        recipes=options.recipes or ["textfooler"],
-        num_examples=sample_size(data_options, options.num_examples or NUM_EXAMPLES),
-        seed=options.seed,
-        text_columns=data_options.text_columns,
-        label_column=data_options.label_column,
-        sentence_encoder=options.sentence_encoder,
-        masked_language_model=options.masked_language_model,
-        word_vectors=options.word_vectors,
-        calibrate=options.calibrate,
-        development_data=load_development(data_options, options.development_file, options.development_split),
-        modify_columns=options.modify_columns,
-        batch_size=options.batch_size,
-        max_length=data_options.max_length,
-        output_dir=options.output_dir,
-        resume=options.resume,
-        bf16=options.bf16,
-        torch_compile=options.torch_compile,
-        concurrent_examples=options.concurrent_examples,
-        num_processes=options.num_processes,
-        distributed=distributed,
-        until_width=options.until_width,
-        query_budget=options.query_budget,
-    )
+    with rows_of_file(data_options):
+        report = evaluate_robustness(
+            model.to(state.device),
+            load_evaluation(data_options),
+            tokenizer,
+            recipes=options.recipes or ["textfooler"],
+            num_examples=sample_size(data_options, options.num_examples or NUM_EXAMPLES),
+            seed=options.seed,
+            text_columns=data_options.text_columns,
+            label_column=data_options.label_column,
+            sentence_encoder=options.sentence_encoder,
+            masked_language_model=options.masked_language_model,
+            word_vectors=options.word_vectors,
+            calibrate=options.calibrate,
+            development_data=load_development(data_options, options.development_file, options.development_split),
+            modify_columns=options.modify_columns,
+            batch_size=options.batch_size,
+            max_length=data_options.max_length,
+            output_dir=options.output_dir,
+            resume=options.resume,
+            bf16=options.bf16,
+            torch_compile=options.torch_compile,
+            concurrent_examples=options.concurrent_examples,
+            num_processes=options.num_processes,
+            distributed=distributed,
+            until_width=options.until_width,
+            query_budget=options.query_budget,
+        )
     if distributed:
         leads = state.is_main_process
         state.destroy_process_group()

@@ -24,7 +24,7 @@ from ..evaluation import (
     load_result,
 )
 from ..reporting.tables import text_table
-from .data import load_evaluation, sample_size
+from .data import load_evaluation, rows_of_file, sample_size
 from .models import load_to_evaluate
 from .options import DataOptions, ModelOptions, parse
 
@@ -118,10 +118,11 @@ def run(argv: list[str]) -> None:
     data = load_evaluation(data_options) if needs_data else None
     given = Given(model, data, tokenizer, options, _config(data_options, options))
     folder = Path(options.output_dir)
-    for kind in options.kinds:
-        for name, result in _VIEWS[kind](given).items():
-            result.save(folder / f"{name}.json")
-            print(f"{_summary(result)}\n{kind}: {folder / name}.json")
+    with rows_of_file(data_options):
+        for kind in options.kinds:
+            for name, result in _VIEWS[kind](given).items():
+                result.save(folder / f"{name}.json")
+                print(f"{_summary(result)}\n{kind}: {folder / name}.json")
 
 
 def _config(data: DataOptions, options: ProbeOptions) -> EvaluationConfig:

@@ -13,7 +13,7 @@ from .signals import Terminated, farewell, sigterm_unwinds
 VERBS = {
     "doctor": "what is installed, which resources are there, which recipes run and compare",
     "demo": "the whole job on a small synthetic corpus, with a summary page",
-    "train": "search a ticket, prune, fine-tune and save a small robust model",
+    "train": "search a ticket, prune, fine-tune and save; --ticket none: train under attack alone",
     "search": "search a ticket only",
     "distance": "how far tickets are apart, and how far chance would put them",
     "prune": "cut a ticket out of a model",

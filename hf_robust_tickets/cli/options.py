@@ -73,6 +73,24 @@ def parse(verb: str, kinds: tuple[type, ...], argv: list[str]) -> tuple[Any, ...
     return tuple(filled)
 
 
+def named(argv: list[str]) -> dict[str, str]:
+    """The options that a line, or the YAML file in its place, names, each with its first value: unchecked.
+
+    Raises:
+        ConfigurationError: If the file cannot be read.
+    """
+    if len(argv) == 1 and argv[0].endswith((".yaml", ".yml")):
+        content = read_yaml(Path(argv[0]), "a file of options")
+        content = content if isinstance(content, dict) else {}
+        return {str(name): str(value) for name, value in content.items() if value is not None}
+    found = {}
+    for place, word in enumerate(argv):
+        if word.startswith("--"):
+            name, equals, value = word.removeprefix("--").partition("=")
+            found[name.replace("-", "_")] = value if equals else "".join(argv[place + 1 : place + 2])
+    return found
+
+
 class _Parser(HfArgumentParser):
     """A parser whose errors are one line: the usage of a hundred options hides what is wrong."""
 

@@ -1,45 +1,105 @@
-"""`robust-tickets train`: the whole job on a data set."""
+"""`robust-tickets train`: the whole job on a data set, or adversarial training alone."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import EvalPrediction
 
+from ..errors import CheckpointError, ConfigurationError
 from ..evaluation.datasets.labels import Classes
 from ..evaluation.victim.model import checked_length, length_limit
 from ..reporting.tables import text_table
-from ..training import RobustTicketArguments, RobustTicketTrainer
+from ..training import (
+    AdversarialTrainer,
+    AdversarialTrainingArguments,
+    RobustTicketArguments,
+    RobustTicketTrainer,
+    TicketOptions,
+)
+from ..training.checks.late import check_optimisation
+from ..training.jobs.checkpoints import checkpoints
+from ..training.jobs.ticket_folder import TicketFolder
 from .data import load_training, tokenize
 from .models import TrainedModelOptions, has_classifier, load_config, load_to_train
-from .options import DataOptions, parse
+from .options import DataOptions, named, parse
 from .pictures import draw_pictures
 
 DEFAULT_LENGTH = 128
+TICKETS = ("search", "none")
+
+
+@dataclass
+class TicketChoice:
+    """Whether the model is made small."""
+
+    ticket: str = field(
+        default="search",
+        metadata={"help": "search: search a ticket, cut, fine-tune; none: train the model as it is, under attack."},
+    )
 
 
 def run(argv: list[str]) -> None:
-    """Searches, prunes, fine-tunes, saves; continues a job that was cut off with `--resume_from_checkpoint True`."""
-    model_options, data_options, args = parse("train", (TrainedModelOptions, DataOptions, RobustTicketArguments), argv)
+    """Searches, prunes, fine-tunes, saves; or, with `--ticket none`, trains the model as it is under attack.
+
+    A job that was cut off goes on with `--resume_from_checkpoint True`.
+    """
+    given = named(argv)
+    whole = given.get("ticket") == "none"
+    if whole and (useless := sorted(given.keys() & {option.name for option in fields(TicketOptions)})):
+        raise ConfigurationError(
+            f"expected no options of a ticket with --ticket none, got {', '.join(useless)}: leave them out, or "
+            "leave out --ticket"
+        )
+    kind = AdversarialTrainingArguments if whole else RobustTicketArguments
+    model_options, data_options, choice, args = parse(
+        "train", (TrainedModelOptions, DataOptions, TicketChoice, kind), argv
+    )
+    if choice.ticket not in TICKETS:
+        raise ConfigurationError(f"expected --ticket {' or '.join(TICKETS)}, got {choice.ticket!r}")
+    if whole:
+        check_own_folder(args)
     trainer = build_trainer(model_options, data_options, args)
-    output = trainer.train(resume_from_checkpoint=resume_option(args.resume_from_checkpoint))
+    if whole:
+        check_optimisation(trainer)
+    trainer.train(resume_from_checkpoint=resume_option(args.resume_from_checkpoint))
     if trainer.stopping.stopped:
         trainer.stopping.require_going_on()
     # What was trained is kept, whatever becomes of its evaluation; the card of the second time has the metrics.
     trainer.save_model(_internal_call=True)
     metrics = trainer.evaluate()
     trainer.save_model()  # with push_to_hub, this uploads too
-    trainer.save_metrics("train", output.metrics)
     trainer.save_metrics("eval", metrics)
-    pictures = draw_pictures(trainer, Path(args.output_dir) / "pictures")
-    print(text_table(summarise(trainer, metrics)))
+    pictures = None if whole else draw_pictures(trainer, Path(args.output_dir) / "pictures")
+    print(text_table(summarise_whole(trainer, metrics) if whole else summarise(trainer, metrics)))
     print(f"saved in {args.output_dir}" + (f", pictures in {pictures}" if pictures else ""))
 
 
-def build_trainer(model: TrainedModelOptions, data: DataOptions, args: RobustTicketArguments) -> RobustTicketTrainer:
-    """The trainer for these options, with data loaded, checked and tokenized."""
+def check_own_folder(args: AdversarialTrainingArguments) -> None:
+    """Checks that no other training's checkpoints would be mixed with those of a training without a ticket.
+
+    Raises:
+        CheckpointError: If the folder holds a ticket, or checkpoints that are not to be gone on from.
+    """
+    job, earlier = TicketFolder(args.output_dir, writes=False), checkpoints(args.output_dir)
+    if job.ticket.exists() or checkpoints(job.search):
+        raise CheckpointError(
+            f"expected a folder without a ticket for --ticket none, got {args.output_dir}: use another output_dir"
+        )
+    if earlier and resume_option(args.resume_from_checkpoint) is None:
+        raise CheckpointError(
+            f"{args.output_dir} holds checkpoints of an earlier training ({earlier[-1].name}): go on from them with "
+            "--resume_from_checkpoint True, or use another output_dir"
+        )
+
+
+def build_trainer(
+    model: TrainedModelOptions, data: DataOptions, args: AdversarialTrainingArguments
+) -> AdversarialTrainer:
+    """The trainer for these options, with data loaded, checked and tokenized: that of a ticket for its arguments."""
     config = load_config(model)
     splits = load_training(
         data, seed=args.seed, model_classes=Classes.of_model(config) if has_classifier(config) else None
@@ -49,7 +109,8 @@ def build_trainer(model: TrainedModelOptions, data: DataOptions, args: RobustTic
     train, validation = (
         tokenize(split, tokenizer, splits.text_columns, length) for split in (splits.train, splits.validation)
     )
-    trainer = RobustTicketTrainer(
+    kind = RobustTicketTrainer if isinstance(args, RobustTicketArguments) else AdversarialTrainer
+    trainer = kind(
         model=classifier,
         args=args,
         train_dataset=train,
@@ -89,6 +150,17 @@ def summarise(trainer: RobustTicketTrainer, metrics: dict[str, float]) -> list[d
         stopped = "stopped by itself" if trainer.converged else "did not settle within its budget"
         rows.append(("search", f"{cost['search']['steps']} steps, {cost['search']['seconds']:.0f} s, {stopped}"))
     rows.append(("fine-tuning", f"{cost['finetune']['steps']} steps, {cost['finetune']['seconds']:.0f} s"))
+    return [{"what": what, "result": result} for what, result in rows]
+
+
+def summarise_whole(trainer: AdversarialTrainer, metrics: dict[str, float]) -> list[dict[str, Any]]:
+    """Rows of the table that ends a training without a ticket."""
+    cost, adversary = trainer.cost["train"], trainer.adversary
+    rows = [
+        ("accuracy on the validation data", f"{metrics['eval_accuracy']:.1%}"),
+        ("adversary", "none: plain training" if adversary is None else f"{adversary.name}, {trainer.step_cost:g} x"),
+        ("training", f"{cost['steps']} steps, {cost['seconds']:.0f} s"),
+    ]
     return [{"what": what, "result": result} for what, result in rows]
 
 

@@ -7,7 +7,7 @@ import inspect
 import math
 import numbers
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -60,6 +60,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "Sequence[str]": (_each(_is_name), "a list of strings"),
     "list[str]": (_each(_is_name), "a list of strings"),
     **{name: (_is_a(name), f"a {name}") for name in _OWN},
+    "Mapping[str, Any]": (lambda value: isinstance(value, Mapping), "a mapping"),
     "tuple[float, float]": (lambda value: _each(_is_number)(value) and len(value) == 2, "two numbers"),
 }
 
@@ -117,13 +118,6 @@ def check_arguments(function: Function) -> Function:
         return function(*args, **kwargs)
 
     return wrapped  # type: ignore[return-value]
-
-
-def check_choice(name: str, value: Any, known: Iterable[str]) -> None:
-    """Raises ConfigurationError if a value, of whatever type, is none of the known names."""
-    known = list(known)
-    if not isinstance(value, str) or value not in known:
-        raise ConfigurationError(f"expected {name} among {', '.join(known)}, got {_shown(value)}")
 
 
 def _shown(value: Any) -> str:

@@ -32,8 +32,10 @@ def test_every_evaluation_has_one_signature(function):
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_an_unknown_keyword_is_told_the_known_ones(function):
     required = {"evaluate_contrast": {"groups": "set"}, "evaluate_image_transfer": {"source_model": keyword_model()}}
+    required["evaluate_gate"] = {"development_data": rows()}
+    given = RecipeResult("x", ()) if function is evaluate_transfer else rows()
     with pytest.raises(ConfigurationError, match=r"among .*batch_size.*, got num_example$") as caught:
-        function(keyword_model(), rows(), keyword_tokenizer(), num_example=3, **required.get(function.__name__, {}))
+        function(keyword_model(), given, keyword_tokenizer(), num_example=3, **required.get(function.__name__, {}))
     assert "\n" not in str(caught.value) and function.__name__ in str(caught.value)
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ..._arguments import check_arguments
+from ..._files import check_folder
 from ..._provenance import describe_data, training_resources
 from ...errors import ConfigurationError
 from ..config import EvaluationConfig, EvaluationSettings
@@ -18,6 +20,7 @@ from ..recipes import get_recipe
 from ..recipes.overlap import NOISE_RESOURCES, attack_resources, shared_resources
 from ..results.compare import compare_reports
 from ..results.report import RobustnessReport
+from ..victim.classifier import as_classifier
 from .evidence import Evidence, GateOptions, gather, replay
 from .result import GateResult, GateRow
 from .verdict import signs_of_false_robustness, verdict_of
@@ -36,6 +39,7 @@ LABEL_RECIPES = ("hard-label",)
 NOISE = ("typos", "keyboard", "casing", "whitespace", "ocr")
 
 
+@check_arguments
 def evaluate_gate(
     model: PreTrainedModel,
     dataset: Dataset | Sequence[Mapping[str, Any]],
@@ -48,8 +52,8 @@ def evaluate_gate(
     noise: Sequence[str] = NOISE,
     severity: int = 3,
     output_dir: str | os.PathLike[str] | None = None,
-    config: EvaluationConfig | None = None,
     attack: Mapping[str, Any] | None = None,
+    config: EvaluationConfig | None = None,
     **settings: Unpack[EvaluationSettings],
 ) -> GateResult:
     """Attacks a model in every way that does not let itself be fooled, beside a reference if there is one.
@@ -69,10 +73,10 @@ def evaluate_gate(
         noise: Kinds of natural noise; none to leave it out.
         severity: Their severity, 1 to 5.
         output_dir: Folder for outcomes as they come, and for `gate.json`; None to keep everything in memory.
-        config: Settings that evaluations share.
         attack: Further arguments of `evaluate_robustness`, for all attacks: `sentence_encoder`,
             `masked_language_model`, `word_vectors`, `modify_columns`, `resume`, `num_processes`,
             `concurrent_examples`.
+        config: Settings that evaluations share.
         **settings: The same as keywords, see `EvaluationConfig`; 200 examples by default.
 
     Returns:
@@ -84,6 +88,9 @@ def evaluate_gate(
         MissingResourceError: If not one attack by scores can run.
     """
     config = EvaluationConfig.merged(evaluate_gate, config, settings, num_examples=200)
+    model = as_classifier(model)
+    if output_dir is not None:
+        check_folder(output_dir)
     if label_queries < 1:
         raise ConfigurationError(f"expected label_queries >= 1, got {label_queries}")
     if development_data is None:

@@ -48,6 +48,16 @@ PRUNED: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "ticket+freelb-2": ("half, FreeLB K=2 in every second step", {**HALF, **FREELB_2}),
     "ticket+words+freelb-2": ("half, words and FreeLB K=2 in every second step", {**HALF, **WORDS, **FREELB_2}),
+    "ticket+freelb-2-far": (
+        "half, FreeLB K=2 in every second step, twice as far",
+        {
+            **HALF,
+            "finetune_adversary": "freelb",
+            "finetune_adversary_kwargs": {"steps": 2, "step_size": 0.04, "every": 2},
+        },
+    ),
+    "ticket+dirichlet": ("half, embeddings mixed with neighbours'", {**HALF, "dirichlet_neighbours": "wordnet"}),
+    "ticket+words-60": ("half, words replaced and misspelt, rate 0.6", {**HALF, **WORDS, "augment_rate": 0.6}),
     "ticket+words+average": ("half, words, the weights' average", {**HALF, **WORDS, "average_weights_from": 0.5}),
 }
 ARMS = {arm: options for arm, (_, options) in (DENSE | PRUNED).items()}

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
-
-from benchmarks.encoders import encoder_path
-from benchmarks.search_arms import encode, load_splits
+from benchmarks.sentences import Partners, SentenceProtocol, common_arguments, run
 from hf_robust_tickets import (
     AdversarialTrainer,
     AdversarialTrainingArguments,
     RobustTicketArguments,
     RobustTicketTrainer,
 )
-from hf_robust_tickets.cli.train import accuracy
 
 HALF = {"head_sparsity": 0.5, "neuron_sparsity": 0.5, "round_to": 1}
 # The list of neighbours that the evidence's attack resources hold; the path is that of the data folder.
@@ -66,19 +61,10 @@ HEADLINE = ("dense", "freelb-5", "ticket", "ticket+words")
 
 
 @dataclass(frozen=True)
-class RecipeProtocol:
-    """What all arms share; part of every result, so that results of different protocols are never mixed."""
+class RecipeProtocol(SentenceProtocol):
+    """The protocol of the recipe: three epochs; trials are attacked on development data, the headline on test data."""
 
-    encoder: str = "minilm"
-    data: str = "train_sentences"
     epochs: float = 3.0
-    batch_size: int = 32
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    max_length: int = 64
-    bf16: bool = True
-    development: int = 692
-    recipes: tuple[str, ...] = ("deepwordbug", "pwws", "textfooler")
     num_examples: int = 500
     trial_recipes: tuple[str, ...] = ("deepwordbug", "pwws")
     trial_examples: int = 100
@@ -86,66 +72,12 @@ class RecipeProtocol:
 
 def train_arm(arm: str, seed: int, protocol: RecipeProtocol, data: Path, models: Path) -> dict[str, Any]:
     """Trains one arm, saves the model of the last epoch in `models/ARM-SEED/model`, and returns what was measured."""
-    splits, folder = load_splits(data, protocol), encoder_path(protocol.encoder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    encoded = {name: encode(split, tokenizer, protocol.max_length) for name, split in splits.items()}
-    options = dict(ARMS[arm])
+    partners, output = Partners.load(seed, protocol, data), models / f"{arm}-{seed}"
+    options = common_arguments(output, seed, protocol) | ARMS[arm]
     if NEIGHBOURS in options.get("augment_with", ()):
         options["augment_with"] = [str(data / s) if s == NEIGHBOURS else s for s in options["augment_with"]]
-    set_seed(seed)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
-    output = models / f"{arm}-{seed}"
-    kind, arguments = (
-        (RobustTicketTrainer, RobustTicketArguments)
-        if arm in PRUNED
-        else (AdversarialTrainer, AdversarialTrainingArguments)
-    )
-    trainer = kind(
-        model=model,
-        args=arguments(**_common(output, seed, protocol), **options),
-        train_dataset=encoded["train"],
-        eval_dataset=encoded["development"],
-        processing_class=tokenizer,
-        compute_metrics=accuracy,
-    )
-    began, seconds = time.process_time(), time.perf_counter()
-    trainer.train()
-    result = {
-        "arm": arm,
-        "seed": seed,
-        "protocol": asdict(protocol),
-        "options": ARMS[arm],
-        "core_seconds": time.process_time() - began,
-        "seconds": time.perf_counter() - seconds,
-        "development": trainer.evaluate(encoded["development"])["eval_accuracy"],
-        "test": trainer.evaluate(encoded["test"])["eval_accuracy"],
-        "steps": trainer.state.global_step,
-        "cost": trainer.cost,
-        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
-        "trial": {},
-        "attacks": {},
-    }
-    trainer.save_model(str(output / "model"))
-    if isinstance(trainer, RobustTicketTrainer):
-        result |= {"ticket": trainer.ticket.summary(), "converged": trainer.converged}
-    return result
-
-
-def _common(output: Path, seed: int, protocol: RecipeProtocol) -> dict[str, Any]:
-    return {
-        "output_dir": str(output),
-        "num_train_epochs": protocol.epochs,
-        "per_device_train_batch_size": protocol.batch_size,
-        "per_device_eval_batch_size": 128,
-        "learning_rate": protocol.learning_rate,
-        "weight_decay": protocol.weight_decay,
-        "warmup_steps": 0.1,
-        "train_sampling_strategy": "group_by_length",
-        "bf16": protocol.bf16,
-        "use_cpu": True,
-        "save_strategy": "no",
-        "logging_steps": 50,
-        "disable_tqdm": True,
-        "seed": seed,
-        "report_to": "none",
-    }
+    if arm in PRUNED:
+        trainer = RobustTicketTrainer(args=RobustTicketArguments(**options), **partners.keywords())
+    else:
+        trainer = AdversarialTrainer(args=AdversarialTrainingArguments(**options), **partners.keywords())
+    return run(trainer, arm, seed, protocol, partners, output) | {"options": ARMS[arm], "trial": {}}

@@ -14,7 +14,6 @@ import argparse
 import logging
 import shutil
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,9 @@ sys.path.insert(0, str(ROOT))
 from datasets import disable_progress_bars  # noqa: E402
 
 from benchmarks.recipe_arms import ARMS, HEADLINE, RecipeProtocol, train_arm  # noqa: E402
-from benchmarks.search_arms import load_splits  # noqa: E402
+from benchmarks.recipe_report import write_report  # noqa: E402
+from benchmarks.sentences import attack, load_splits  # noqa: E402
 from benchmarks.storage import data_folder, read_result, write_result  # noqa: E402
-from hf_robust_tickets.evaluation import evaluate_robustness  # noqa: E402
-from hf_robust_tickets.tickets import load_pruned  # noqa: E402
 
 logger = logging.getLogger("evidence")
 RESULTS = ROOT / "docs" / "evidence" / "recipe"
@@ -43,6 +41,8 @@ def main() -> None:
             result = read_result(path, protocol) or _train(arm, seed, protocol, options, path)
             if options.attack:
                 _attack(result, protocol, options, path)
+    if options.results == RESULTS:
+        write_report(options.results, ROOT / "docs")
 
 
 def _train(arm: str, seed: int, protocol: RecipeProtocol, options: argparse.Namespace, path: Path) -> dict[str, Any]:
@@ -58,40 +58,23 @@ def _train(arm: str, seed: int, protocol: RecipeProtocol, options: argparse.Name
 
 
 def _attack(result: dict[str, Any], protocol: RecipeProtocol, options: argparse.Namespace, path: Path) -> None:
-    """Attacks the development data (trials) or the test data, on calibrated log-odds where an attack reads scores."""
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
+    """Attacks the development data (trials) or the test data, there on calibrated log-odds too."""
     name, kind = f"{result['arm']}-{result['seed']}", "trial" if options.trials else "attacks"
     recipes = protocol.trial_recipes if options.trials else protocol.recipes
-    todo, folder = [recipe for recipe in recipes if recipe not in result[kind]], options.models / name / "model"
-    if todo and not folder.is_dir():
+    todo, folder = [recipe for recipe in recipes if recipe not in result[kind]], options.models / name
+    if todo and not (folder / "model").is_dir():
         logger.warning("%s is gone: remove %s to train it again", folder, path)
         return
-    load = load_pruned if "ticket" in result else AutoModelForSequenceClassification.from_pretrained
     splits = load_splits(data_folder("sst2"), protocol)
+    sentences, how = splits["development"], {"num_examples": protocol.trial_examples}
+    if not options.trials:
+        calibrated = {"calibrate": True, "development_data": splits["development"]}
+        sentences, how = splits["test"], {"num_examples": protocol.num_examples, **calibrated}
     for recipe in todo:
-        report = evaluate_robustness(
-            load(folder),
-            splits["development" if options.trials else "test"],
-            AutoTokenizer.from_pretrained(folder),
-            recipes=[recipe],
-            num_examples=protocol.trial_examples if options.trials else protocol.num_examples,
-            calibrate=not options.trials,
-            development_data=None if options.trials else splits["development"],
-            seed=0,
-            text_columns="sentence",
-            sentence_encoder="minilm",
-            output_dir=folder.parent / kind,
-            progress=False,
-        )
-        attacked = report[recipe]
-        result[kind][recipe] = {
-            "accuracy_under_attack": attacked.accuracy_under_attack,
-            "interval": list(attacked.confidence_interval),
-            "mean_queries": attacked.mean_queries,
-        }
+        found = attack(folder / "model", sentences, recipe, "ticket" in result, folder / kind, **how)
+        result[kind][recipe] = found
         write_result(path, result)
-        logger.info("%s, %s: %.3f under attack", name, recipe, attacked.accuracy_under_attack)
+        logger.info("%s, %s: %.3f under attack", name, recipe, found["accuracy_under_attack"])
 
 
 def _parse() -> tuple[argparse.Namespace, RecipeProtocol]:
@@ -102,12 +85,9 @@ def _parse() -> tuple[argparse.Namespace, RecipeProtocol]:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--models", type=Path, default=ROOT / "out" / "recipe")
     parser.add_argument("--no-attack", dest="attack", action="store_false")
-    given = [field for field in fields(RecipeProtocol) if isinstance(field.default, int | float | str)]
-    for field in given:
-        if field.name != "bf16":
-            parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+    RecipeProtocol.add_options(parser)
     options = parser.parse_args()
-    return options, RecipeProtocol(**{f.name: getattr(options, f.name) for f in given if f.name != "bf16"})
+    return options, RecipeProtocol.of(options)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.recipe_arms import ARMS, HEADLINE, TITLES
+from benchmarks.spread import percent
 from benchmarks.storage import read_by_arm, replace_between_markers
 from hf_robust_tickets.reporting.plots import plot_tradeoff
 from hf_robust_tickets.reporting.tables import markdown_table
@@ -84,11 +85,3 @@ def _row(arm: str, results: list[dict[str, Any]], by_arm: Results, kind: str) ->
     row["core s"] = f"{seconds:.0f}"
     row["of dense plain"] = "" if plain is None else f"{seconds / plain:.2f}"
     return row
-
-
-def percent(values: list[float]) -> str:
-    """Mean and, with several values, the spread from lowest to highest."""
-    if not values:
-        return ""
-    mean = f"{100 * statistics.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ({100 * min(values):.1f}-{100 * max(values):.1f})"

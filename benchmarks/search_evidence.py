@@ -17,7 +17,6 @@ import argparse
 import logging
 import shutil
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,10 @@ sys.path.insert(0, str(ROOT))
 
 from datasets import disable_progress_bars  # noqa: E402
 
-from benchmarks.search_arms import ARMS, SearchProtocol, load_splits, train_arm  # noqa: E402
+from benchmarks.search_arms import ARMS, SearchProtocol, train_arm  # noqa: E402
 from benchmarks.search_report import write_report  # noqa: E402
+from benchmarks.sentences import attack, load_splits  # noqa: E402
 from benchmarks.storage import data_folder, read_result, write_result  # noqa: E402
-from hf_robust_tickets.evaluation import evaluate_robustness  # noqa: E402
-from hf_robust_tickets.tickets import load_pruned  # noqa: E402
 
 logger = logging.getLogger("evidence")
 RESULTS = ROOT / "docs" / "evidence" / "search"
@@ -40,12 +38,12 @@ def main() -> None:
     options, protocol = _parse()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     disable_progress_bars()
-    for attack in (False, True) if options.attack else (False,):
+    for attacking in (False, True) if options.attack else (False,):
         for seed in options.seeds:
             for arm in options.arms:
                 path = options.results / f"{arm}-{seed}.json"
                 result = read_result(path, protocol) or _train(arm, seed, protocol, options, path)
-                if attack:
+                if attacking:
                     _attack(result, protocol, options, path)
     if options.results == RESULTS:
         write_report(options.results, ROOT / "docs")
@@ -64,38 +62,17 @@ def _train(arm: str, seed: int, protocol: SearchProtocol, options: argparse.Name
 
 
 def _attack(result: dict[str, Any], protocol: SearchProtocol, options: argparse.Namespace, path: Path) -> None:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
     name = f"{result['arm']}-{result['seed']}"
     todo, folder = [recipe for recipe in protocol.recipes if recipe not in result["attacks"]], options.models / name
-    if not todo:
-        return
-    if not (folder / "model").is_dir():
+    if todo and not (folder / "model").is_dir():
         logger.warning("%s is gone: remove %s to train it again", folder, path)
         return
-    load = load_pruned if "ticket" in result else AutoModelForSequenceClassification.from_pretrained
-    test = load_splits(data_folder("sst2"), protocol)["test"]
+    test, size = load_splits(data_folder("sst2"), protocol)["test"], protocol.examples(result["arm"])
     for recipe in todo:
-        report = evaluate_robustness(
-            load(folder / "model"),
-            test,
-            AutoTokenizer.from_pretrained(folder / "model"),
-            recipes=[recipe],
-            num_examples=protocol.examples(result["arm"]),
-            seed=0,
-            text_columns="sentence",
-            sentence_encoder="minilm",
-            output_dir=folder / "attacks",
-            progress=False,
-        )
-        attacked = report[recipe]
-        result["attacks"][recipe] = {
-            "accuracy_under_attack": attacked.accuracy_under_attack,
-            "interval": list(attacked.confidence_interval),
-            "mean_queries": attacked.mean_queries,
-        }
+        found = attack(folder / "model", test, recipe, "ticket" in result, folder / "attacks", num_examples=size)
+        result["attacks"][recipe] = found
         write_result(path, result)
-        logger.info("%s, %s: %.3f under attack", name, recipe, attacked.accuracy_under_attack)
+        logger.info("%s, %s: %.3f under attack", name, recipe, found["accuracy_under_attack"])
 
 
 def _parse() -> tuple[argparse.Namespace, SearchProtocol]:
@@ -105,13 +82,9 @@ def _parse() -> tuple[argparse.Namespace, SearchProtocol]:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--models", type=Path, default=ROOT / "out" / "search")
     parser.add_argument("--no-attack", dest="attack", action="store_false")
-    for field in fields(SearchProtocol):
-        if field.name not in ("recipes", "bf16"):
-            parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
-    parser.add_argument("--recipes", nargs="+", default=list(SearchProtocol.recipes))
+    SearchProtocol.add_options(parser)
     options = parser.parse_args()
-    given = {f.name: getattr(options, f.name) for f in fields(SearchProtocol) if f.name not in ("recipes", "bf16")}
-    return options, SearchProtocol(**given, recipes=tuple(options.recipes))
+    return options, SearchProtocol.of(options)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.search_arms import CONTROLS, SCORES, SPARSITIES
+from benchmarks.spread import percent
 from benchmarks.storage import read_by_arm, replace_between_markers
 from hf_robust_tickets.reporting.tables import markdown_table
 
@@ -55,14 +56,14 @@ def _row(title: str, results: list[dict[str, Any]], arm: str | None) -> dict[str
         "model": title,
         "seeds": str(len(results)),
         "parameters": f"{statistics.mean(result['parameters'] for result in results) / 1e6:.1f}M",
-        "development": _percent([result["development"] for result in results]),
-        "test": _percent([result["test"] for result in results]),
+        "development": percent([result["development"] for result in results]),
+        "test": percent([result["test"] for result in results]),
     }
     for recipe in results[0]["protocol"]["recipes"]:
         values = [r["attacks"][recipe]["accuracy_under_attack"] for r in results if recipe in r["attacks"]]
-        row[recipe] = _percent(values) + ("" if len(values) in (0, len(results)) else f" ({len(values)} seeds)")
+        row[recipe] = percent(values) + ("" if len(values) in (0, len(results)) else f" ({len(values)} seeds)")
     searched = arm is not None and arm.partition("@")[0] in SCORES
-    row["search / fine-tuning"] = _percent(
+    row["search / fine-tuning"] = percent(
         [result["cost"]["search"]["seconds"] / result["cost"]["finetune"]["seconds"] for result in results]
         if searched
         else []
@@ -99,11 +100,3 @@ def _distance(first: list[str], second: list[str]) -> float:
     """Between two masks, one text of 0 and 1 per layer."""
     a, b = "".join(first), "".join(second)
     return sum(x != y for x, y in zip(a, b, strict=True)) / len(a)
-
-
-def _percent(values: list[float]) -> str:
-    """Mean and, with several values, the spread from lowest to highest."""
-    if not values:
-        return ""
-    mean = f"{100 * statistics.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ({100 * min(values):.1f}-{100 * max(values):.1f})"

@@ -1,0 +1,163 @@
+"""What the evidence on SST-2 shares: the protocol, the splits, the arguments of a training, and the attacks."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, load_dataset
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, set_seed
+
+from benchmarks.encoders import encoder_path
+from hf_robust_tickets import AdversarialTrainer, RobustTicketTrainer
+from hf_robust_tickets.cli.train import accuracy
+from hf_robust_tickets.evaluation import evaluate_robustness
+from hf_robust_tickets.tickets import load_pruned
+
+
+@dataclass(frozen=True)
+class SentenceProtocol:
+    """What all arms share; part of every result, so that results of different protocols are never mixed."""
+
+    encoder: str = "minilm"
+    data: str = "train_sentences"
+    epochs: float = 1.0
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    max_length: int = 64
+    bf16: bool = True
+    development: int = 692
+    recipes: tuple[str, ...] = ("deepwordbug", "pwws", "textfooler")
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """An option of the command line for each number and name."""
+        for field in fields(cls):
+            if isinstance(field.default, int | float | str) and not isinstance(field.default, bool):
+                parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+        parser.add_argument("--recipes", nargs="+", default=list(cls.recipes))
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> SentenceProtocol:
+        """The protocol that a command line asks for."""
+        given = {f.name: getattr(options, f.name) for f in fields(cls) if hasattr(options, f.name)}
+        return cls(**given | {"recipes": tuple(options.recipes)})
+
+
+def load_splits(folder: Path, protocol: SentenceProtocol) -> dict[str, Dataset]:
+    """`train`; `development`, held out of the same file, which may choose; `test`, which only reports."""
+    files = {"train": f"{folder}/sst2/{protocol.data}.parquet", "test": f"{folder}/sst2/validation.parquet"}
+    train, test = (load_dataset("parquet", data_files=files, split=split) for split in ("train", "test"))
+    shuffled = train.shuffle(seed=1)
+    held_out, rest = range(protocol.development), range(protocol.development, len(shuffled))
+    return {"train": shuffled.select(rest), "development": shuffled.select(held_out), "test": test}
+
+
+def encode(data: Dataset, tokenizer: Any, max_length: int) -> Dataset:
+    """Tokens and labels of sentences."""
+
+    def encoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return {**tokenizer(batch["sentence"], truncation=True, max_length=max_length), "label": batch["label"]}
+
+    return data.map(encoded, batched=True, remove_columns=data.column_names)
+
+
+def common_arguments(output: Path, seed: int, protocol: SentenceProtocol) -> dict[str, Any]:
+    """Arguments of every training."""
+    return {
+        "output_dir": str(output),
+        "num_train_epochs": protocol.epochs,
+        "per_device_train_batch_size": protocol.batch_size,
+        "per_device_eval_batch_size": 128,
+        "learning_rate": protocol.learning_rate,
+        "weight_decay": protocol.weight_decay,
+        "warmup_steps": 0.1,
+        "train_sampling_strategy": "group_by_length",
+        "bf16": protocol.bf16,
+        "use_cpu": True,
+        "save_strategy": "no",
+        "logging_steps": 20,
+        "disable_tqdm": True,
+        "seed": seed,
+        "report_to": "none",
+    }
+
+
+@dataclass
+class Partners:
+    """What a trainer of an arm is given, made anew for each: the same seed gives the same start."""
+
+    model: PreTrainedModel
+    encoded: dict[str, Dataset]
+    tokenizer: Any
+
+    @classmethod
+    def load(cls, seed: int, protocol: SentenceProtocol, data: Path) -> Partners:
+        """Data, tokenizer, and the encoder with a fresh classifier."""
+        splits, folder = load_splits(data, protocol), encoder_path(protocol.encoder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        encoded = {name: encode(split, tokenizer, protocol.max_length) for name, split in splits.items()}
+        set_seed(seed)
+        return cls(AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2), encoded, tokenizer)
+
+    def keywords(self) -> dict[str, Any]:
+        """Arguments of a Trainer beside `args`."""
+        return {
+            "model": self.model,
+            "train_dataset": self.encoded["train"],
+            "eval_dataset": self.encoded["development"],
+            "processing_class": self.tokenizer,
+            "compute_metrics": accuracy,
+        }
+
+
+def run(
+    trainer: AdversarialTrainer, arm: str, seed: int, protocol: SentenceProtocol, partners: Partners, output: Path
+) -> dict[str, Any]:
+    """Trains, saves the model in `output/model`, and gives what every result holds."""
+    began = time.process_time()
+    trainer.train()
+    spent = time.process_time() - began
+    result = {
+        "arm": arm,
+        "seed": seed,
+        "protocol": asdict(protocol),
+        "core_seconds": spent,
+        "development": trainer.evaluate(partners.encoded["development"])["eval_accuracy"],
+        "test": trainer.evaluate(partners.encoded["test"])["eval_accuracy"],
+        "steps": trainer.state.global_step,
+        "cost": trainer.cost,
+        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "attacks": {},
+    }
+    trainer.save_model(str(output / "model"))
+    if isinstance(trainer, RobustTicketTrainer):
+        result |= {"ticket": trainer.ticket.summary(), "converged": trainer.converged}
+    return result
+
+
+def attack(folder: Path, sentences: Dataset, recipe: str, pruned: bool, output: Path, **options: Any) -> dict:
+    """Accuracy under one recipe of the model in `folder`, as results hold it."""
+    load = load_pruned if pruned else AutoModelForSequenceClassification.from_pretrained
+    report = evaluate_robustness(
+        load(folder),
+        sentences,
+        AutoTokenizer.from_pretrained(folder),
+        recipes=[recipe],
+        seed=0,
+        text_columns="sentence",
+        sentence_encoder="minilm",
+        output_dir=output,
+        progress=False,
+        **options,
+    )
+    attacked = report[recipe]
+    return {
+        "accuracy_under_attack": attacked.accuracy_under_attack,
+        "interval": list(attacked.confidence_interval),
+        "mean_queries": attacked.mean_queries,
+    }

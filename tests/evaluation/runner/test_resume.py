@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -104,12 +105,19 @@ def test_what_differs_is_said_in_words(tmp_path):
 def test_starting_over_leaves_no_old_report(tmp_path):
     run(tmp_path)
     arguments = {"recipes": ["deepwordbug"], "output_dir": tmp_path, "progress": False, "resume": False}
-    model = keyword_model()
-    with torch.no_grad():
-        model.scores.weight.fill_(math.nan)
-    with pytest.raises(DataError, match="NaN"):
-        evaluate_robustness(model, rows(20), keyword_tokenizer(), **arguments)
-    assert not (tmp_path / "robustness.json").exists()
+    model, calls_left = keyword_model(), itertools.count()
+
+    def break_down(module, given):
+        if next(calls_left) == 0:
+            module.scores.weight.data.fill_(math.nan)
+
+    model.register_forward_pre_hook(break_down)
+    # A model that answers nothing from the first is refused before anything is touched.
+    for after, is_left in ((0, True), (4, False)):
+        calls_left, model.scores.weight.data = itertools.count(-after), keyword_model().scores.weight.data
+        with pytest.raises(DataError, match="NaN"):
+            evaluate_robustness(model, rows(20), keyword_tokenizer(), **arguments)
+        assert (tmp_path / "robustness.json").exists() == is_left
 
 
 def test_outcomes_of_other_versions_are_reported(tmp_path):

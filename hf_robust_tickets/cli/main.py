@@ -14,6 +14,7 @@ VERBS = {
     "doctor": "what is installed, which resources are there, which recipes run and compare",
     "demo": "the whole job on a small synthetic corpus, with a summary page",
     "train": "search a ticket, prune, fine-tune and save; --ticket none: train under attack alone",
+    "sparse": "train under attack with masks on single weights",
     "search": "search a ticket only",
     "distance": "how far tickets are apart, and how far chance would put them",
     "prune": "cut a ticket out of a model",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..training import RobustTicketArguments
+from ..training import RobustTicketArguments, RobustTicketTrainer
 from .models import TrainedModelOptions
 from .options import DataOptions, parse
 from .pictures import draw_pictures
@@ -16,7 +16,7 @@ def run(argv: list[str]) -> None:
     model_options, data_options, args = parse(
         "search", (TrainedModelOptions, DataOptions, RobustTicketArguments), argv
     )
-    trainer = build_trainer(model_options, data_options, args)
+    trainer = build_trainer(model_options, data_options, args, RobustTicketTrainer)
     ticket = trainer.search(resume_from_checkpoint=bool(resume_option(args.resume_from_checkpoint)))
     pictures = draw_pictures(trainer, Path(args.output_dir) / "pictures")
     stopped = "stopped by itself" if trainer.converged else "did not settle within its budget"

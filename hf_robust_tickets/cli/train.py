@@ -62,10 +62,25 @@ def run(argv: list[str]) -> None:
         raise ConfigurationError(f"expected --ticket {' or '.join(TICKETS)}, got {choice.ticket!r}")
     if whole:
         check_own_folder(args)
-    trainer = build_trainer(model_options, data_options, args)
+    trainer = build_trainer(model_options, data_options, args, AdversarialTrainer if whole else RobustTicketTrainer)
     if whole:
         check_optimisation(trainer)
-    trainer.train(resume_from_checkpoint=resume_option(args.resume_from_checkpoint))
+    metrics = train_and_save(trainer)
+    pictures = None if whole else draw_pictures(trainer, Path(args.output_dir) / "pictures")
+    print(text_table(summarise_whole(trainer, metrics) if whole else summarise(trainer, metrics)))
+    print(f"saved in {args.output_dir}" + (f", pictures in {pictures}" if pictures else ""))
+
+
+def train_and_save(trainer: AdversarialTrainer) -> dict[str, float]:
+    """Trains, or goes on, saves the model with its card, and evaluates it.
+
+    Returns:
+        The metrics of the evaluation.
+
+    Raises:
+        TrainingStopped: If a SIGTERM has ended the training.
+    """
+    trainer.train(resume_from_checkpoint=resume_option(trainer.args.resume_from_checkpoint))
     if trainer.stopping.stopped:
         trainer.stopping.require_going_on()
     # What was trained is kept, whatever becomes of its evaluation; the card of the second time has the metrics.
@@ -73,21 +88,23 @@ def run(argv: list[str]) -> None:
     metrics = trainer.evaluate()
     trainer.save_model()  # with push_to_hub, this uploads too
     trainer.save_metrics("eval", metrics)
-    pictures = None if whole else draw_pictures(trainer, Path(args.output_dir) / "pictures")
-    print(text_table(summarise_whole(trainer, metrics) if whole else summarise(trainer, metrics)))
-    print(f"saved in {args.output_dir}" + (f", pictures in {pictures}" if pictures else ""))
+    return metrics
 
 
-def check_own_folder(args: AdversarialTrainingArguments) -> None:
-    """Checks that no other training's checkpoints would be mixed with those of a training without a ticket.
+def check_own_folder(args: AdversarialTrainingArguments, searches: bool = False) -> None:
+    """Checks that no other training's files would be mixed with those of a training without a ticket.
+
+    Args:
+        args: Those of the training.
+        searches: Whether it has a search of its own in the folder.
 
     Raises:
         CheckpointError: If the folder holds a ticket, or checkpoints that are not to be gone on from.
     """
     job, earlier = TicketFolder(args.output_dir, writes=False), checkpoints(args.output_dir)
-    if job.ticket.exists() or checkpoints(job.search):
+    if job.ticket.exists() or job.start.exists() or (not searches and checkpoints(job.search)):
         raise CheckpointError(
-            f"expected a folder without a ticket for --ticket none, got {args.output_dir}: use another output_dir"
+            f"expected a folder without a ticket or a search for one, got {args.output_dir}: use another output_dir"
         )
     if earlier and resume_option(args.resume_from_checkpoint) is None:
         raise CheckpointError(
@@ -97,9 +114,21 @@ def check_own_folder(args: AdversarialTrainingArguments) -> None:
 
 
 def build_trainer(
-    model: TrainedModelOptions, data: DataOptions, args: AdversarialTrainingArguments
+    model: TrainedModelOptions,
+    data: DataOptions,
+    args: AdversarialTrainingArguments,
+    kind: type[AdversarialTrainer] = AdversarialTrainer,
+    **options: Any,
 ) -> AdversarialTrainer:
-    """The trainer for these options, with data loaded, checked and tokenized: that of a ticket for its arguments."""
+    """The trainer for these options, with data loaded, checked and tokenized.
+
+    Args:
+        model: Which model.
+        data: Which data.
+        args: Those of the training.
+        kind: The trainer's class.
+        **options: Further arguments of it.
+    """
     config = load_config(model)
     splits = load_training(
         data, seed=args.seed, model_classes=Classes.of_model(config) if has_classifier(config) else None
@@ -109,7 +138,6 @@ def build_trainer(
     train, validation = (
         tokenize(split, tokenizer, splits.text_columns, length) for split in (splits.train, splits.validation)
     )
-    kind = RobustTicketTrainer if isinstance(args, RobustTicketArguments) else AdversarialTrainer
     trainer = kind(
         model=classifier,
         args=args,
@@ -117,6 +145,7 @@ def build_trainer(
         eval_dataset=validation,
         processing_class=tokenizer,
         compute_metrics=accuracy,
+        **options,
     )
     trainer.card_options = {
         "dataset": data.dataset_name or Path(data.train_file).name,

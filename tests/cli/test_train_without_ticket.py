@@ -115,7 +115,7 @@ def test_a_pruned_model_trains_on_and_a_folder_with_a_ticket_is_refused(folder, 
     assert is_pruned(found) and found.num_parameters() < tiny_bert().num_parameters()
     capsys.readouterr()
     assert main(line(folder, tmp_path / "small", *small)) == 2
-    assert "expected a folder without a ticket" in one_line(capsys)
+    assert "expected a folder without a ticket or a search" in one_line(capsys)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ bench-gpu: install  ## Measure on the accelerator: steps, widths, attacks; write
 
 evidence: install  ## Make the figures of docs/results.md (hours; resumes where it was cut off)
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/search_evidence.py
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/recipe_evidence.py --trials
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/recipe_evidence.py
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/evidence.py
 
 evidence-vision: install  ## Make the figures of docs/results_vision.md (two hours; resumes where it was cut off)

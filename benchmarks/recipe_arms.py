@@ -36,7 +36,7 @@ PRUNED: dict[str, tuple[str, dict[str, Any]]] = {
     "ticket": ("half, plain", HALF),
     "ticket+refit": ("half, refitted", {**HALF, "refit_examples": 256}),
     "ticket+words": ("half, words replaced and misspelt", {**HALF, **WORDS}),
-    "ticket+words-40": ("the same, rate 0.4", {**HALF, **WORDS, "augment_rate": 0.4}),
+    "ticket+words-40": ("half, words replaced and misspelt, rate 0.4", {**HALF, **WORDS, "augment_rate": 0.4}),
     "ticket+neighbours": (
         "half, words replaced (neighbours too) and misspelt",
         {**HALF, **WORDS, "augment_with": ["wordnet", "characters", NEIGHBOURS]},

@@ -7,9 +7,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.recipe_arms import ARMS, HEADLINE, TITLES
+from benchmarks.recipe_arms import ARMS, HALF, HEADLINE, TITLES
 from benchmarks.spread import percent
 from benchmarks.storage import read_by_arm, replace_between_markers
+from hf_robust_tickets.reporting.escaping import Markdown
 from hf_robust_tickets.reporting.plots import plot_tradeoff
 from hf_robust_tickets.reporting.tables import markdown_table
 
@@ -42,8 +43,9 @@ def trials_table(by_arm: Results) -> str:
     for arm in ARMS:
         tried = [result for result in by_arm.get(arm, []) if result["seed"] == 0 and result["trial"]]
         if tried:
-            row = _row(arm, tried, by_arm, "trial")
-            rows.append({"options": f"`{json.dumps(tried[0]['options'])}`"} | row)
+            own = {name: value for name, value in tried[0]["options"].items() if name not in HALF}
+            options = {"options": Markdown(f"`{json.dumps(own)}`") if own else ""}
+            rows.append(_row(arm, tried, by_arm, "trial") | options)
     return markdown_table(rows) if rows else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -19,6 +20,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # NLTK reads this once, when it is imported; tests that need its data are skipped where it is nowhere.
 if (DATA / "nltk_data").is_dir():
     os.environ.setdefault("NLTK_DATA", str(DATA / "nltk_data"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_counts():
+    """Shells start what runs in the background with Ctrl-C ignored; tests and their processes are to know it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -301,9 +301,9 @@ def test_list_names_everything_and_wrong_calls_are_refused(cache, capsys):
     assert main(["resources", "list"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in RESOURCES) and "Apache-2.0" in listed and "07eced375cec" in listed
-    assert main(["resources", "lists"]) == 1 and "expected an action among" in capsys.readouterr().err
-    assert main(["resources", "list", "word-net"]) == 1 and "expected a resource among" in capsys.readouterr().err
-    assert main(["resources", "list", "--from", "x"]) == 1 and "with `fetch` only" in capsys.readouterr().err
+    assert main(["resources", "lists"]) == 2 and "expected an action among" in capsys.readouterr().err
+    assert main(["resources", "list", "word-net"]) == 2 and "expected a resource among" in capsys.readouterr().err
+    assert main(["resources", "list", "--from", "x"]) == 2 and "with `fetch` only" in capsys.readouterr().err
 
 
 def test_half_an_nltk_archive_is_not_there(cache, tmp_path):

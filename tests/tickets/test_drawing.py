@@ -97,12 +97,20 @@ def test_rounding_may_not_undo_the_whole_cut():
     assert draw_ticket(g, 1 / 3, 0).neuron_counts == [3]  # nothing was to go
 
 
-@pytest.mark.parametrize("sparsity", [-0.1, 1.0, 1.5, float("nan")])
-def test_sparsity_outside_the_range(sparsity):
+@pytest.mark.parametrize(
+    ("sparsity", "error", "message"),
+    [
+        (-0.1, SparsityError, r"\[0, 1\)"),
+        (1.0, SparsityError, r"\[0, 1\)"),
+        (1.5, SparsityError, r"\[0, 1\)"),
+        (float("nan"), ConfigurationError, "to be a number, got nan"),
+    ],
+)
+def test_sparsity_outside_the_range(sparsity, error, message):
     g = gates([[1.0, 1.0]], [[1.0]])
-    with pytest.raises(SparsityError, match=r"\[0, 1\)"):
+    with pytest.raises(error, match=message):
         draw_ticket(g, head_sparsity=sparsity, round_to=1)
-    with pytest.raises(SparsityError, match=r"\[0, 1\)"):
+    with pytest.raises(error, match=message):
         random_ticket(tiny_model(), neuron_sparsity=sparsity, round_to=1)
 
 

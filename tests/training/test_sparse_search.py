@@ -97,5 +97,5 @@ def test_the_adversary_of_the_training_in_stage_1(tmp_path):
 
 def test_by_default_stage_1_is_plain():
     assert RobustBird().attack_search is False and not SparseTrainingCallback("robust-bird").demands_attack
-    with pytest.raises(ConfigurationError, match="RobustBird: attack_search must be True or False, got 'pgd'"):
+    with pytest.raises(ConfigurationError, match="attack_search to be True or False, got 'pgd'"):
         RobustBird(attack_search="pgd")

@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 
 from hf_robust_tickets import RobustSelectionCallback, RobustTicketTrainer
 from hf_robust_tickets.errors import ConfigurationError, DataError, RobustTicketsError
+from hf_robust_tickets.training import CatastrophicOverfittingCallback, RobustOverfittingCallback
 from hf_robust_tickets.training.checks.late import check_labels_fit
 from hf_robust_tickets.training.jobs.checkpoints import checkpoints
 from tests.testing.jobs import make_args, make_trainer
@@ -166,3 +167,32 @@ def test_a_second_job_of_one_trainer_works_or_says_what_to_do(tmp_path):
     first = bird.sparse.masks
     bird.train()
     assert bird.sparse.masks.keys() == first.keys()
+
+
+@pytest.mark.parametrize(
+    ("watch", "source"),
+    [
+        (lambda data: RobustOverfittingCallback({"train": tiny_data(8), "held out": data}), "the split 'held out'"),
+        (CatastrophicOverfittingCallback, "the held-out examples"),
+    ],
+    ids=["overfitting", "catastrophic"],
+)
+def test_rows_that_only_a_callback_of_the_fine_tuning_reads(tmp_path, watch, source):
+    with pytest.raises(DataError, match=rf"row 1 of {source}, got 2"):
+        trainer = RobustTicketTrainer(
+            model=tiny_bert(),
+            args=make_args(tmp_path),
+            train_dataset=tiny_data(32),
+            callbacks=[watch(labelled([0, 2]))],
+        )
+        trainer.train()
+    assert left_in(tmp_path) == []
+
+
+def test_an_empty_split_of_a_callback(tmp_path):
+    watch = RobustOverfittingCallback({"train": tiny_data(8), "test": tiny_data(8).select([])})
+    with pytest.raises(DataError, match="got none in 'test'"):
+        RobustTicketTrainer(
+            model=tiny_bert(), args=make_args(tmp_path), train_dataset=tiny_data(32), callbacks=[watch]
+        ).train()
+    assert left_in(tmp_path) == []

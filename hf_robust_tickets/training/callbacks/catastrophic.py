@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from accelerate.utils import extract_model_from_parallel
-from transformers import TrainerControl, TrainerState, TrainingArguments, default_data_collator
+from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments, default_data_collator
 
 from ...adversaries import PGD, Adversary, PerturbationHook, PixelPGD, PixelSpace
 from ...adversaries.attack_loop import check_criterion
 from ...errors import ConfigurationError
+from ..checks.late import check_labels_fit
 from .base import AttackCallback, StatefulCallback
 from .robust_accuracy import SplitBatches, accuracy_of, attack_on
 
@@ -103,8 +104,17 @@ class CatastrophicOverfittingCallback(StatefulCallback, AttackCallback):
         """Told by an `AdversarialTrainer`: the attack it trains with, and the hook that adds its perturbation."""
         self._met = (adversary, hook)
 
+    def check_before(self, trainer: Trainer) -> None:
+        """Asked before the search of a job, whose fine-tuning alone the callback sees.
+
+        Raises:
+            DataError: If a label of the held-out examples is no class of the model; it names the row.
+        """
+        check_labels_fit(self._dataset, trainer.accelerator.unwrap_model(trainer.model), "the held-out examples")
+
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Takes the records of the checkpoint back."""
+        """Checks the examples before the first step, and takes the records of the checkpoint back."""
+        check_labels_fit(self._dataset, extract_model_from_parallel(kwargs["model"]), "the held-out examples")
         self.restore(state)
 
     def on_step_end(

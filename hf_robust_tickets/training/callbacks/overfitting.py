@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from accelerate.utils import extract_model_from_parallel
-from transformers import TrainerControl, TrainerState, TrainingArguments, default_data_collator
+from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments, default_data_collator
 
 from ...adversaries import Adversary, PerturbationHook
 from ...adversaries.attack_loop import check_criterion
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, DataError
 from ...reporting.overfitting import AccuracyRecord
+from ..checks.late import check_labels_fit
 from .base import AttackCallback, StatefulCallback
 from .robust_accuracy import SplitBatches, accuracy_of, attack_on
 
@@ -88,9 +89,24 @@ class RobustOverfittingCallback(StatefulCallback, AttackCallback):
         """Told by an `AdversarialTrainer`: the attack it trains with, and the hook that adds its perturbation."""
         self._met = (adversary, hook)
 
+    def check_before(self, trainer: Trainer) -> None:
+        """Asked before the search of a job, whose fine-tuning alone the callback sees.
+
+        Raises:
+            DataError: If a split is empty, or a label in it is no class of the model; it names the row.
+        """
+        self._check_splits(trainer.accelerator.unwrap_model(trainer.model))
+
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Takes the records of the checkpoint back."""
+        """Checks the splits before the first step, and takes the records of the checkpoint back."""
+        self._check_splits(extract_model_from_parallel(kwargs["model"]))
         self.restore(state)
+
+    def _check_splits(self, model: Any) -> None:
+        for name, dataset in self._splits.items():
+            if len(dataset) == 0:
+                raise DataError(f"expected examples in every split, got none in {name!r}: leave it out")
+            check_labels_fit(dataset, model, f"the split {name!r}")
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset, DatasetDict
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, set_seed
 from transformers.utils import logging as transformers_logging
@@ -113,6 +114,8 @@ def _partners(corpus: DatasetDict, options: DemoOptions, output: Path) -> dict[s
         seed=options.seed,
         report_to="none",
         log_level="error",
+        # Without an accelerator torch would warn of it once for each loader.
+        dataloader_pin_memory=torch.cuda.is_available(),
         adversary="freelb",
         adversary_steps=3,
         adversary_step_size=0.05,

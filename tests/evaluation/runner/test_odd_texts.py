@@ -32,6 +32,8 @@ def report_of(texts, recipe, parts, label=0, **options):
     missing = [text for name in get_recipe(recipe).resources if (text := RESOURCES[name].missing())]
     if missing:
         pytest.skip(f"needs NLTK_DATA: {missing}")
+    if get_recipe(recipe).label_only:
+        options.setdefault("query_budget", 200)
     tokenizer = keyword_tokenizer()
     tokenizer.model_max_length = 64
     return evaluate_robustness(

@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 import torch
 from datasets import load_dataset
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoTokenizer
 
 from benchmarks.steps import row
 from hf_robust_tickets.evaluation import check_resources, evaluate_robustness
 from hf_robust_tickets.evaluation.victim import padding as batched
+from tests.testing.real_data import short_minilm
 from tests.testing.stock_textattack import build_stock, run_attack
 
 RECIPES = ("textfooler", "textbugger", "pwws", "deepwordbug")
@@ -46,27 +47,13 @@ def materials() -> dict[str, Any] | None:
     folder = Path(next(iter(package.submodule_search_locations)), "model")
     files = {"train": str(data / "train_sentences.parquet"), "validation": str(data / "validation.parquet")}
     sentences = load_dataset("parquet", data_files=files)
-    model = _classifier(folder, sentences["train"].shuffle(seed=0).select(range(320)))
+    model, _ = short_minilm(sentences["train"].shuffle(seed=0).select(range(320)))
     return {
         "model": model,
         "folder": folder,
         "encoder": SentenceTransformer(str(folder), device="cpu"),
         "data": sentences["validation"],
     }
-
-
-def _classifier(folder: Path, rows: Any) -> Any:
-    torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(folder, model_max_length=64)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    for start in range(0, len(rows), 16):
-        batch = rows[start : start + 16]
-        inputs = tokenizer(batch["sentence"], padding=True, truncation=True, return_tensors="pt")
-        model(**inputs, labels=torch.tensor(batch["label"])).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return model.eval()
 
 
 def _ratio(recipe: str, rounds: int, examples: int, max_length: int) -> float:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import shutil
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,13 @@ from datasets import Dataset, load_dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, set_seed
 
 from benchmarks.encoders import encoder_path
+from benchmarks.storage import ROOT, data_folder, read_result, write_result
 from hf_robust_tickets import AdversarialTrainer, RobustTicketTrainer
 from hf_robust_tickets.cli.train import accuracy
 from hf_robust_tickets.evaluation import evaluate_robustness
 from hf_robust_tickets.tickets import load_pruned
+
+logger = logging.getLogger("evidence")
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,57 @@ def run(
     if isinstance(trainer, RobustTicketTrainer):
         result |= {"ticket": trainer.ticket.summary(), "converged": trainer.converged}
     return result
+
+
+def evidence_parser(description: str, arms: Iterable[str], name: str, protocol: type[SentenceProtocol]) -> Any:
+    """The command line of a script of evidence, whose results are in docs/evidence/NAME."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arms", nargs="+", choices=arms)
+    parser.add_argument("--seeds", nargs="+", type=int)
+    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "evidence" / name)
+    parser.add_argument("--models", type=Path, default=ROOT / "out" / name)
+    parser.add_argument("--no-attack", dest="attack", action="store_false")
+    protocol.add_options(parser)
+    return parser
+
+
+def train_once(
+    train_arm: Callable[..., dict[str, Any]], arm: str, seed: int, protocol: SentenceProtocol, options: Any
+) -> dict[str, Any]:
+    """The result of one arm and seed: what is there, or what `train_arm` gives now."""
+    path = _path_of(arm, seed, options)
+    if (done := read_result(path, protocol)) is not None:
+        return done
+    logger.info("training %s, seed %d", arm, seed)
+    shutil.rmtree(options.models / f"{arm}-{seed}", ignore_errors=True)
+    result = train_arm(arm, seed, protocol, data_folder("sst2"), options.models)
+    write_result(path, result)
+    logger.info(
+        "%s, seed %d: development %.3f, test %.3f, %.0f core s",
+        *(arm, seed, result["development"], result["test"], result["core_seconds"]),
+    )
+    return result
+
+
+def attack_missing(
+    result: dict[str, Any], kind: str, recipes: Sequence[str], sentences: Dataset, options: Any, **how: Any
+) -> None:
+    """Runs the recipes that `result[kind]` lacks, and writes the result after each."""
+    arm, seed = result["arm"], result["seed"]
+    path, folder = _path_of(arm, seed, options), options.models / f"{arm}-{seed}"
+    todo = [recipe for recipe in recipes if recipe not in result[kind]]
+    if todo and not (folder / "model").is_dir():
+        logger.warning("%s is gone: remove %s to train it again", folder, path)
+        return
+    for recipe in todo:
+        found = attack(folder / "model", sentences, recipe, "ticket" in result, folder / kind, **how)
+        result[kind][recipe] = found
+        write_result(path, result)
+        logger.info("%s-%d, %s: %.3f under attack", arm, seed, recipe, found["accuracy_under_attack"])
+
+
+def _path_of(arm: str, seed: int, options: Any) -> Path:
+    return options.results / f"{arm}-{seed}.json"
 
 
 def attack(folder: Path, sentences: Dataset, recipe: str, pruned: bool, output: Path, **options: Any) -> dict:

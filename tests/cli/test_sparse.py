@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from datasets import Dataset
 from transformers import AutoModelForSequenceClassification
 
 from hf_robust_tickets.cli.main import main
 from hf_robust_tickets.sparse import load_masks
-from tests.testing.tiny import tiny_bert, tiny_tokenizer
+from tests.testing.command_line import write_model_and_rows
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sparse")
-    tiny_bert().save_pretrained(folder / "model")
-    tiny_tokenizer().save_pretrained(folder / "model")
-    rows = {"text": [f"w{5 + i} w{20 + i} w{30 + i % 9}" for i in range(24)], "label": [i % 2 for i in range(24)]}
-    Dataset.from_dict(rows).to_csv(str(folder / "data.csv"))
-    return folder
+    return write_model_and_rows(tmp_path_factory.mktemp("sparse"))
 
 
 def line(folder, out, *more: str) -> list[str]:

@@ -12,17 +12,13 @@ from transformers import AutoModelForSequenceClassification
 from hf_robust_tickets.cli.main import main
 from hf_robust_tickets.tickets import is_pruned, load_pruned
 from hf_robust_tickets.training import AdversarialTrainer, AdversarialTrainingArguments
+from tests.testing.command_line import write_model_and_rows
 from tests.testing.tiny import tiny_bert, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    tiny_bert().save_pretrained(folder / "model")
-    tiny_tokenizer().save_pretrained(folder / "model")
-    rows = {"text": [f"w{5 + i} w{20 + i} w{30 + i % 9}" for i in range(24)], "label": [i % 2 for i in range(24)]}
-    Dataset.from_dict(rows).to_csv(str(folder / "data.csv"))
-    return folder
+    return write_model_and_rows(tmp_path_factory.mktemp("whole"))
 
 
 def line(folder, out, *more: str, ticket: str = "none") -> list[str]:

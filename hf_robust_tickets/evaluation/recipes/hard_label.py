@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..components import stopwords
 from .registry import RecipeContext, register_recipe
+from .textfooler import swap_constraints
 
 if TYPE_CHECKING:
     from textattack import Attack
@@ -17,29 +18,16 @@ def _hard_label(context: RecipeContext) -> Attack:
     """
     from textattack import Attack
     from textattack.constraints.pre_transformation import RepeatModification, StopwordModification
-    from textattack.constraints.semantics import WordEmbeddingDistance
     from textattack.transformations import WordSwapEmbedding
 
-    from ..components.constraints import SameTag, Similarity
     from ..components.goals import LabelGoal
     from ..components.hard_label import HardLabelSearch
 
     constraints = [
         RepeatModification(),
         StopwordModification(stopwords=stopwords.TEXTFOOLER),
-        # as in TextFooler's code
-        WordEmbeddingDistance(embedding=context.vectors, min_cos_sim=0.5),
-        # authors' code
-        SameTag(allow_verb_noun_swap=True),
-        # TextFooler's, of each single swap
-        Similarity(
-            context.encoder,
-            threshold=0.840845057,
-            metric="angular",
-            compare_against_original=False,
-            window_size=15,
-            skip_text_shorter_than_window=True,
-        ),
+        # as in TextFooler's code, the similarity that of each single swap
+        *swap_constraints(context),
     ]
     # 50 nearest neighbours (authors' code)
     transformation = WordSwapEmbedding(max_candidates=50, embedding=context.vectors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..components import stopwords
 from .registry import RecipeContext, register_recipe
@@ -11,26 +11,13 @@ if TYPE_CHECKING:
     from textattack import Attack
 
 
-def _textfooler(context: RecipeContext) -> Attack:
-    """Jin, Jin, Zhou, Szolovits: Is BERT Really Robust? AAAI 2020, arXiv 1907.11932."""
-    from textattack import Attack
-    from textattack.constraints.pre_transformation import (
-        InputColumnModification,
-        RepeatModification,
-        StopwordModification,
-    )
+def swap_constraints(context: RecipeContext) -> list[Any]:
+    """What a word may be swapped for: the constraints on single swaps, which `hard-label` takes over."""
     from textattack.constraints.semantics import WordEmbeddingDistance
-    from textattack.search_methods import GreedyWordSwapWIR
-    from textattack.transformations import WordSwapEmbedding
 
     from ..components.constraints import SameTag, Similarity
-    from ..components.goals import Goal
 
-    constraints = [
-        RepeatModification(),
-        StopwordModification(stopwords=stopwords.TEXTFOOLER),
-        # of an NLI pair only the hypothesis is changed (paper, section 3)
-        InputColumnModification(["premise", "hypothesis"], {"premise"}),
+    return [
         # the paper says 0.7, its code uses 0.5
         WordEmbeddingDistance(embedding=context.vectors, min_cos_sim=0.5),
         # the code lets nouns and verbs replace each other
@@ -45,6 +32,28 @@ def _textfooler(context: RecipeContext) -> Attack:
             window_size=15,
             skip_text_shorter_than_window=True,
         ),
+    ]
+
+
+def _textfooler(context: RecipeContext) -> Attack:
+    """Jin, Jin, Zhou, Szolovits: Is BERT Really Robust? AAAI 2020, arXiv 1907.11932."""
+    from textattack import Attack
+    from textattack.constraints.pre_transformation import (
+        InputColumnModification,
+        RepeatModification,
+        StopwordModification,
+    )
+    from textattack.search_methods import GreedyWordSwapWIR
+    from textattack.transformations import WordSwapEmbedding
+
+    from ..components.goals import Goal
+
+    constraints = [
+        RepeatModification(),
+        StopwordModification(stopwords=stopwords.TEXTFOOLER),
+        # of an NLI pair only the hypothesis is changed (paper, section 3)
+        InputColumnModification(["premise", "hypothesis"], {"premise"}),
+        *swap_constraints(context),
     ]
     # 50 nearest neighbours (paper, section 3); importance by deletion
     transformation = WordSwapEmbedding(max_candidates=50, embedding=context.vectors)

@@ -51,9 +51,13 @@ def load_training(options: DataOptions, *, seed: int, model_classes: Classes | N
             is kept; None for a new head.
 
     Raises:
+        ConfigurationError: If a part is to have no row.
         DataError: If nothing says where they are, or a row has no text, no label, or one that training data lack; it
             names the row and the file.
     """
+    limits = {"train": options.max_train_samples, "validation": options.max_eval_samples}
+    if few := [limit for limit in limits.values() if limit is not None and limit < 1]:
+        raise ConfigurationError(f"max_train_samples and max_eval_samples must be at least 1, got {few[0]}")
     splits = {split: rows_of(_read(options, split)) for split in ("train", "validation")}
     sources = {split: _source(options, split) for split in splits}
     for split, data in splits.items():
@@ -66,7 +70,6 @@ def load_training(options: DataOptions, *, seed: int, model_classes: Classes | N
     classes = Classes.of_data(splits["train"], options.label_column, sources["train"])
     if model_classes is not None:
         classes = classes.in_order_of(model_classes)
-    limits = {"train": options.max_train_samples, "validation": options.max_eval_samples}
     ready = {}
     for split, data in splits.items():
         text_columns_of(data, columns, options.label_column)

@@ -16,6 +16,7 @@ VERBS = {
     "train": "search a ticket, prune, fine-tune and save; --ticket none: train under attack alone",
     "sparse": "train under attack with masks on single weights",
     "search": "search a ticket only",
+    "sweep": "train over sparsities and steps of the draw, attack each, and compare",
     "distance": "how far tickets are apart, and how far chance would put them",
     "prune": "cut a ticket out of a model",
     "evaluate": "attack a model with TextAttack recipes",

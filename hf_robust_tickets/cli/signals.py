@@ -13,6 +13,8 @@ from tqdm import tqdm
 _GO_ON = {
     "train": "--resume_from_checkpoint True goes on from the last checkpoint",
     "search": "--resume_from_checkpoint True goes on from the last checkpoint",
+    "sparse": "--resume_from_checkpoint True goes on from the last checkpoint",
+    "sweep": "the same command goes on",
     "evaluate": "the same command goes on",
     "resources": "the same command goes on",
 }

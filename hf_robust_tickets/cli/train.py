@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import EvalPrediction
+from transformers import EvalPrediction, set_seed
 
 from ..errors import CheckpointError, ConfigurationError
 from ..evaluation.datasets.labels import Classes
@@ -129,6 +129,7 @@ def build_trainer(
         kind: The trainer's class.
         **options: Further arguments of it.
     """
+    set_seed(args.seed)  # a new head, and with it the result, is that of the seed
     config = load_config(model)
     splits = load_training(
         data, seed=args.seed, model_classes=Classes.of_model(config) if has_classifier(config) else None

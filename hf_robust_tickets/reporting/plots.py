@@ -11,6 +11,7 @@ from ._distance_plots import plot_distance_matrix, plot_distances
 from ._overfitting_plots import plot_layer_densities, plot_robust_overfitting
 from ._result_plots import plot_accuracy, plot_cost
 from ._speed_plot import plot_speed
+from ._sweep_plot import plot_sweep
 from ._ticket_plot import plot_ticket
 from ._tradeoff_plot import plot_tradeoff
 
@@ -22,6 +23,7 @@ __all__ = [
     "plot_layer_densities",
     "plot_robust_overfitting",
     "plot_speed",
+    "plot_sweep",
     "plot_ticket",
     "plot_tradeoff",
 ]

@@ -16,6 +16,7 @@ from hf_robust_tickets.reporting.plots import (
     plot_distance_matrix,
     plot_distances,
     plot_speed,
+    plot_sweep,
     plot_ticket,
     plot_tradeoff,
 )
@@ -280,3 +281,27 @@ def test_what_the_tradeoff_cannot_draw(tmp_path, methods, anchors, message):
     with pytest.raises(DataError, match=message):
         plot_tradeoff(methods, tmp_path / "t.png", anchors=anchors)
     assert not list(tmp_path.iterdir())
+
+
+def swept(sparsity: str, draw: str, seed: int, accuracy: float, **attacks: float) -> dict:
+    found = {name: {"accuracy_under_attack": value} for name, value in attacks.items()}
+    return {"sparsity": sparsity, "draw": draw, "seed": seed, "accuracy": accuracy, "attacks": found}
+
+
+def test_a_sweep_has_a_panel_per_recipe_and_a_line_per_draw(tmp_path, figures):
+    cells = [swept("0.2", "40", 0, 0.9, fooler=0.3), swept("0.2", "40", 1, 0.8, fooler=0.1)]
+    cells += [swept("0.4", "40", 0, 0.7), swept("0.2", "settled", 0, 0.6), swept("0.4", "settled", 0, 0.5)]
+    assert is_picture(plot_sweep(cells, tmp_path / "s.png"))
+    clean, attacked = figures[0].axes
+    assert [text.get_text() for text in clean.get_xticklabels()] == ["0.2", "0.4"]
+    lines = [axes.containers[0].lines[0] for axes in (clean, attacked)]
+    assert [list(line.get_ydata()) for line in lines] == [[pytest.approx(85), pytest.approx(70)], [pytest.approx(20)]]
+    assert [container.get_label() for container in clean.containers] == ["drawn at step 40", "drawn when settled"]
+    # One sparsity alone: the step of the draw is the axis.
+    plot_sweep([swept("0.2", "40", 0, 0.9), swept("0.2", "60", 0, 0.8)], tmp_path / "t.png")
+    assert [text.get_text() for text in figures[1].axes[0].get_xticklabels()] == ["40", "60"]
+
+
+def test_a_sweep_without_cells_is_refused(tmp_path):
+    with pytest.raises(DataError, match="sweep first"):
+        plot_sweep([], tmp_path / "s.png")

@@ -167,7 +167,7 @@ def check_same(folder: Path, settings: Mapping[str, Any]) -> None:
     found = read_json(path, "the settings of a sweep")
     for group in ("training", "attack"):
         known, wanted = found.get(group) or {}, settings[group] or {}
-        for name in known.keys() & wanted.keys():
+        for name in sorted(known.keys() & wanted.keys()):
             if known[name] != wanted[name]:
                 raise CheckpointError(
                     f"{folder} holds a sweep with other settings: expected {name}={known[name]!r}, got "

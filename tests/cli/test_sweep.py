@@ -97,7 +97,7 @@ def test_the_grid_and_the_recipes_grow_and_what_is_there_stays(folder, tmp_path,
     # The attacks are settings of the sweep from here on, also where none is asked for.
     assert main(line(folder, out, *first)) == 0
     capsys.readouterr()
-    assert main(line(folder, out, *first, *attacked[:2], "--num_examples", "5")) == 2
+    assert main(line(folder, out, *first, *attacked, "--num_examples", "5")) == 2
     assert "num_examples=4, got 5" in one_line(capsys)
 
 

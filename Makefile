@@ -3,10 +3,10 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 # Tests run one process per core, each with one thread: half the time of one process with all threads.
 PYTEST  = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
-EXTRAS ?= dev,attack,plots,demo
+EXTRAS ?= dev,attack,plots,demo,docs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-gpu test-fake features bench bench-gpu evidence evidence-vision style quality clean
+.PHONY: help install demo test test-slow test-gpu test-fake features docs bench bench-gpu evidence evidence-vision style quality clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -42,6 +42,10 @@ features: install  ## Run the tests behind the table of docs/adversaries.md and 
 	HF_HUB_OFFLINE=1 ROBUST_TICKETS_RECORD_FEATURES=1 $(BIN)/python -m pytest -m feature tests/training tests/invariants
 	$(BIN)/python docs/generate.py
 
+docs: install  ## Build the documentation site, which needs no network; writes build/site
+	HF_HUB_OFFLINE=1 NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file docs/site/mkdocs.yml
+	@echo "open build/site/index.html"
+
 bench: install  ## Print speed and memory ratios, both sides measured in one run
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/bench.py
 
@@ -63,5 +67,5 @@ style: install  ## Format the code
 quality: install  ## Check format and style
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
 
-clean:  ## Remove the virtual environment and what the demo wrote
-	rm -rf $(VENV) demo-output
+clean:  ## Remove the virtual environment, what the demo wrote, and the site
+	rm -rf $(VENV) demo-output build/site

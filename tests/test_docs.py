@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 import transformers
 
 import hf_robust_tickets
@@ -56,9 +57,9 @@ def names_that_lack_an_import(blocks: list[str], names: set[str]) -> set[str]:
     return lacking
 
 
-def run_page(name: str) -> dict:
-    """Runs all Python of a page in one namespace."""
-    namespace: dict = {"__name__": "page"}
+def run_page(name: str, **given: object) -> dict:
+    """Runs all Python of a page in one namespace, which begins with what is given."""
+    namespace: dict = {"__name__": "page", **given}
     exec(compile("\n".join(code_of(DOCS / name)), name, "exec"), namespace)
     return namespace
 
@@ -100,6 +101,19 @@ def test_export(here):
     assert page["logits"].shape == (3, 3)
     assert (here / "small.onnx").exists()
     assert load_pruned(here / "small-merged").config.robust_ticket == model.config.robust_ticket
+
+
+def test_prune_and_push(here):
+    batch = {"input_ids": torch.randint(5, 60, (4, 8)), "labels": torch.tensor([0, 1, 2, 0])}
+    page = run_page("prune_and_push.md", model=tiny_model(), batches=[batch] * 2, tokenizer=None)
+    assert load_pruned(here / "small").config.robust_ticket["heads"] == page["ticket"].head_counts
+
+
+def test_checkpoint_format(here):
+    model = tiny_model()
+    save_pruned(prune_(model, random_ticket(model, 0.4, 0.5, round_to=1)), here / "small")
+    page = run_page("checkpoint_format.md")
+    assert page["model"].config.robust_ticket["fingerprint"] == page["ticket"].fingerprint()
 
 
 def test_register_architecture(here, monkeypatch):

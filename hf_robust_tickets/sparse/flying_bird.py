@@ -37,6 +37,9 @@ class FlyingBird(SparseMethod):
     nothing to explore and is left as it is. With a pattern such as 2:4 for a density, each group grows as many as it
     has lost.
 
+    Cost: one selection per layer every `period` steps, whose gradient is dense.
+    Use when: the density is given, and the masks are to follow the attack.
+
     Attributes:
         init: Distribution of the density over layers at the start, at random positions; see `kept_per_layer`.
         drop_fraction: `d_start`, in (0, 1).
@@ -164,6 +167,9 @@ class RigL(FlyingBird):
     drop fraction of 0.3 that falls to 0 at 75 % of the training, updates every 100 steps until then. In an adversarial
     training the steps before an update are attacked, and the step of the update itself is not: its gradient is that of
     the standard loss.
+
+    Cost: as `flying-bird`.
+    Use when: a control: what the adversarial growth gradient is worth.
 
     Attributes:
         stop: Fraction of the training after which masks stay as they are.

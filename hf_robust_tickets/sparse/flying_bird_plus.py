@@ -51,6 +51,9 @@ class FlyingBirdPlus(FlyingBird):
     start or grown so, is left alone, as in the released code. Before there are `window` differences, it is
     `FlyingBird`.
 
+    Cost: as `flying-bird`, and an attack on a development split in each evaluation.
+    Use when: the density too is to follow from robust overfitting.
+
     Attributes:
         start_epoch: Epoch from which the density adapts; below 1 a fraction of the training (the paper: 100 of 200).
         prune_ratio: Share of the regular drop that is dropped besides.

@@ -28,6 +28,9 @@ class GraSP(ScoredMethod):
     dropout; norms over the batch see the batch. In an adversarial training the first step is therefore not attacked.
     It costs two gradients and one product with the Hessian, once; in memory, the graph of one gradient. The authors
     divide the logits by 200 first; here the loss is that of the training.
+
+    Cost: two gradients and one product with the Hessian, once.
+    Use when: networks before training, at high sparsity.
     """
 
     name: ClassVar[str] = "grasp"

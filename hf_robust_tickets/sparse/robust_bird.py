@@ -26,6 +26,9 @@ class RobustBird(SparseMethod):
     most `tolerance` (normalised Hamming distance), the model is pruned with it: current weights, no rewind, a fresh
     optimiser. Stage 2 is adversarial training of the masked model.
 
+    Cost: standard training until the mask settles, for at most `budget`.
+    Use when: one mask is to be found before the attack begins.
+
     Attributes:
         tolerance: Largest distance between masks that have settled, in (0, 1].
         patience: Length of the queue of masks, the newest included; at least 2.

@@ -25,7 +25,11 @@ def check_distribution(distribution: str, title: str) -> None:
 
 @dataclass(frozen=True)
 class Dense(SparseMethod):
-    """Keeps every weight: the dense control, with the same records as the others."""
+    """Keeps every weight: the dense control, with the same records as the others.
+
+    Cost: that of dense training.
+    Use when: a control.
+    """
 
     density: float = 1.0
 
@@ -43,6 +47,9 @@ class Dense(SparseMethod):
 @dataclass(frozen=True)
 class RandomMask(SparseMethod):
     """Static random masks (Liu et al., "The Unreasonable Effectiveness of Random Pruning", ICLR 2022).
+
+    Cost: none.
+    Use when: a control.
 
     Attributes:
         init: Distribution of the density over layers; see `kept_per_layer`.
@@ -66,6 +73,9 @@ class OneShotMagnitude(SparseMethod):
     """Keeps the weights of largest magnitude of all layers together, as they are at the start.
 
     For a pretrained model: of random weights it knows nothing but the scale of their layer.
+
+    Cost: one selection, once.
+    Use when: a pretrained model that is masked once, without a look at the data.
     """
 
     name: ClassVar[str] = "magnitude"
@@ -81,6 +91,9 @@ class SNIP(ScoredMethod):
 
     `g` is the gradient of the training loss in the first step, before the optimiser moves anything: of the adversarial
     loss where training is adversarial.
+
+    Cost: one dense step.
+    Use when: static masks at once, from the loss of the training.
     """
 
     name: ClassVar[str] = "snip"
@@ -96,6 +109,9 @@ class FixedMasks(SparseMethod):
 
     A checkpoint holds the masks once, beside the weights; what `describe` gives is their fingerprint, with which a
     training that started from them is resumed, and no other one.
+
+    Cost: none.
+    Use when: masks were found before, or come from elsewhere.
 
     Attributes:
         masks: Parameter name -> BoolTensor of its shape.

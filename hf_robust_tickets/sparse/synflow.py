@@ -38,6 +38,9 @@ class SynFlow(SparseMethod):
     For networks in which linear layers or convolutions follow each other. Nothing flows through the softmax of
     attention, so that query and key are to be excluded; an error says so.
 
+    Cost: `iterations` passes forward and back with one example, in float64.
+    Use when: convolutional networks at very high sparsity: no layer is emptied.
+
     Attributes:
         iterations: n; each is a pass forward and back with one example.
     """

@@ -25,6 +25,9 @@ class Taylor(ScoredMethod):
 
     The scored steps train the dense model; what they have learned is kept, and so is the state of the optimiser.
 
+    Cost: none, but the first `warmup_steps + scored_steps` steps are dense.
+    Use when: fine-tuning: a fresh classifier knows nothing in the first step.
+
     Attributes:
         warmup_steps: Dense steps before the first one that is scored.
         scored_steps: Steps whose scores are added up.

@@ -13,6 +13,9 @@ class AdversarialTaylorScore(TaylorScore):
 
     What a unit is worth to the attacked model, as Sehwag et al. ("HYDRA: Pruning Adversarially Robust Neural
     Networks", NeurIPS 2020) ask of weights: the score, not only the training, should see the attack.
+
+    Cost: as `taylor`, each scored batch at the price of an attacked step.
+    Use when: the score, not only the training, should see the attack.
     """
 
     name: ClassVar[str] = "adversarial-taylor"

@@ -15,6 +15,9 @@ class GateScore(Score):
 
     The released code ranks the signed value, although its penalty acts on |c|: a coefficient of -1 then goes before
     one of 0. The magnitude is what is meant.
+
+    Cost: adversarial training with gates, for at most `search_epochs`.
+    Use when: EarlyRobust is to be reproduced.
     """
 
     name: ClassVar[str] = "gate"

@@ -21,6 +21,9 @@ class TaylorScore(Score):
 
     Where the weights are at a minimum of the loss the score is small for every unit and mostly noise: score after a
     short training, not after a long one.
+
+    Cost: `score_warmup` plain steps, and at most `score_batches` passes forward and back.
+    Use when: the default: it stops by itself, in a fraction of an epoch.
     """
 
     name: ClassVar[str] = "taylor"

@@ -58,8 +58,8 @@ def load_training(options: DataOptions, *, seed: int, model_classes: Classes | N
     limits = {"train": options.max_train_samples, "validation": options.max_eval_samples}
     if few := [limit for limit in limits.values() if limit is not None and limit < 1]:
         raise ConfigurationError(f"max_train_samples and max_eval_samples must be at least 1, got {few[0]}")
-    splits = {split: rows_of(_read(options, split)) for split in ("train", "validation")}
-    sources = {split: _source(options, split) for split in splits}
+    splits = {split: rows_of(read_split(options, split)) for split in ("train", "validation")}
+    sources = {split: source_of(options, split) for split in splits}
     for split, data in splits.items():
         if options.label_column not in data.column_names:
             raise DataError(
@@ -86,7 +86,7 @@ def load_evaluation(options: DataOptions) -> Dataset:
     Raises:
         DataError: If nothing says where it is, or it has no text.
     """
-    data = rows_of(_read(options, "validation"))
+    data = rows_of(read_split(options, "validation"))
     text_columns_of(data, options.text_columns, options.label_column)
     return data
 
@@ -106,10 +106,10 @@ def load_batches(
     Raises:
         DataError: If nothing says where they are, or a row has no text.
     """
-    data = rows_of(_read(options, "train"))
+    data = rows_of(read_split(options, "train"))
     columns = text_columns_of(data, options.text_columns, options.label_column)
     rows = data.shuffle(seed=seed).select(range(min(count, len(data))))
-    source = _source(options, "train")
+    source = source_of(options, "train")
     texts = [[text_of(rows[row][column], column, row, source) for column in columns] for row in range(len(rows))]
     parts = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
     settings = {"truncation": True, "max_length": max_length, "padding": True, "return_tensors": "pt"}
@@ -142,7 +142,7 @@ def rows_of_file(options: DataOptions) -> Iterator[None]:
         yield
     except DataError as error:
         if re.search(r"\brow \d", str(error)):
-            error.add_note(f"rows are those of {_source(options, 'validation')}, counted from 0")
+            error.add_note(f"rows are those of {source_of(options, 'validation')}, counted from 0")
         raise
 
 
@@ -179,7 +179,12 @@ def _origin(data: Dataset) -> Any:
     return info
 
 
-def _read(options: DataOptions, split: str) -> Dataset:
+def read_split(options: DataOptions, split: str) -> Dataset:
+    """The rows of `train` or `validation`, unchecked.
+
+    Raises:
+        DataError: If nothing says where they are, or they cannot be read.
+    """
     file = options.train_file if split == "train" else options.validation_file
     name = options.train_split if split == "train" else options.validation_split
     if file is None and options.dataset_name is None:
@@ -196,7 +201,7 @@ def _read(options: DataOptions, split: str) -> Dataset:
         codec = isinstance(reason, UnicodeError) or "utf" in str(reason).lower() or "decode" in str(reason).lower()
         hint = "; pass --encoding, such as utf-16 or latin-1" if codec and file is not None else ""
         text = " ".join(str(reason).split())[:300] or type(reason).__name__
-        raise DataError(f"expected {split} data in {_source(options, split)}, got: {text}{hint}") from error
+        raise DataError(f"expected {split} data in {source_of(options, split)}, got: {text}{hint}") from error
 
 
 def _reading(options: DataOptions, file: str) -> dict[str, Any]:
@@ -211,7 +216,8 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _source(options: DataOptions, split: str) -> str:
+def source_of(options: DataOptions, split: str) -> str:
+    """What a split is called in messages."""
     file = options.train_file if split == "train" else options.validation_file
     if file is not None:
         return file

@@ -46,7 +46,7 @@ def load_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
         CheckpointError: If there is no such folder, or no tokenizer in it.
     """
     _check_folder(options.model_name_or_path)
-    with _in_words(options, "a tokenizer"):
+    with in_words(options, "a tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(
             options.model_name_or_path, revision=options.model_revision, trust_remote_code=options.trust_remote_code
         )
@@ -57,7 +57,7 @@ def load_tokenizer(options: ModelOptions) -> PreTrainedTokenizerBase:
 def load_config(options: ModelOptions) -> PretrainedConfig:
     """The configuration of the model."""
     _check_folder(options.model_name_or_path)
-    with _in_words(options, "a model"):
+    with in_words(options, "a model"):
         return AutoConfig.from_pretrained(
             options.model_name_or_path, revision=options.model_revision, trust_remote_code=options.trust_remote_code
         )
@@ -132,7 +132,7 @@ def _load(options: ModelOptions, **config: Any) -> tuple[PreTrainedModel, list[s
     if getattr(found, "robust_ticket", None):
         model, report = load_pruned(options.model_name_or_path, AutoModelForSequenceClassification, **where)
     else:
-        with _in_words(options, "the weights of a classifier"):
+        with in_words(options, "the weights of a classifier"):
             model, report = AutoModelForSequenceClassification.from_pretrained(
                 options.model_name_or_path, **where, trust_remote_code=options.trust_remote_code
             )
@@ -140,7 +140,7 @@ def _load(options: ModelOptions, **config: Any) -> tuple[PreTrainedModel, list[s
 
 
 @contextlib.contextmanager
-def _in_words(options: ModelOptions, what: str) -> Iterator[None]:
+def in_words(options: ModelOptions, what: str) -> Iterator[None]:
     """Says what could not be opened: transformers and safetensors raise whatever they stumble over."""
     try:
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -46,13 +47,16 @@ class DataOptions:
     max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on a random part of this size."})
 
 
-def parse(verb: str, kinds: tuple[type, ...], argv: list[str]) -> tuple[Any, ...]:
+def parse(
+    verb: str, kinds: tuple[type, ...], argv: list[str], defaults: Mapping[str, Any] | None = None
+) -> tuple[Any, ...]:
     """Reads the options of a verb, from the command line or from one YAML file.
 
     Args:
         verb: Its name, for the help.
         kinds: Dataclasses to fill.
         argv: What follows the verb.
+        defaults: Values of options that are not named, where they are others than those of the dataclasses.
 
     Returns:
         One object per dataclass.
@@ -62,6 +66,7 @@ def parse(verb: str, kinds: tuple[type, ...], argv: list[str]) -> tuple[Any, ...
         ValueError: If a value is refused.
     """
     parser = _Parser(kinds, prog=f"robust-tickets {verb}")
+    parser.set_defaults(**(defaults or {}))
     if len(argv) == 1 and argv[0].endswith((".yaml", ".yml")):
         argv = _read_yaml(Path(argv[0]), parser)
     *filled, left = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)

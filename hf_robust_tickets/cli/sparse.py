@@ -1,4 +1,4 @@
-"""`robust-tickets sparse`: adversarial training with masks on single weights."""
+"""`robust-tickets sparse`: adversarial training with masks on single weights, of models of texts or of images."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from ..training import AdversarialTrainingArguments, SparseTrainer
 from ..training.arguments import read_options
 from ..training.checks.late import check_optimisation
 from ..training.sparse.facts import search_summary
-from .models import TrainedModelOptions
-from .options import DataOptions, parse
-from .train import build_trainer, check_own_folder, summarise_whole, train_and_save
+from .train import check_own_folder, parse_training, summarise_whole, train_and_save
 
 METHOD = "flying-bird"
 SCHEDULE = "constant_with_warmup"
@@ -50,15 +48,11 @@ class SparseOptions:
 
 def run(argv: list[str]) -> None:
     """Trains, saves, evaluates; continues what was cut off with `--resume_from_checkpoint True`."""
-    model_options, data_options, options, args = parse(
-        "sparse", (TrainedModelOptions, DataOptions, SparseOptions, AdversarialTrainingArguments), argv
-    )
+    build, (options, args) = parse_training("sparse", (SparseOptions, AdversarialTrainingArguments), argv)
     method = build_method(options)
     schedule = check_schedule(options, method)
     check_own_folder(args, searches=method.searches)
-    trainer = build_trainer(
-        model_options,
-        data_options,
+    trainer = build(
         args,
         SparseTrainer,
         method=method,
@@ -69,7 +63,7 @@ def run(argv: list[str]) -> None:
     )
     check_optimisation(trainer)
     metrics = train_and_save(trainer)
-    print(text_table(summarise(trainer, metrics)))
+    print(text_table([*summarise(trainer, metrics), *build.more_rows(trainer)]))
     print(f"saved in {args.output_dir}, masks in sparse_masks.safetensors")
 
 

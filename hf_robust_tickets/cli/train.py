@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,20 +57,56 @@ def run(argv: list[str]) -> None:
             "leave out --ticket"
         )
     kind = AdversarialTrainingArguments if whole else RobustTicketArguments
-    model_options, data_options, choice, args = parse(
-        "train", (TrainedModelOptions, DataOptions, TicketChoice, kind), argv
-    )
+    build, (choice, args) = parse_training("train", (TicketChoice, kind), argv)
     if choice.ticket not in TICKETS:
         raise ConfigurationError(f"expected --ticket {' or '.join(TICKETS)}, got {choice.ticket!r}")
     if whole:
         check_own_folder(args)
-    trainer = build_trainer(model_options, data_options, args, AdversarialTrainer if whole else RobustTicketTrainer)
+    trainer = build(args, AdversarialTrainer if whole else RobustTicketTrainer)
     if whole:
         check_optimisation(trainer)
     metrics = train_and_save(trainer)
     pictures = None if whole else draw_pictures(trainer, Path(args.output_dir) / "pictures")
-    print(text_table(summarise_whole(trainer, metrics) if whole else summarise(trainer, metrics)))
+    rows = summarise_whole(trainer, metrics) if whole else summarise(trainer, metrics)
+    print(text_table([*rows, *build.more_rows(trainer)]))
     print(f"saved in {args.output_dir}" + (f", pictures in {pictures}" if pictures else ""))
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Makes the trainer that a line describes, of texts or of images.
+
+    Attributes:
+        build: Takes arguments, a trainer's class and further arguments of it.
+        more_rows: What is said of the trained model besides.
+    """
+
+    build: Callable[..., AdversarialTrainer]
+    more_rows: Callable[[AdversarialTrainer], list[dict[str, Any]]]
+
+    def __call__(self, *args: Any, **options: Any) -> AdversarialTrainer:
+        """The trainer."""
+        return self.build(*args, **options)
+
+
+def parse_training(verb: str, kinds: tuple[type, ...], argv: list[str]) -> tuple[Builder, tuple[Any, ...]]:
+    """Reads a line of a verb that trains: with `image_model` on images, else on texts.
+
+    Args:
+        verb: Its name.
+        kinds: Dataclasses besides those of model and data.
+        argv: What follows the verb.
+
+    Returns:
+        What builds the trainer, and an object per dataclass.
+    """
+    if "image_model" in named(argv):
+        from .images import ImageOptions, attacked_row, build_image_trainer, image_defaults
+
+        images, *filled = parse(verb, (ImageOptions, *kinds), argv, image_defaults(argv))
+        return Builder(partial(build_image_trainer, images), partial(attacked_row, images)), tuple(filled)
+    model, data, *filled = parse(verb, (TrainedModelOptions, DataOptions, *kinds), argv)
+    return Builder(partial(build_trainer, model, data), lambda trainer: []), tuple(filled)
 
 
 def train_and_save(trainer: AdversarialTrainer) -> dict[str, float]:

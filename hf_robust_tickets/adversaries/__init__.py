@@ -18,6 +18,7 @@ from .text.fgsm import FGSM
 from .text.free_at import FreeAT
 from .text.freelb import FreeLB
 from .text.freelb_plus_plus import FreeLBPlusPlus
+from .text.hotflip import HotFlip
 from .text.infobert import InfoBERT
 from .text.mart import MART
 from .text.pgd import PGD
@@ -46,6 +47,7 @@ __all__ = [
     "FreeAT",
     "FreeLB",
     "FreeLBPlusPlus",
+    "HotFlip",
     "InfoBERT",
     "PerturbationHook",
     "PixelBox",

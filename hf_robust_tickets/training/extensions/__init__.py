@@ -1,6 +1,7 @@
 """What single methods need beside delta: a first layer, a critic, averaged weights; and what options add to a step."""
 
 from .base import Extension, get_extension, register_extension
+from .exchange import TokenExchange
 from .infobert import AnchoredInformation
 from .smart import ProximalTerm
 from .yopo import FirstLayerAscents
@@ -10,6 +11,7 @@ __all__ = [
     "Extension",
     "FirstLayerAscents",
     "ProximalTerm",
+    "TokenExchange",
     "get_extension",
     "register_extension",
 ]

@@ -83,6 +83,9 @@ class Extension:
         """For regularised steps: a term beside the penalty, given the logits of the clean pass; `None` for none."""
         return None
 
+    def before_ascent(self, context: StepContext) -> None:
+        """Before an ascent that another pass follows: delta has its gradient, and the inputs may be replaced."""
+
     def after_ascent(self, context: StepContext) -> None:
         """After an ascent that another pass follows."""
 

@@ -80,8 +80,11 @@ class MultiPassStep(AdversarialStep):
         return self._task_loss(context, model, inputs, num_items_in_batch)[0]
 
     def _ascend(self, context: StepContext, another_pass: bool) -> None:
+        extensions = context.extensions if another_pass else ()
+        for extension in extensions:
+            extension.before_ascent(context)
         context.perturbation.ascend()
-        for extension in context.extensions if another_pass else ():
+        for extension in extensions:
             extension.after_ascent(context)
 
     def _perturb_weights(self, context: StepContext) -> None:

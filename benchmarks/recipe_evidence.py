@@ -51,7 +51,9 @@ def _attack(result: dict[str, Any], protocol: RecipeProtocol, options: Any) -> N
         how = {"num_examples": protocol.trial_examples}
         attack_missing(result, "trial", protocol.trial_recipes, splits["development"], options, **how)
     else:
-        how = {"num_examples": protocol.num_examples, "calibrate": True, "development_data": splits["development"]}
+        how = {"num_examples": protocol.num_examples}
+        if protocol.calibrate:
+            how |= {"calibrate": True, "development_data": splits["development"]}
         attack_missing(result, "attacks", protocol.recipes, splits["test"], options, **how)
 
 

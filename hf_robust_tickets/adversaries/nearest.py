@@ -39,10 +39,7 @@ class NearestTokens:
         Raises:
             ConfigurationError: If there are no two tokens of letters.
         """
-        if len(letters) < 2:
-            raise ConfigurationError(
-                f"expected a vocabulary with tokens of letters to exchange, got {len(letters)}: use freelb"
-            )
+        require_neighbours(letters)
         letters = letters.to(weight.device)
         most = min(most, len(letters) - 1)
         table = torch.arange(len(weight), device=weight.device).unsqueeze(1).repeat(1, most)
@@ -73,3 +70,11 @@ def tokens_of_letters(tokenizer: Any, words: int) -> Tensor:
         if number < words and number not in special and name.isalpha():
             found.append(number)
     return torch.tensor(sorted(found), dtype=torch.int64)
+
+
+def require_neighbours(letters: Tensor) -> None:
+    """Raises ConfigurationError where there are no two tokens of letters."""
+    if len(letters) < 2:
+        raise ConfigurationError(
+            f"expected a vocabulary with tokens of letters to exchange, got {len(letters)}: use freelb"
+        )

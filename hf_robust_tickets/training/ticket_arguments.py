@@ -17,6 +17,7 @@ from .arguments import AdversarialTrainingArguments, AdversaryOptions, read_opti
 
 _SCOPES = ("global", "layer")
 _GATE_SCHEDULES = ("constant", "linear")
+AUTO = "auto"
 
 # What the released code of EarlyRobust runs with, by its scripts.
 _EARLYROBUST: Mapping[str, Any] = MappingProxyType(
@@ -41,6 +42,7 @@ _EARLYROBUST: Mapping[str, Any] = MappingProxyType(
         "adversary_init_magnitude": 0.05,
         "adversary_max_norm": 0.0,
         "adversary_start_step": 0,
+        "finetune_adversary": None,
         "num_train_epochs": 10,
         "learning_rate": 2e-5,
         "weight_decay": 0.0,
@@ -95,7 +97,9 @@ class TicketOptions:
         refit_examples: Training examples with which the output projections are refitted to the dense model after the
             cut, by least squares (`tickets.refit`); 0: none. Some 2,500 are enough.
         refit_ridge: Ridge of that regression, relative to the mean squared length of the inputs.
-        finetune_adversary: Adversary of the fine-tuning; `None` is plain fine-tuning.
+        finetune_adversary: Adversary of the fine-tuning; `None` is plain fine-tuning. `"auto"` is the recipe that
+            docs/results.md measures: HotFlip from the second third of the training on, where the model classifies
+            texts and the trainer has their tokenizer; elsewhere plain fine-tuning, and the console says why.
         finetune_adversary_kwargs: Its options: those of `AdversaryOptions` without the prefix `adversary_`, and
             further hyper-parameters of the method, e.g. `{"steps": 3, "step_size": 0.02, "layer": -2, "every": 2,
             "start_step": 0.1}`; a dict, or JSON on the command line.
@@ -134,7 +138,9 @@ class TicketOptions:
         default=0, metadata={"help": "Examples for the least-squares refit after the cut; 0: none."}
     )
     refit_ridge: float = field(default=0.1, metadata={"help": "Its ridge, relative to the inputs."})
-    finetune_adversary: str | None = field(default=None, metadata={"help": "Adversary of the fine-tuning."})
+    finetune_adversary: str | None = field(
+        default=AUTO, metadata={"help": "Adversary of the fine-tuning; auto: the measured recipe; none: plain."}
+    )
     finetune_adversary_kwargs: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Its options: those of adversary_* without the prefix, as JSON."}
     )
@@ -152,10 +158,11 @@ class TicketOptions:
         ]
         names.remove("kwargs")
         options = {f"adversary_{name}": given.pop(name) for name in names if name in given}
-        if self.finetune_adversary in (None, "none"):
+        if self.finetune_adversary in (None, "none", AUTO):
             if options or given:
                 raise ConfigurationError(
-                    "finetune_adversary_kwargs needs finetune_adversary, got none: name the method"
+                    f"finetune_adversary_kwargs needs finetune_adversary, got {self.finetune_adversary or 'none'}: "
+                    "name the method"
                 )
             return AdversaryOptions(adversary=None)
         known = get_adversary(self.finetune_adversary).__dataclass_fields__

@@ -25,6 +25,7 @@ from .jobs.checkpoints import explain_failed_save, last_complete_checkpoint
 from .jobs.cost import with_all_phases
 from .jobs.cutting import cut
 from .jobs.phases import begin_next_phase, own_callbacks, phase, remake_model, without_model_init
+from .jobs.recipe import finetune_options
 from .jobs.search import (
     LogRemainder,
     gated_model,
@@ -313,5 +314,5 @@ class RobustTicketTrainer(AdversarialTrainer):
         self._use_finetune_adversary()
 
     def _use_finetune_adversary(self) -> None:
-        adversary = self.ticket_options.finetune_adversary_options()
+        adversary = finetune_options(self, self.ticket_options)
         self._set_adversary(adversary.build_adversary(), adversary)

@@ -12,7 +12,7 @@ from transformers import Trainer
 
 from ..._sharding import is_sharded
 from ...adversaries import Adversary
-from ...adversaries.nearest import NearestTokens, tokens_of_letters
+from ...adversaries.nearest import NearestTokens, require_neighbours, tokens_of_letters
 from ...architectures import layer_module
 from ...errors import ConfigurationError
 from ..steps.state import load_tensors
@@ -49,34 +49,43 @@ class TokenExchange(Extension):
                 f"{adversary.name} exchanges tokens for others of letters, which the tokenizer tells, got "
                 f"{type(tokenizer).__name__}: pass processing_class=tokenizer"
             )
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise ConfigurationError(
+                f"{adversary.name} exchanges the tokens of one text, got {type(model).__name__}, which reads two: use "
+                "freelb"
+            )
         engine = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
         if trainer.is_fsdp_enabled or (engine is not None and engine.zero_stage == 3):
             raise ConfigurationError(
                 f"{adversary.name} compares embeddings, which FSDP and ZeRO-3 leave on no rank whole: use freelb, DDP "
                 "or ZeRO-2"
             )
-        weight = getattr(layer_module(trainer.accelerator.unwrap_model(trainer.model), 0), "weight", None)
+        weight = getattr(layer_module(model, 0), "weight", None)
         if weight is None or weight.dim() != 2 or is_sharded(weight):
             raise ConfigurationError(
                 f"{adversary.name} compares embeddings, expected get_input_embeddings() with a weight of shape "
                 "(words, dim), got none: use freelb"
             )
+        require_neighbours(tokens_of_letters(tokenizer, len(weight)))
 
     def before_ascent(self, context: StepContext) -> None:
         """As in `Extension.before_ascent`."""
         perturbation, ids = context.perturbation, context.inputs.get("input_ids")
         perturbation.require_delta()
         gradient = perturbation.delta.grad if perturbation.grad is None else perturbation.grad
-        if ids is None or ids.shape != gradient.shape[:-1]:
+        if ids is None or ids.numel() != gradient[..., 0].numel():
             shape = None if ids is None else tuple(ids.shape)
             raise ConfigurationError(
                 f"{context.adversary.name} needs the input_ids of the {tuple(gradient.shape[:-1])} tokens, got "
                 f"{shape}: use it on text models that are given ids"
             )
+        # Models of multiple choice read the texts of all choices as rows.
+        rows = ids.reshape(gradient.shape[:-1])
         weight = layer_module(self.runner.unwrapped(), 0).weight.detach()
-        candidates = self._candidates(weight, context.adversary.candidates)[ids]
-        new = exchange(ids, gradient.float(), weight, candidates, perturbation.mask, context.adversary)
-        context.inputs = {**context.inputs, "input_ids": new}
+        candidates = self._candidates(weight, context.adversary.candidates)[rows]
+        new = exchange(rows, gradient.float(), weight, candidates, perturbation.mask, context.adversary)
+        context.inputs = {**context.inputs, "input_ids": new.reshape(ids.shape)}
 
     def save(self, folder: Path) -> None:
         """As in `Extension.save`."""

@@ -1,0 +1,45 @@
+"""What a fine-tuning is attacked with where nobody has said: the recipe of the evidence, where it fits."""
+
+from __future__ import annotations
+
+from transformers import Trainer
+
+from ...errors import ConfigurationError
+from ..arguments import AdversaryOptions
+from ..checks.validation import check_adversary
+from ..ticket_arguments import AUTO, TicketOptions
+from . import console
+
+STEP_SIZE, START = 0.06, 1 / 3
+"""Chosen on development data of SST-2 (docs/results.md). As long a step from the beginning ends in chance accuracy."""
+
+
+def finetune_options(trainer: Trainer, options: TicketOptions) -> AdversaryOptions:
+    """The adversary of a job's fine-tuning, and how it is used.
+
+    `"auto"` is `HotFlip` from the second third of the training on, for a classifier of whole texts whose trainer has
+    the tokenizer; another model is fine-tuned plainly, and the console says why.
+
+    Args:
+        trainer: The trainer, with its model.
+        options: Those of the job.
+    """
+    if options.finetune_adversary != AUTO:
+        return options.finetune_adversary_options()
+    recipe = AdversaryOptions(adversary="hotflip", adversary_step_size=STEP_SIZE, adversary_start_step=START)
+    if (reason := _obstacle(trainer, recipe)) is None:
+        return recipe
+    console.say(trainer, f"the fine-tuning will be a plain one: {reason}")
+    return AdversaryOptions(adversary=None)
+
+
+def _obstacle(trainer: Trainer, recipe: AdversaryOptions) -> str | None:
+    """Why a training cannot have the recipe; None where it can."""
+    kind = type(trainer.accelerator.unwrap_model(trainer.model)).__name__
+    if "SequenceClassification" not in kind:
+        return f"the default recipe was measured on classifiers of whole texts, got {kind}; name finetune_adversary"
+    try:
+        check_adversary(trainer, recipe.build_adversary(), recipe)
+    except ConfigurationError as error:
+        return str(error)
+    return None

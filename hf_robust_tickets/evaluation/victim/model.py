@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -184,6 +185,13 @@ class Victim:
             )
 
 
+def _innermost(forward: Any) -> Callable[..., Any]:
+    """The function inside Accelerate's wrappers: each knows what it wraps."""
+    while hasattr(forward, "__wrapped__"):
+        forward = forward.__wrapped__
+    return getattr(forward, "__func__", forward)
+
+
 def runs_in_half(model: nn.Module) -> bool:
     """Whether a model's weights are in half precision."""
     return next(model.parameters()).dtype in (torch.float16, torch.bfloat16)
@@ -266,11 +274,20 @@ def require_right_padding(model: nn.Module, collator: Any) -> None:
 
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Switches dropout and the like off; every module gets its own mode back at the end."""
+    """Switches dropout and the like off, and the autocast that a trainer has left; all is as it was at the end.
+
+    A `Trainer` with bf16 or fp16 leaves a model that computes in it whoever calls it: attacks would read rounded
+    logits that nobody asked for, and that the model does not have once it is saved and loaded.
+    """
     modes = {module: module.training for module in model.modules()}
     model.eval()
+    wrapped = {module: vars(module)["forward"] for module in model.modules() if "_original_forward" in vars(module)}
+    for module, forward in wrapped.items():
+        module.forward = MethodType(_innermost(forward), module)
     try:
         yield
     finally:
+        for module, forward in wrapped.items():
+            module.forward = forward
         for module, mode in modes.items():
             module.training = mode

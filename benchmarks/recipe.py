@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast, Trainer
 
 from benchmarks.steps import BASE, CORE_SECONDS, SMALL, Laps, bert, ratio, row, stepper
 from hf_robust_tickets import AdversarialTrainer, prune_, random_ticket
+from hf_robust_tickets.adversaries import HotFlip
 from hf_robust_tickets.tickets import refit
 from hf_robust_tickets.training import WeightAveragingCallback
 
@@ -96,9 +97,12 @@ def substitution(rounds: int) -> list[dict[str, Any]]:
         ):
             augmented = stepper(AdversarialTrainer, model, adversary=None, options=options, **common, **CORE_SECONDS)
             values.append(ratio(augmented, plain, rounds, steps=6))
+        exchanged = stepper(AdversarialTrainer, model, adversary=HotFlip(), **common, **CORE_SECONDS)
+        values.append(ratio(exchanged, plain, rounds, steps=6) / 2)
     return [
         row("step with 15 % of the words replaced / Trainer step, loading included", values[0], 1.05),
         row("step with all words mixed of nine / Trainer step, loading included", values[1], 1.05),
+        row("HotFlip / 2 Trainer steps, loading included", values[2], 1.05),
     ]
 
 

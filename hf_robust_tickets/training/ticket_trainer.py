@@ -148,6 +148,8 @@ class RobustTicketTrainer(AdversarialTrainer):
             TrainingStopped: If a SIGTERM (with `enable_jit_checkpoint`) has ended it.
         """
         remake_model(self, self._trial)
+        if self._trial is not None:
+            self._use_finetune_adversary()
         check_callbacks(self)
         with self.folder_lock.held(), without_model_init(self), self._opened_job(resume_from_checkpoint) as job:
             if self.ticket is not None:

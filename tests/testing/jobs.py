@@ -40,6 +40,7 @@ def make_args(folder: str | Path, **options: Any) -> RobustTicketArguments:
         "ticket_tolerance": 0.5,
         # A layer has 64 neurons: counts are what the sparsity says.
         "round_to": 1,
+        "finetune_adversary": None,
         "save_strategy": "no",
         "disable_tqdm": True,
         "report_to": "none",

@@ -27,6 +27,9 @@ def finetune_options(trainer: Trainer, options: TicketOptions) -> AdversaryOptio
     if options.finetune_adversary != AUTO:
         return options.finetune_adversary_options()
     recipe = AdversaryOptions(adversary="hotflip", adversary_step_size=STEP_SIZE, adversary_start_step=START)
+    if trainer.model is None:
+        # Between two trials of a hyper-parameter search: asked again when there is one.
+        return AdversaryOptions(adversary=None)
     if (reason := _obstacle(trainer, recipe)) is None:
         return recipe
     console.say(trainer, f"the fine-tuning will be a plain one: {reason}")

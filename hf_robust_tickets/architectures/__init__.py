@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .albert import ALBERT
-from .base import NO_UNITS, Architecture, Cut, UnitGroup, gated_neurons, inner_channels, plain_neurons, separate_heads
+from .base import Architecture, LayerGroup
 from .bert import BERT
 from .deberta import DEBERTA
 from .deberta_v2 import DEBERTA_V2
@@ -23,6 +23,7 @@ from .opt import OPT
 from .registry import get_architecture, known_architectures, known_model_types, register_architecture
 from .resnet import BN_CONV, CONV_BN, RESNET_BASIC, RESNET_BOTTLENECK
 from .roberta_prelayernorm import ROBERTA_PRELAYERNORM
+from .units import NO_UNITS, Cut, UnitGroup, gated_neurons, inner_channels, plain_neurons, separate_heads
 from .vit import VIT
 from .xlm_roberta_xl import XLM_ROBERTA_XL
 
@@ -58,6 +59,7 @@ __all__ = [
     "NO_UNITS",
     "Architecture",
     "Cut",
+    "LayerGroup",
     "UnitGroup",
     "gated_neurons",
     "get_architecture",

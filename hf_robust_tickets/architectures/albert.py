@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .base import Architecture, plain_neurons, separate_heads
+from .base import Architecture
+from .units import plain_neurons, separate_heads
 
 ALBERT = Architecture(
     name="albert",

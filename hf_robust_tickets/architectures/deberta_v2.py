@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .base import Architecture, Cut, plain_neurons, separate_heads
+from .base import Architecture
+from .units import Cut, plain_neurons, separate_heads
 
 _HEADS = separate_heads(
     attention="attention.self",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Architecture, plain_neurons, separate_heads
+from .base import Architecture
+from .units import plain_neurons, separate_heads
 
 DISTILBERT = Architecture(
     name="distilbert",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Architecture, Cut, UnitGroup, plain_neurons
+from .base import Architecture
+from .units import Cut, UnitGroup, plain_neurons
 
 GPT2 = Architecture(
     name="gpt2",

@@ -6,7 +6,8 @@ assumes the same number of query heads per key-value head everywhere. `num_heads
 
 from __future__ import annotations
 
-from .base import Architecture, Cut, UnitGroup, gated_neurons
+from .base import Architecture
+from .units import Cut, UnitGroup, gated_neurons
 
 LLAMA = Architecture(
     name="llama",

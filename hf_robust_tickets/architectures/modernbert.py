@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Architecture, Cut, UnitGroup
+from .base import Architecture
+from .units import Cut, UnitGroup
 
 MODERNBERT = Architecture(
     name="modernbert",

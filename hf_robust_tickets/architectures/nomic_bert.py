@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Architecture, gated_neurons, separate_heads
+from .base import Architecture
+from .units import gated_neurons, separate_heads
 
 NOMIC_BERT = Architecture(
     name="nomic_bert",

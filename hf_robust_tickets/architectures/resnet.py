@@ -8,7 +8,8 @@ slimming ranks channels by (Liu et al., "Learning Efficient Convolutional Networ
 
 from __future__ import annotations
 
-from .base import NO_UNITS, Architecture, inner_channels
+from .base import Architecture
+from .units import NO_UNITS, inner_channels
 
 # Two convolutions and one set of channels between them.
 RESNET_BASIC = Architecture(

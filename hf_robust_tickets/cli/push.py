@@ -25,7 +25,7 @@ from .options import parse
 
 # The Hub's limit for one file.
 _LARGEST_FILE = 50_000_000_000
-_CODE = "modeling_robust_ticket.py"
+_CODE = ("modeling_robust_ticket.py", "robust_ticket_surgery.py")
 
 
 @dataclass
@@ -107,10 +107,11 @@ def open_checkpoint(folder: Path) -> PreTrainedModel:
         ) from error
     if getattr(config, "robust_ticket", None) is None:
         return _open_dense(folder, config)
-    if not (folder / _CODE).is_file():
+    absent = [name for name in _CODE if not (folder / name).is_file()]
+    if absent:
         raise CheckpointError(
-            f"expected {_CODE} in {folder}, which opens the checkpoint without this package, got none: save the model "
-            "again with save_pruned(load_pruned(folder), folder)"
+            f"expected {absent[0]} in {folder}, which opens the checkpoint without this package, got none: save the "
+            "model again with save_pruned(load_pruned(folder), folder)"
         )
     model, found = load_pruned(folder, output_loading_info=True)
     _check_no_holes(folder, found)

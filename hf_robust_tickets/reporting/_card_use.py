@@ -65,8 +65,8 @@ All three ways give the same logits. A plain `from_pretrained` refuses the check
 
 {own}
 
-2. With transformers alone. `trust_remote_code=True` runs `modeling_robust_ticket.py` of the repository, which builds
-   the stock model and shrinks it; read it, and pin `revision=` to a commit:
+2. With transformers alone. `trust_remote_code=True` runs `modeling_robust_ticket.py` and `robust_ticket_surgery.py` of
+   the repository, which build the stock model and shrink it; read them, and pin `revision=` to a commit:
 
 {stock}
 

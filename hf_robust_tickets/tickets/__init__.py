@@ -7,10 +7,11 @@ from .drawing import draw_ticket
 from .early_bird import EarlyBirdDetector
 from .gates import Gates, attach_gates, clamp_gates_, detach_gates, get_gates, kinds_cut_near_zero, share_near_zero
 from .hub import export_dense, load_pruned, save_pruned
-from .modeling_robust_ticket import shrink_linear, write_pruned_files
+from .modeling_robust_ticket import write_pruned_files
 from .pruning import check_fits, is_pruned, prune_, pruned_ticket
 from .random_tickets import random_ticket
 from .refitting import RefitStep, refit
+from .robust_ticket_surgery import shrink_linear
 from .scores import ExampleGradients, Score, ScoreSums, UnitScores, get_score, list_scores, register_score
 from .shadow import Shadows, attach_shadows, follow_noise, get_shadows
 from .split_half import SplitHalfDetector

@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from .._sharding import whole
 from ..architectures import get_architecture
 from ..errors import TicketError
-from .modeling_robust_ticket import count_units, weight_dim
+from .robust_ticket_surgery import weight_dim
 from .ticket import RobustTicket
 
 GATE_NAME = "robust_gate"
@@ -72,11 +72,10 @@ def attach_gates(model: nn.Module) -> Gates:
     if _gated(model):
         raise TicketError("expected a model without gates, got one that has them: call detach_gates(model) first")
     architecture.check_supported(model.config)
-    layout = architecture.layout()
     for kind in ("heads", "neurons"):
         projections = getattr(architecture, f"{kind[:-1]}_outputs")(model)
-        for layer, projection in zip(architecture.layers(model), projections):
-            units = count_units(layer, layout[kind])
+        counts = getattr(architecture, f"num_{kind}")(model)
+        for projection, units in zip(projections, counts):
             if not units:  # this block was removed
                 continue
             if not isinstance(projection.weight, torch.Tensor):

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .modeling_robust_ticket import (
+from .robust_ticket_surgery import (
     PER_OUTPUT,
+    SharedBiasAttention,
     count_units,
     find_parent,
     norm_goes_too,
@@ -55,13 +56,14 @@ def restore_block(layer: nn.Module, source: nn.Module, group: dict[str, Any]) ->
         group: As for `grow_units`.
     """
     output = attrgetter(group["output"])(layer)
-    inside = attrgetter(group["norm_inside"])(layer) if group["norm_inside"] else None
+    kept = [path for path in (group["norm_inside"], group.get("bias_inside")) if path]
+    inside = {path: attrgetter(path)(layer) for path in kept if hasattr(*find_parent(layer, path))}
     norm = group["norm_before"] if norm_goes_too(layer, group) else ""
     for path in (group["block"], *(cut["path"] for cut in group["cuts"]), norm):
         if path and hasattr(*find_parent(source, path)):
             _put(layer, path, attrgetter(path)(source))
-    if inside is not None:
-        _put(layer, group["norm_inside"], inside)
+    for path, module in inside.items():
+        _put(layer, path, module)
     with torch.no_grad():
         for cut in group["cuts"]:
             target = getattr(*find_parent(layer, cut["path"]), None)
@@ -83,7 +85,9 @@ def _drop_selection(layer: nn.Module, group: dict[str, Any]) -> None:
     if not group["select"]:
         return
     module = attrgetter(group["select"][0])(layer)
-    del module.robust_ticket_selection
+    module.__dict__.pop("robust_ticket_selection", None)
+    if isinstance(module, SharedBiasAttention):
+        module.__class__ = module._dense_class
     for key, hook in list(module._forward_pre_hooks.items()):
         if hook is pass_selected:
             del module._forward_pre_hooks[key], module._forward_pre_hooks_with_kwargs[key]

@@ -24,8 +24,9 @@ from .._files import check_folder
 from ..errors import CheckpointError, ConfigurationError, TicketError
 from .gates import get_gates
 from .growing import grow_units, restore_block
-from .modeling_robust_ticket import HUB_OPTIONS, check_record, derive, find_layers, stock_class
+from .modeling_robust_ticket import HUB_OPTIONS, PrunedModel, check_record, stock_class
 from .pruning import is_pruned, pruned_ticket, unmark
+from .robust_ticket_surgery import derive, find_places
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
         check_record(getattr(config, "robust_ticket", None))
         stock = _class_for(config, auto_class)
         options = {"output_loading_info": True, "trust_remote_code": False, **kwargs}
-        model, report = derive(stock).from_pretrained(path_or_repo, **options)
+        model, report = derive(stock, PrunedModel).from_pretrained(path_or_repo, **options)
     except ConfigurationError:
         raise
     except DAMAGE as error:
@@ -130,10 +131,10 @@ def export_dense(
     # Blocks that were removed come back from a model that still has them.
     removed = any(0 in [k for k, d in zip(record[kind], record["dense"][kind]) if d] for kind in ("heads", "neurons"))
     whole = type(dense)(dense.config).to(dense.device, dense.dtype) if removed else dense
-    layers = [find_layers(each, record["layout"]["layers"]) for each in (dense, whole)]
+    places = [find_places(each, record["layout"]) for each in (dense, whole)]
     for kind in ("heads", "neurons"):
-        group = record["layout"][kind]
-        for i, (layer, source) in enumerate(zip(*layers)):
+        for i, ((layer, part), (source, _)) in enumerate(zip(*places)):
+            group = part[kind]
             if not record["dense"][kind][i]:
                 continue
             if not record[kind][i]:
@@ -201,7 +202,7 @@ def _registered_class(config: Any, name: str) -> type | None:
 def _check_consistent(model: PreTrainedModel, report: dict[str, Any], source: Any) -> None:
     """A new head may start from random weights; a layer may not, nor may it leave weights of the file unused."""
     names = {module: name for name, module in model.named_modules()}
-    layers = [f".{names[layer]}." for layer in find_layers(model, model.config.robust_ticket["layout"]["layers"])]
+    layers = [f".{names[layer]}." for layer, _ in find_places(model, model.config.robust_ticket["layout"])]
     unused = sorted(key for key in report["unexpected_keys"] if any(layer in f".{key}" for layer in layers))
     if unused:
         raise CheckpointError(

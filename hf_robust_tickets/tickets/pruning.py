@@ -15,7 +15,8 @@ from .._arguments import check_arguments
 from ..architectures import Architecture, Cut, get_architecture
 from ..errors import TicketError
 from .gates import get_gates
-from .modeling_robust_ticket import RECORD_VERSION, count_units, cut_units, derive, mark_pruned, weight_dim
+from .modeling_robust_ticket import RECORD_VERSION, PrunedModel, mark_pruned
+from .robust_ticket_surgery import count_units, cut_units, derive, weight_dim
 from .ticket import RobustTicket
 
 # What may be cut. DTensors and the types of quantised weights are others.
@@ -51,11 +52,11 @@ def prune_(model: PreTrainedModel, ticket: RobustTicket) -> PreTrainedModel:
     architecture = get_architecture(model)
     check_fits(model, ticket)
     total, dense = _total_ticket(model, ticket)
-    layout = architecture.layout()
     for kind, masks, all_masks in (("heads", ticket.heads, total.heads), ("neurons", ticket.neurons, total.neurons)):
-        for layer, mask, all_mask in zip(architecture.layers(model), masks, all_masks):
-            cut_units(layer, layout[kind], mask.nonzero().flatten(), selected=all_mask.nonzero().flatten().tolist())
-    model.config.robust_ticket = _record(total, dense, layout)
+        for place, mask, all_mask in zip(architecture.places(model), masks, all_masks):
+            group, keep = asdict(getattr(place, kind)), mask.nonzero().flatten()
+            cut_units(place.layer, group, keep, selected=all_mask.nonzero().flatten().tolist())
+    model.config.robust_ticket = _record(total, dense, architecture)
     mark_pruned(model)
     _become_pruned(model)
     model._ticket_bytes = total.to_bytes()
@@ -80,7 +81,7 @@ def pruned_ticket(model: nn.Module) -> RobustTicket | None:
 
 
 def _become_pruned(model: PreTrainedModel) -> None:
-    model.__class__ = derive(type(model))
+    model.__class__ = derive(type(model), PrunedModel)
     # transformers records in __init__ which hidden states a class can return, and looks it up by the class of today.
     registry = getattr(modeling_utils, "_CAN_RECORD_REGISTRY", None)
     if registry is not None:
@@ -99,16 +100,16 @@ def _total_ticket(model: PreTrainedModel, ticket: RobustTicket) -> tuple[RobustT
     return earlier.compose(ticket), earlier.shape()
 
 
-def _record(total: RobustTicket, dense: dict[str, list[int]], layout: dict[str, Any]) -> dict[str, Any]:
+def _record(total: RobustTicket, dense: dict[str, list[int]], architecture: Architecture) -> dict[str, Any]:
     record = {
         "version": RECORD_VERSION,
         "heads": total.head_counts,
         "neurons": total.neuron_counts,
         "dense": dense,
         "fingerprint": total.fingerprint(),
-        "layout": layout,
+        "layout": architecture.layout(),
     }
-    if layout["heads"]["select"]:
+    if any(part.heads.select for part in architecture.parts):
         record["kept_heads"] = [mask.nonzero().flatten().tolist() for mask in total.heads]
     return record
 
@@ -132,8 +133,8 @@ def check_fits(model: PreTrainedModel, ticket: RobustTicket | None = None) -> No
         raise TicketError("expected a model without gates, got a gated one: call detach_gates(model) before prune_")
     architecture.check_supported(model.config)
     # All of it before the first cut: a model is never left half pruned.
-    for layer in architecture.layers(model):
-        for group in (architecture.heads, architecture.neurons):
+    for layer, *groups in architecture.places(model):
+        for group in groups:
             units = count_units(layer, asdict(group))
             for cut in group.cuts if units else ():
                 _check_weight_fits(layer, cut, units)
@@ -145,8 +146,12 @@ def check_fits(model: PreTrainedModel, ticket: RobustTicket | None = None) -> No
         )
     if ticket is not None:
         _check_convolutions_left(architecture, model, ticket)
-    emptied = [] if ticket is None else [len(mask) > 0 and not mask.any() for mask in ticket.heads]
-    if True in emptied and not architecture.heads.block:
+    places = architecture.places(model)
+    emptied = [
+        len(mask) > 0 and not mask.any() and not place.heads.block
+        for place, mask in zip(places, () if ticket is None else ticket.heads)
+    ]
+    if True in emptied:
         raise TicketError(
             f"expected a ticket that keeps a head in every layer, got none in layer {emptied.index(True)}: "
             f"the description of {architecture.name!r} names no heads.block to remove; draw with keep_one=True"

@@ -91,9 +91,9 @@ def _matched(
             neurons=[_best(score, count) for score, count in zip(neuron_scores, like.neuron_counts)],
         )
     architecture = get_architecture(model)
-    layers = architecture.layers(model)
-    head_sizes = [_unit_parameters(layer, architecture.heads, n) for layer, n in zip(layers, present["heads"])]
-    neuron_sizes = [_unit_parameters(layer, architecture.neurons, n) for layer, n in zip(layers, present["neurons"])]
+    places = architecture.places(model)
+    head_sizes = [_unit_parameters(place.layer, place.heads, n) for place, n in zip(places, present["heads"])]
+    neuron_sizes = [_unit_parameters(place.layer, place.neurons, n) for place, n in zip(places, present["neurons"])]
     return RobustTicket(
         heads=_of_equal_size(head_scores, like.heads, head_sizes, keep_one),
         neurons=_of_equal_size(neuron_scores, like.neurons, neuron_sizes, keep_one),

@@ -74,6 +74,7 @@ def test_a_push_sends_the_checkpoint_and_its_card(writer, hub, folder):
     assert repository.private and repository.messages == ["initial commit", "First"]
     sent = {"config.json", "model.safetensors", "modeling_robust_ticket.py", "ticket.safetensors", "tokenizer.json"}
     sent |= {"tokenizer_config.json", "README.md", "model_card.json", "ticket.png", ".gitattributes"}
+    sent.add("robust_ticket_surgery.py")
     assert hub.files("me/new") == sent
     after = files(folder)
     assert {name: after[name] for name in before} == before and set(after) - set(before) == {
@@ -160,7 +161,7 @@ def test_code_that_a_configuration_names_goes_along_and_no_other(writer, hub, fo
     (folder / "train.py").write_text("TOKEN = 1\n")
     assert push(writer, folder, "me/code")[0] == 0
     sent = {name for name in hub.files("me/code") if name.endswith(".py")}
-    assert sent == {"modeling_robust_ticket.py", "mine.py", "helper.py"}
+    assert sent == {"modeling_robust_ticket.py", "robust_ticket_surgery.py", "mine.py", "helper.py"}
 
 
 def test_pickled_weights_go_only_where_there_are_no_others(tmp_path):
@@ -240,6 +241,7 @@ def other_widths(folder: Path) -> None:
         (lambda folder: (folder / "config.json").write_text("{"), "a damaged one"),
         (lambda folder: (folder / "model.safetensors").unlink(), "expected a whole pruned checkpoint"),
         (lambda folder: (folder / "modeling_robust_ticket.py").unlink(), "save_pruned"),
+        (lambda folder: (folder / "robust_ticket_surgery.py").unlink(), "save_pruned"),
         (truncate, "expected a whole pruned checkpoint"),
         (other_ticket, "belong to different checkpoints"),
         (drop_weights, "incomplete"),

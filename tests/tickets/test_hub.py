@@ -30,8 +30,10 @@ from hf_robust_tickets.tickets import (
     save_pruned,
 )
 from hf_robust_tickets.tickets.hub import ALIGNMENT
-from hf_robust_tickets.tickets.modeling_robust_ticket import derive
+from hf_robust_tickets.tickets.modeling_robust_ticket import PrunedModel
+from hf_robust_tickets.tickets.robust_ticket_surgery import derive
 from tests.testing.device import USE_CPU
+from tests.testing.elsewhere import run_code_of_checkpoints
 from tests.testing.families import logits, tiny_inputs, tiny_model
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 
@@ -62,6 +64,7 @@ def test_what_a_folder_holds(pruned, folder):
         "config.json",
         "model.safetensors",
         "modeling_robust_ticket.py",
+        "robust_ticket_surgery.py",
         "ticket.safetensors",
     }
     config = json.loads((folder / "config.json").read_text())
@@ -84,7 +87,7 @@ def test_loading_is_exact_and_saving_again_gives_the_same_folder(pruned, folder,
 
 def test_opened_weights_lie_where_torch_allocates_and_not_in_the_file(pruned, folder):
     """Or matrix products would be summed in another order than in the model that was saved."""
-    stock = derive(BertForSequenceClassification).from_pretrained(folder)
+    stock = derive(BertForSequenceClassification, PrunedModel).from_pretrained(folder)
     assert any(p.data_ptr() % ALIGNMENT for p in stock.parameters()), "or there is nothing to mend any more"
     model = load_pruned(folder)
     assert not any(t.data_ptr() % ALIGNMENT for t in (*model.parameters(), *model.buffers()))
@@ -292,8 +295,7 @@ def test_bits_flipped_in_the_ticket(folder):
 @pytest.fixture
 def remote_code(tmp_path, monkeypatch):
     """Lets the code of a checkpoint run in this process, from a cache of its own."""
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    run_code_of_checkpoints(monkeypatch, tmp_path / "modules")
 
     def load(folder):
         return AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)

@@ -25,7 +25,9 @@ from hf_robust_tickets.tickets import (
     random_ticket,
     save_pruned,
 )
-from hf_robust_tickets.tickets.modeling_robust_ticket import derive
+from hf_robust_tickets.tickets.modeling_robust_ticket import PrunedModel
+from hf_robust_tickets.tickets.robust_ticket_surgery import derive
+from tests.testing.elsewhere import run_code_of_checkpoints
 from tests.testing.families import logits, tiny_inputs, tiny_model
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 
@@ -100,15 +102,15 @@ def test_gates_under_autocast():
 def test_a_model_opened_by_remote_code_is_pruned_exported_and_saved_like_any_other(tmp_path, monkeypatch):
     model = tiny_model()
     save_pruned(prune_(model, random_ticket(model, 0.25, 0.4, round_to=1)), tmp_path / "one")
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    run_code_of_checkpoints(monkeypatch, tmp_path / "modules")
     remote = AutoModelForSequenceClassification.from_pretrained(tmp_path / "one", trust_remote_code=True)
     assert type(remote).__module__.startswith("transformers_modules")
     assert is_pruned(remote)
     assert_same_weights(copy.deepcopy(remote), model)
     assert_same_outputs(logits(copy.deepcopy(remote), INPUTS), logits(model, INPUTS))
     remote.save_pretrained(tmp_path / "two")
-    for name in ("config.json", "model.safetensors", "ticket.safetensors", "modeling_robust_ticket.py"):
+    code = ("modeling_robust_ticket.py", "robust_ticket_surgery.py")
+    for name in ("config.json", "model.safetensors", "ticket.safetensors", *code):
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
     dense = export_dense(remote, tmp_path / "dense")
     assert type(dense) is BertForSequenceClassification
@@ -149,13 +151,14 @@ def test_options_of_from_pretrained_reach_it(tmp_path):
     assert pruned_ticket(again) == pruned_ticket(model)
 
 
-def test_both_of_our_files_are_uploaded_although_they_are_older_than_the_look_at_the_folder():
+def test_our_files_are_uploaded_although_they_are_older_than_the_look_at_the_folder():
     class Stock:
         def _upload_modified_files(self, working_dir, repo_id, files_timestamps, commit_message=None):
             return files_timestamps, commit_message
 
-    model = object.__new__(derive(Stock))
+    model = object.__new__(derive(Stock, PrunedModel))
     stamps = {"config.json": 1.0, "ticket.safetensors": 1.0, "modeling_robust_ticket.py": 1.0}
+    stamps["robust_ticket_surgery.py"] = 1.0
     assert model._upload_modified_files("x", "me/y", stamps, commit_message="m") == ({"config.json": 1.0}, "m")
 
 

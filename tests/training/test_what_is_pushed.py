@@ -26,7 +26,7 @@ def trainer_of(kind, folder, **options):
 """
 TOKEN = "hf_the_right_one"
 DENSE = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
-PRUNED = DENSE | {"modeling_robust_ticket.py", "ticket.safetensors"}
+PRUNED = DENSE | {"modeling_robust_ticket.py", "robust_ticket_surgery.py", "ticket.safetensors"}
 CARD = {"README.md", "model_card.json"}
 JOB = {"ticket.json", "search_log.json", "cost.json", "ticket.png"}
 

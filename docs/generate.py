@@ -28,13 +28,25 @@ blocks have neurons alone.
 """
 
 YOURS = """
-Encoder-decoder models (T5, BART) are refused: no description covers cross-attention.
+## Encoder-decoder models
+
+A ticket has one entry for each layer of the encoder, then one for each of the decoder (its self-attention and its
+feed-forward), then one for each cross-attention, which has heads alone. All three are gated, scored, cut, refitted
+and saved together. T5's position bias is one table for all layers of a stack: it stays whole, and a layer reads the
+columns of the heads that it kept. The pruned model generates what the masked one does, with a cache, without, in
+beams, and where the first layer has lost all of its heads (`tests/tickets/test_encoder_decoders.py`).
+
+An attack by gradients perturbs the encoder: its embedding, or one of its layers. Search and training take batches
+with `labels` as any `Trainer` does; `predict_with_generate` is not there (it belongs to `Seq2SeqTrainer`): generate
+from the finished model. Half a model works where transformers has it for T5 (`T5EncoderModel`, token classification);
+a decoder without its encoder (`BartForCausalLM`) is refused. Other encoder-decoders are refused until they are
+described.
 
 ## Heads
 
 Every head of a family works: sequence and token classification, multiple choice, question answering, masked and
-causal language models, image classification. `tests/tickets/test_families.py` asks of each: the masked model equals
-the pruned one; saved equals opened, in the three ways; every remaining parameter gets a gradient; pruning twice equals
+causal language models, pairs of texts, image classification. `tests/tickets/test_families.py` asks of each: the
+masked model equals the pruned one; saved equals opened, in the three ways; every remaining parameter gets a gradient; pruning twice equals
 pruning once. Of each family: two steps of fine-tuning resume from a Trainer's checkpoint; shards, dtypes,
 `device_map`, the meta device, tied and frozen weights. `tests/tickets/test_removed_blocks.py` asks the same of layers
 that lost all heads or all neurons.
@@ -52,11 +64,12 @@ def architectures_page() -> str:
         {
             "family": architecture.name,
             "model types": ", ".join(architecture.model_types),
-            "layers": code(architecture.layer_path),
-            "heads cut from": _cuts(architecture.heads),
-            "neurons cut from": _cuts(architecture.neurons),
+            "layers": code(part.layer_path),
+            "heads cut from": _cuts(part.heads),
+            "neurons cut from": _cuts(part.neurons),
         }
         for architecture in known_architectures()
+        for part in architecture.parts
     ]
     return INTRODUCTION + markdown_table(rows) + "\n" + YOURS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .albert import ALBERT
+from .bart import BART, MBART
 from .base import Architecture, LayerGroup
 from .bert import BERT
 from .deberta import DEBERTA
@@ -23,12 +24,14 @@ from .opt import OPT
 from .registry import get_architecture, known_architectures, known_model_types, register_architecture
 from .resnet import BN_CONV, CONV_BN, RESNET_BASIC, RESNET_BOTTLENECK
 from .roberta_prelayernorm import ROBERTA_PRELAYERNORM
+from .t5 import T5
 from .units import NO_UNITS, Cut, UnitGroup, gated_neurons, inner_channels, plain_neurons, separate_heads
 from .vit import VIT
 from .xlm_roberta_xl import XLM_ROBERTA_XL
 
 _KNOWN = (
     ALBERT,
+    BART,
     BERT,
     BN_CONV,
     CONV_BN,
@@ -41,6 +44,7 @@ _KNOWN = (
     GPT2,
     GPT_NEOX,
     LLAMA,
+    MBART,
     MEGATRON_BERT,
     MODERNBERT,
     MPNET,
@@ -49,6 +53,7 @@ _KNOWN = (
     RESNET_BASIC,
     RESNET_BOTTLENECK,
     ROBERTA_PRELAYERNORM,
+    T5,
     VIT,
     XLM_ROBERTA_XL,
 )

@@ -16,7 +16,8 @@ def layer_number(model: nn.Module, layer: int) -> int:
 
     Args:
         model: The model inside all wrappers, or a PEFT model.
-        layer: 0 for the embedding of the input, a layer's number from 1 on, or from the end: -1 is the last layer.
+        layer: 0 for the embedding of the input, a layer's number from 1 on, or from the end: -1 is the last layer. Of
+            an encoder-decoder: the encoder's.
 
     Raises:
         ConfigurationError: If there is no such layer.
@@ -58,7 +59,7 @@ def layer_module(model: nn.Module, layer: int) -> nn.Module:
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:
-    """The layers of a model, in order.
+    """The layers of a model, in order; of an encoder-decoder those of its encoder.
 
     Args:
         model: As in `layer_module`.
@@ -79,6 +80,10 @@ def _models_inside(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _input_embeddings(model: nn.Module) -> nn.Module:
+    encoder = model.get_encoder() if hasattr(model, "get_encoder") else model
+    if encoder is not model and hasattr(encoder, "get_input_embeddings"):
+        # Of an encoder-decoder: what its own get_input_embeddings() gives holds the weights and is not called.
+        return _input_embeddings(encoder)
     try:
         embeddings = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
     except NotImplementedError:  # what transformers' models raise that know none

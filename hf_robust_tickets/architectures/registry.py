@@ -62,8 +62,8 @@ def get_architecture(model: Any) -> Architecture:
     found = [each for (known, only_if), each in _KNOWN.items() if known == model_type and _fits(config, only_if)]
     if not found and getattr(config, "is_encoder_decoder", False):
         raise UnknownArchitectureError(
-            f"expected an encoder or a decoder, got encoder-decoder model {model_type!r} ({type(model).__name__}): "
-            "no description covers cross-attention; take an encoder such as bert or a decoder such as llama"
+            f"expected an encoder-decoder that is described (T5, BART, ...), got {model_type!r} "
+            f"({type(model).__name__}): describe its stacks and its cross-attention with register_architecture(...)"
         )
     if not found:
         raise UnknownArchitectureError(

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from .._arguments import check_arguments
 from ..architectures import get_architecture
-from ..architectures.base import in_features
+from ..architectures.units import in_features
 from ..errors import ConfigurationError, DataError, TicketError
 from .pruning import check_fits
 
@@ -66,7 +66,7 @@ def refit(
         model: The pruned model; both must be whole, not wrapped, and without gates.
         dense: The model that it was cut from.
         batches: What the models take, as mappings of tensors, on any device; gone through twice per layer, so a list
-            or a data loader. Entries of an `attention_mask` that are 0 do not count.
+            or a data loader. Entries of an `attention_mask` (`decoder_attention_mask`) that are 0 do not count.
         ridge: Weight of the distance from $W_0$, relative to the mean squared length of the inputs; positive.
 
     Returns:
@@ -87,23 +87,25 @@ def refit(
     steps = []
     with _evaluating(model), _evaluating(dense):
         uses = _count_uses(dense, [pair[-1] for pair in pairs], batches)
-        for (layer, kind, projection, target), times in zip(pairs, uses):
-            sums = _Sums(projection)
+        in_encoder, order = len(get_architecture(dense).layers(dense)), list(uses)
+        for layer, kind, projection, target in sorted(pairs, key=lambda pair: order.index(pair[-1])):
+            times, sums = uses[target], _Sums(projection)
+            mask = "attention_mask" if layer < in_encoder else "decoder_attention_mask"
             for batch in batches:
                 found = _watched(model, projection, batch, times)
                 wanted = _watched(dense, target, batch, times)
                 for (x, output), (_, goal) in zip(found, wanted):
-                    sums.add(x, output, goal, batch.get("attention_mask"))
+                    sums.add(x, output, goal, batch.get(mask))
             steps.append(RefitStep(layer, kind, *sums.solve_(ridge)))
     return tuple(steps)
 
 
 def _pairs(model: PreTrainedModel, dense: PreTrainedModel) -> list[tuple[int, str, nn.Module, nn.Module]]:
-    """Layer, kind, projection and its counterpart in the dense model, in the order in which they run."""
+    """Layer, kind, projection and its counterpart in the dense model."""
     check_fits(model)
     check_fits(dense)
     small, large = get_architecture(model), get_architecture(dense)
-    depths = len(small.layers(model)), len(large.layers(dense))
+    depths = len(small.places(model)), len(large.places(dense))
     if small.name != large.name or depths[0] != depths[1]:
         raise TicketError(
             f"expected the dense model that the pruned one was cut from ({small.name}, {depths[0]} layers), got "
@@ -233,14 +235,14 @@ def _watched(
     )
 
 
-def _count_uses(model: PreTrainedModel, projections: list[nn.Module], batches: Iterable[Any]) -> list[int]:
-    """How often each projection runs in one forward pass, by the first batch."""
-    counts = dict.fromkeys(projections, 0)
+def _count_uses(model: PreTrainedModel, projections: list[nn.Module], batches: Iterable[Any]) -> dict[nn.Module, int]:
+    """How often each projection runs in one forward pass, by the first batch, in the order in which they run."""
+    counts: dict[nn.Module, int] = {}
 
     def count(module: nn.Module, *_: Any) -> None:
-        counts[module] += 1
+        counts[module] = counts.get(module, 0) + 1
 
-    handles = [module.register_forward_hook(count) for module in counts]
+    handles = [module.register_forward_hook(count) for module in projections]
     try:
         for batch in batches:
             _call(model, batch)
@@ -250,7 +252,7 @@ def _count_uses(model: PreTrainedModel, projections: list[nn.Module], batches: I
     finally:
         for handle in handles:
             handle.remove()
-    return [counts[module] for module in projections]
+    return counts | {module: 0 for module in projections if module not in counts}
 
 
 def _call(model: PreTrainedModel, batch: Mapping[str, Any]) -> None:

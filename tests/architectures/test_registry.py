@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import pytest
 from transformers import (
     BartConfig,
-    BartForSequenceClassification,
+    BartForCausalLM,
     BertConfig,
     BertForSequenceClassification,
     BertModel,
     T5Config,
-    T5ForSequenceClassification,
+    T5EncoderModel,
+    T5Model,
 )
 
 from hf_robust_tickets.architectures import Cut, UnitGroup, get_architecture, known_model_types, register_architecture
@@ -47,19 +48,25 @@ def test_unknown_architecture_names_the_known_ones_and_the_remedy():
         get_architecture(object())
 
 
-@pytest.mark.parametrize(
-    ("config", "model"),
-    [
-        (T5Config(vocab_size=16, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2), T5ForSequenceClassification),
-        (BartConfig(vocab_size=16, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-                    decoder_attention_heads=2, encoder_ffn_dim=8, decoder_ffn_dim=8), BartForSequenceClassification),
-    ],
-)  # fmt: skip
-def test_encoder_decoder_models_are_refused_for_what_they_are(config, model):
-    model = model(config)
+def test_an_unknown_encoder_decoder_is_refused_for_what_it_is():
+    model = SimpleNamespace(config=SimpleNamespace(model_type="prophetnet", is_encoder_decoder=True))
     for ask in (get_architecture, attach_gates, random_ticket):
-        with pytest.raises(UnknownArchitectureError, match=r"encoder-decoder model '(t5|bart)'.*cross-attention"):
+        with pytest.raises(UnknownArchitectureError, match=r"encoder-decoder.*'prophetnet'.*cross-attention"):
             ask(model)
+
+
+def test_half_of_an_encoder_decoder():
+    sizes = {"vocab_size": 16, "d_model": 8, "d_kv": 4, "d_ff": 6, "num_layers": 1, "num_heads": 2}
+    config = T5Config(**sizes, num_decoder_layers=2)
+    both, encoder = T5Model(config), T5EncoderModel(config)
+    t5 = get_architecture(both)
+    # The encoder, the decoder's own attention with its feed-forward, and its cross-attention.
+    assert (t5.num_heads(both), t5.num_neurons(both)) == ([2] * 5, [6, 6, 6, 0, 0])
+    assert (t5.num_heads(encoder), t5.num_neurons(encoder)) == ([2], [6])
+    with pytest.raises(TicketError, match="'encoder'"):
+        attach_gates(
+            BartForCausalLM(BartConfig(vocab_size=16, d_model=8, decoder_layers=1, decoder_attention_heads=2))
+        )
 
 
 def test_duplicates_are_refused_unless_replaced(scratch_registry):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..._compat import import_textattack
+from ...architectures import layer_module
 from ..victim.classifier import class_logits
 from ..victim.model import Victim
 from ..victim.scored import ScoredVictim
@@ -67,7 +68,7 @@ class ModelWrapper(TextAttackWrapper):
             embedded.append(output.detach().requires_grad_())
             return embedded[-1]
 
-        hook = self.model.get_input_embeddings().register_forward_hook(keep)
+        hook = layer_module(self.model, 0).register_forward_hook(keep)
         try:
             with torch.enable_grad():
                 logits = class_logits(self.model(**inputs))

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from ..._arguments import check_arguments
 from ..._provenance import describe_data
 from ...adversaries import PerturbationHook
+from ...architectures import layer_module
 from ...errors import ConfigurationError
 from ..config import EvaluationConfig, EvaluationSettings
 from ..fingerprints import describe_model, versions
@@ -183,7 +184,7 @@ class _HotFlip:
     def __init__(self, victim: Victim, columns: Sequence[str], options: _Options) -> None:
         self.victim, self.columns, self.options = victim, columns, options
         self.model = victim.model
-        embedding = self.model.get_input_embeddings()
+        embedding = layer_module(self.model, 0)
         self.flips = TokenFlips(victim.tokenizer, embedding, victim.max_length, options.same_class, options.min_cosine)
         self.injector = PerturbationHook(embedding)
         self.zero = self.not_finite = 0

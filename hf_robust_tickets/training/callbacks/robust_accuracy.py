@@ -13,6 +13,7 @@ from transformers import TrainingArguments
 
 from ...adversaries import Adversary, PerturbationHook, PixelHook, PixelSpace
 from ...adversaries.attack_loop import IGNORED_LABEL, is_right, label_losses, run_attack
+from ...architectures import layer_module
 from ...errors import ConfigurationError, DataError
 from ...evaluation.victim.classifier import class_logits
 from ...evaluation.victim.model import require_right_padding
@@ -43,7 +44,7 @@ def attack_on(
     if isinstance(own, PixelSpace):
         injector: Any = PixelHook(model, own.with_processor(processor).box)
     else:
-        injector = PerturbationHook(model.get_input_embeddings())
+        injector = PerturbationHook(layer_module(model, 0))
     try:
         yield own, injector
     finally:

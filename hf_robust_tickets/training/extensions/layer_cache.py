@@ -19,7 +19,8 @@ class LayerCache:
     the same masks there.
 
     What layers on both sides of n get from outside (DeBERTa's and MPNet's position biases) belongs to the kept part
-    too: in the first pass the layers above see a stand-in, whose gradient travels down with that of the last pass.
+    too: in the first pass the layers above see a stand-in, whose gradient travels down with that of the last pass. So
+    does what layer n hands on beside its hidden states (T5's position bias).
 
     Args:
         layers: All layers of the model, in order.
@@ -32,6 +33,7 @@ class LayerCache:
         self._kept: Any = None
         self._clean: Tensor | None = None
         self._leaf: Tensor | None = None
+        self._beside: list[tuple[Any, Any]] = []
         # What comes to the lower layers from outside, and what stands for it above them.
         self._outside: list[Tensor] = []
         self._stand_ins: list[tuple[Tensor, Tensor]] = []
@@ -49,7 +51,7 @@ class LayerCache:
         handles = []
         if self._kept is not None:
             for layer in self._lower[:-1]:
-                layer.forward = _hand_on(isinstance(self._kept, tuple))
+                layer.forward = _hand_on(len(self._kept) if isinstance(self._kept, tuple) else None)
             self._lower[-1].forward = self._give_kept
         elif not attached:
             handles = [layer.register_forward_pre_hook(self._note, with_kwargs=True) for layer in self._lower]
@@ -71,13 +73,19 @@ class LayerCache:
             self._kept = output
             self._clean = output[0] if isinstance(output, tuple) else output
             self._leaf = self._clean.detach().requires_grad_(self._clean.requires_grad)
+            beside = output[1:] if isinstance(output, tuple) else ()
+            self._beside = [
+                (value, value.detach().requires_grad_() if getattr(value, "grad_fn", None) is not None else value)
+                for value in beside
+            ]
         seen = self._leaf
         if self._attached:
             seen = self._clean
-            for tensor, leaf in [(self._clean, self._leaf), *self._stand_ins]:
-                if leaf.grad is not None:
+            for tensor, leaf in [(self._clean, self._leaf), *self._stand_ins, *self._beside]:
+                if getattr(leaf, "grad", None) is not None and leaf is not tensor:
                     tensor.register_hook(_adding(leaf.grad))
-        return (seen, *self._kept[1:]) if isinstance(self._kept, tuple) else seen
+        beside = [tensor if self._attached else leaf for tensor, leaf in self._beside]
+        return (seen, *beside) if isinstance(self._kept, tuple) else seen
 
     def _note(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = (value for value in (*args, *kwargs.values()) if torch.is_tensor(value))
@@ -108,9 +116,9 @@ class LayerCache:
             layer.__dict__.pop("forward", None)
 
 
-def _hand_on(as_tuple: bool) -> Callable[..., Any]:
+def _hand_on(length: int | None) -> Callable[..., Any]:
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return (hidden_states,) if as_tuple else hidden_states
+        return hidden_states if length is None else (hidden_states, *[None] * (length - 1))
 
     return forward
 

@@ -15,7 +15,7 @@ from ..extensions.awp import WeightPerturbation
 from ..extensions.data_parallel import ReplicaPerturbation
 from ..extensions.layer_cache import LayerCache
 from .metrics import Reading
-from .outputs import find_logits, without_labels
+from .outputs import decoder_inputs, find_logits, without_labels
 from .perturbation import Perturbation
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class StepContext:
 
     @property
     def bare_inputs(self) -> dict[str, Any]:
-        """The batch without what only the loss needs."""
-        return without_labels(self.inputs, self.label_names)
+        """The batch without what only the loss needs; the decoder of a pair of texts is given what it would be."""
+        return decoder_inputs(self.model, self.inputs) | without_labels(self.inputs, self.label_names)
 
     def note(self, loss: Tensor, outputs: Any) -> None:
         """Keeps loss and logits of a pass for the log, detached."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from ..._compat import without_adapter
@@ -44,7 +44,7 @@ def logits_of(outputs: Any) -> list[Tensor]:
 
 def valid_rows(logits: Tensor, inputs: Mapping[str, Any]) -> Tensor | None:
     """Which rows of `(batch, tokens, classes)` stand for real tokens; `None` where a row is an example."""
-    mask = inputs.get("attention_mask")
+    mask = inputs.get("decoder_attention_mask" if "decoder_input_ids" in inputs else "attention_mask")
     if logits.dim() < 3 or mask is None or mask.shape != logits.shape[:-1]:
         return None
     return mask
@@ -86,6 +86,17 @@ def kind_of_outputs(model: Any, logits: Sequence[Tensor], labels: Sequence[Tenso
 def without_labels(inputs: Mapping[str, Any], label_names: Iterable[str]) -> dict[str, Any]:
     """The batch without what only the loss needs."""
     return {key: value for key, value in inputs.items() if key not in set(label_names)}
+
+
+def decoder_inputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What the decoder of a model of text pairs makes of labels, and which of its positions count; else nothing."""
+    while isinstance(getattr(model, "module", None), nn.Module):
+        model = model.module
+    prepare = getattr(model, "prepare_decoder_input_ids_from_labels", None)
+    if prepare is None or "labels" not in inputs or "decoder_input_ids" in inputs:
+        return {}
+    labels = inputs["labels"]
+    return {"decoder_input_ids": prepare(labels), "decoder_attention_mask": (labels != _IGNORED).long()}
 
 
 def predicts_next_token(model: Any) -> bool:

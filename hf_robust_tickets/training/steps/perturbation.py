@@ -155,8 +155,8 @@ class Perturbation:
         remedy = "give the model input_ids, not inputs_embeds"
         if "inputs_embeds" not in self._inputs:
             remedy = (
-                "the model calls another one than its get_input_embeddings() gives (encoder-decoder models do); let "
-                "that method give the one it calls"
+                "the model calls another one than its get_input_embeddings() gives; let that method give the one it "
+                "calls"
             )
         raise ConfigurationError(
             f"the forward pass did not go through the module to perturb, expected it at the input embeddings (or the "

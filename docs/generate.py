@@ -46,10 +46,10 @@ described.
 
 Every head of a family works: sequence and token classification, multiple choice, question answering, masked and
 causal language models, pairs of texts, image classification. `tests/tickets/test_families.py` asks of each: the
-masked model equals the pruned one; saved equals opened, in the three ways; every remaining parameter gets a gradient; pruning twice equals
-pruning once. Of each family: two steps of fine-tuning resume from a Trainer's checkpoint; shards, dtypes,
-`device_map`, the meta device, tied and frozen weights. `tests/tickets/test_removed_blocks.py` asks the same of layers
-that lost all heads or all neurons.
+masked model equals the pruned one; saved equals opened, in the three ways; every remaining parameter gets a gradient;
+pruning twice equals pruning once. Of each family: two steps of fine-tuning resume from a Trainer's checkpoint;
+shards, dtypes, `device_map`, the meta device, tied and frozen weights. `tests/tickets/test_removed_blocks.py` asks
+the same of layers that lost all heads or all neurons.
 
 ## A model of your own
 

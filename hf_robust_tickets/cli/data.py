@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,6 +116,28 @@ def load_batches(
     return [tokenizer(*map(list, zip(*part)), **settings) for part in parts]
 
 
+def load_texts(files: Sequence[str], options: DataOptions) -> list[str]:
+    """All texts of some files: every line of a .txt file, every column of text of the others.
+
+    Args:
+        files: Their paths.
+        options: How they are read: columns, encoding.
+
+    Raises:
+        DataError: If a file is missing or cannot be read, or has no text.
+    """
+    texts: list[str] = []
+    for file in files:
+        if Path(file).suffix == ".txt" and Path(file).is_file():
+            texts += _lines(file, options.encoding)
+            continue
+        one = replace(options, train_file=file)
+        data = rows_of(read_split(one, "train"))
+        columns = text_columns_of(data, options.text_columns, options.label_column)
+        texts += [text_of(text, column, row, file) for column in columns for row, text in enumerate(data[column])]
+    return texts
+
+
 def load_development(options: DataOptions, file: str | None, split: str | None) -> Dataset | None:
     """The data that temperatures are fitted on, if any are named.
 
@@ -223,6 +245,13 @@ def source_of(options: DataOptions, split: str) -> str:
         return file
     name = options.train_split if split == "train" else options.validation_split
     return f"the split {name!r} of {options.dataset_name}"
+
+
+def _lines(file: str, encoding: str) -> list[str]:
+    try:
+        return Path(file).read_text(encoding=encoding).splitlines()
+    except (OSError, UnicodeError, LookupError) as error:
+        raise DataError(f"expected lines of text in {file}, got: {error}; pass --encoding, such as latin-1") from error
 
 
 def _format(file: str) -> str:

@@ -1,4 +1,4 @@
-"""`robust-tickets prune`: cuts a ticket out of a dense model, and refits what is left to it where texts are given."""
+"""`robust-tickets prune`: cuts a ticket out of a dense model, refits what is left, and cuts the vocabulary."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from .._files import check_folder
 from ..architectures import get_architecture
 from ..errors import ConfigurationError
-from ..tickets import RobustTicket, check_fits, prune_, random_ticket, refit, save_pruned
-from .data import load_batches
+from ..tickets import RobustTicket, check_fits, prune_, prune_vocabulary, random_ticket, refit
+from .data import load_batches, load_texts
 from .models import load_classifier, load_tokenizer
 from .options import DataOptions, ModelOptions, parse
 from .train import text_length
@@ -41,35 +41,82 @@ class PruneOptions:
         metadata={"help": "Refit to the dense model, by least squares, with this many texts of the training data."},
     )
     refit_ridge: float = field(default=0.1, metadata={"help": "Ridge of the refit, relative to the inputs."})
+    vocabulary_from: list[str] | None = field(
+        default=None,
+        metadata={"help": "Files of all texts that the model is to read: words that they lack leave the vocabulary."},
+    )
+    vocabulary_keep: list[str] | None = field(default=None, metadata={"help": "Further words to keep."})
+    vocabulary_min_count: int = field(default=1, metadata={"help": "Pieces that are rarer there go too."})
+    vocabulary_size: int | None = field(default=None, metadata={"help": "At most this many pieces stay."})
 
 
 def run(argv: list[str]) -> None:
     """Writes the pruned model, which is not fine-tuned, and says how small it is."""
     model_options, data_options, options = parse("prune", (ModelOptions, DataOptions, PruneOptions), argv)
-    if (options.ticket is None) == (not options.random):
-        raise ConfigurationError("say what to cut: --ticket path/to/ticket.safetensors, or --random True")
+    if (options.ticket is not None) + options.random + (options.vocabulary_from is not None) == 0 or (
+        options.ticket is not None and options.random
+    ):
+        raise ConfigurationError(
+            "say what to cut: --ticket path/to/ticket.safetensors, or --random True, or --vocabulary_from texts.txt"
+        )
     names = ("head_sparsity", "neuron_sparsity", "head_scope", "neuron_scope", "round_to", "keep_one", "seed")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if given and not options.random:
         raise ConfigurationError(f"{', '.join(given)} speak of a random ticket: leave them out, or pass --random True")
     _check_refit(options, data_options)
     check_folder(options.output_dir)
+    texts = _texts(options, data_options)
     model, tokenizer = load_classifier(model_options), load_tokenizer(model_options)
     dense = sum(p.numel() for p in model.parameters())
-    if options.random:
-        ticket = random_ticket(model, **given)
-    else:
-        ticket = RobustTicket.load(options.ticket)
-    if options.refit_examples:
-        _prune_and_refit(model, ticket, tokenizer, data_options, options)
-    else:
-        prune_(model, ticket)
-    save_pruned(model, options.output_dir, tokenizer=tokenizer)
+    if options.random or options.ticket is not None:
+        ticket = random_ticket(model, **given) if options.random else RobustTicket.load(options.ticket)
+        if options.refit_examples:
+            _prune_and_refit(model, ticket, tokenizer, data_options, options)
+        else:
+            prune_(model, ticket)
+    if options.vocabulary_from is not None:
+        tokenizer = _cut_vocabulary(model, tokenizer, texts, options)
+    model.save_pretrained(options.output_dir)
+    tokenizer.save_pretrained(options.output_dir)
     architecture = get_architecture(model)
     print(
         f"{dense / 1e6:.1f}M -> {sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters; heads per layer "
         f"{architecture.num_heads(model)}, neurons {architecture.num_neurons(model)}; saved in {options.output_dir}"
     )
+
+
+def _texts(options: PruneOptions, data: DataOptions) -> tuple[list[str], list[str]]:
+    """The texts to keep words for, and those of the evaluation data, if there are any."""
+    named = [
+        name
+        for name, default in (("vocabulary_keep", None), ("vocabulary_min_count", 1), ("vocabulary_size", None))
+        if getattr(options, name) != default
+    ]
+    if options.vocabulary_from is None:
+        if named:
+            raise ConfigurationError(f"{', '.join(named)} speak of a cut vocabulary: pass --vocabulary_from texts.txt")
+        return [], []
+    evaluation = [data.validation_file] if data.validation_file else []
+    return load_texts(options.vocabulary_from, data), load_texts(evaluation, data)
+
+
+def _cut_vocabulary(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: tuple[list[str], list[str]],
+    options: PruneOptions,
+) -> PreTrainedTokenizerBase:
+    cut = prune_vocabulary(
+        model,
+        tokenizer,
+        texts[0],
+        keep=options.vocabulary_keep or (),
+        min_count=options.vocabulary_min_count,
+        size=options.vocabulary_size,
+        evaluation=texts[1],
+    )
+    print(cut)
+    return cut.tokenizer
 
 
 def _check_refit(options: PruneOptions, data: DataOptions) -> None:

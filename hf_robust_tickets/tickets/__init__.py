@@ -16,6 +16,7 @@ from .scores import ExampleGradients, Score, ScoreSums, UnitScores, get_score, l
 from .shadow import Shadows, attach_shadows, follow_noise, get_shadows
 from .split_half import SplitHalfDetector
 from .ticket import RobustTicket
+from .vocabulary import VocabularyCut, prune_vocabulary
 
 __all__ = [
     "EarlyBirdDetector",
@@ -30,6 +31,7 @@ __all__ = [
     "SplitHalfDetector",
     "TicketSpread",
     "UnitScores",
+    "VocabularyCut",
     "attach_gates",
     "attach_shadows",
     "chance_distance",
@@ -48,6 +50,7 @@ __all__ = [
     "load_pruned",
     "mask_distance",
     "prune_",
+    "prune_vocabulary",
     "pruned_ticket",
     "random_ticket",
     "refit",

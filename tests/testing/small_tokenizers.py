@@ -64,6 +64,34 @@ def metaspace() -> PreTrainedTokenizerFast:
     return _finished(tokenizer)
 
 
+def unigram() -> PreTrainedTokenizerFast:
+    """As T5's and XLM-R's: the cut of the highest score."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=90, special_tokens=SPECIAL, unk_token="[UNK]")
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    return _finished(tokenizer)
+
+
+def word_level() -> PreTrainedTokenizerFast:
+    """Whole words."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.train_from_iterator(TEXTS, trainers.WordLevelTrainer(special_tokens=SPECIAL))
+    return _finished(tokenizer)
+
+
+def word_ends() -> PreTrainedTokenizerFast:
+    """As the first GPT's and CLIP's: the last piece of a word has a mark."""
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]", end_of_word_suffix="</w>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=SPECIAL, end_of_word_suffix="</w>")
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    return _finished(tokenizer)
+
+
 KINDS = {"wordpiece": wordpiece, "byte level": byte_level, "metaspace": metaspace}
 
 

@@ -91,7 +91,7 @@ def test_a_repository_that_holds_files_is_filled_only_when_allowed(writer, hub, 
     assert push(writer, folder, "taken")[0] == 0  # without an owner: the user's own
     commit = hub.repositories["me/taken"].branches["main"]
     line = refused(writer, folder, "me/taken")
-    assert "expected a new or empty repository, got me/taken, which holds 9 files at main" in line
+    assert "expected a new or empty repository, got me/taken, which holds 10 files at main" in line
     assert "--exist_ok" in line and hub.repositories["me/taken"].branches["main"] == commit
     (folder / "note.txt").write_text("more")
     status, _, printed = push(writer, folder, "me/taken", "--exist_ok")

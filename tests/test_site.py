@@ -20,7 +20,7 @@ from hf_robust_tickets.sparse import list_sparse_methods
 from hf_robust_tickets.tickets import list_scores
 from tests.testing.paths import ROOT
 
-for needed in ("mkdocs", "material", "mkdocstrings", "latex2mathml"):
+for needed in ("mkdocs", "material", "mkdocstrings", "latex2mathml", "jupytext"):
     pytest.importorskip(needed, reason="the extra `docs` is not installed")
 
 # Attributes of elements that a browser loads with the page.

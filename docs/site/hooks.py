@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import jupytext
 import latex2mathml.converter
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -33,7 +34,9 @@ ROOMS = {
 }
 # Files outside docs/ that are pages of the site, and those that are copied as they are.
 MOVED = {"README.md": "index.md", "CHANGES.md": "changes.md", "CONTRIBUTING.md": "contributing.md"}
-COPIED = {"LICENSE": "LICENSE.txt", "constraints.txt": "constraints.txt"}
+COPIED = {"LICENSE": "LICENSE.txt", "constraints.txt": "constraints.txt", "CITATION.cff": "CITATION.cff"}
+# Words of file names that are names.
+SPELLED = {"nli": "NLI", "llama": "Llama", "lora": "LoRA", "modernbert": "ModernBERT", "glue": "GLUE"}
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 _pages: dict[str, str] = {}
 
@@ -50,17 +53,24 @@ def made_pages() -> Iterator[tuple[str, str]]:
     """Address and Markdown of every page that is no file of docs/."""
     for source, target in MOVED.items():
         yield target, rewritten((ROOT / source).read_text(), source, target)
-    for script in sorted((ROOT / "examples").glob("*.py")):
+    for script in _scripts():
         yield f"examples/{script.stem}.md", example_page(script)
     yield from method_pages()
     yield from reference_pages()
     yield from evidence_pages()
 
 
+def _scripts() -> list[Path]:
+    return sorted((ROOT / "examples").glob("*.py"))
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds what was made, and the copied files."""
     for address, text in _pages.items():
         files.append(File.generated(config, address, content=text))
+    for script in _scripts():
+        if "# %%" in script.read_text():
+            files.append(File.generated(config, f"examples/{script.stem}.ipynb", content=notebook(script)))
     for source, target in COPIED.items():
         files.append(File.generated(config, target, abs_src_path=str(ROOT / source)))
     return files
@@ -113,21 +123,38 @@ def site_address(place: str) -> str:
 
 def example_page(script: Path) -> str:
     """A script as a page: what its docstring says, then prose and code as they take turns."""
-    text = script.read_text()
-    found = re.match(r'"""(.*?)"""\n', text, flags=re.DOTALL)
-    said, code = found[1].strip(), text[found.end() :]
-    title, _, rest = said.partition("\n")
-    place = f"`examples/{script.name}`"
-    parts = [
-        f"# {script.stem.replace('_', ' ').capitalize()}\n\n{title}\n\n{_indented_as_code(rest)}\n\nThis is {place}."
-    ]
+    said, code = _said_and_code(script)
+    title = " ".join(SPELLED.get(word, word) for word in script.stem.split("_"))
+    title_line, _, rest = said.partition("\n")
+    where = f"This is `examples/{script.name}`."
+    if "# %%" in code:
+        where += f" [As a notebook]({script.stem}.ipynb)."
+    parts = [f"# {title[0].upper()}{title[1:]}", title_line, _indented_as_code(rest).strip(), where]
     cells = re.split(r"^# %%(.*)\n", code, flags=re.MULTILINE)
     for marker, cell in zip(["", *cells[1::2]], cells[::2], strict=True):
         if "[markdown]" in marker:
-            parts.append(re.sub(r"^# ?", "", cell.strip(), flags=re.MULTILINE))
+            parts.append(_uncommented(cell))
         elif cell.strip():
             parts.append(f"```python\n{cell.strip()}\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def notebook(script: Path) -> str:
+    """A script in cells as a Jupyter notebook, whose first cell is what the docstring says."""
+    said, code = _said_and_code(script)
+    first = "".join(f"# {line}".rstrip() + "\n" for line in said.splitlines())
+    cells = jupytext.reads(f"# %% [markdown]\n{first}\n{code.lstrip()}", fmt="py:percent")
+    return jupytext.writes(cells, fmt="ipynb")
+
+
+def _said_and_code(script: Path) -> tuple[str, str]:
+    text = script.read_text()
+    found = re.match(r'"""(.*?)"""\n', text, flags=re.DOTALL)
+    return found[1].strip(), text[found.end() :]
+
+
+def _uncommented(cell: str) -> str:
+    return re.sub(r"^# ?", "", cell.strip(), flags=re.MULTILINE)
 
 
 def _indented_as_code(text: str) -> str:

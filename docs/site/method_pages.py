@@ -34,6 +34,7 @@ class Kind:
         formulas: Name -> LaTeX.
         measured: Name -> pattern of the first cell of a row of the results that speaks of the method.
         references: Pattern of the rows that such a row is to be compared with.
+        pictures: Name -> what a picture of the results shows, and its file.
         use: Name and class -> how it is asked for, in Markdown.
     """
 
@@ -43,6 +44,7 @@ class Kind:
     formulas: dict[str, str]
     measured: dict[str, str]
     references: str
+    pictures: dict[str, tuple[str, str]]
     use: Callable[[str, type], str]
 
 
@@ -90,6 +92,7 @@ KINDS = (
         ADVERSARIES,
         {"freelb": r"FreeLB K=|FreeLB-\d", "freelb++": r"FreeLB\+\+", "pixel-pgd": r"dense$"},
         r"dense, plain",
+        dict.fromkeys(("freelb", "freelb++"), ("Accuracy, clean and under three attacks", "accuracy.png")),
         _use_adversary,
     ),
     Kind(
@@ -103,6 +106,7 @@ KINDS = (
             "gate": r"gates, under attack",
         },
         r"dense, plain|random, ",
+        {},
         _use_score,
     ),
     Kind(
@@ -117,6 +121,11 @@ KINDS = (
             "flying-bird-plus": r"Flying Bird\+",
         },
         r"dense$",
+        {
+            "robust-bird": ("Robust accuracy over epochs", "vision_overfitting.png"),
+            "flying-bird": ("Density per layer over time", "vision_density_flying-bird-80.png"),
+            "flying-bird-plus": ("Density per layer over time", "vision_density_flying-bird_plus-80.png"),
+        },
         _use_sparse,
     ),
 )
@@ -259,10 +268,14 @@ def _measured(kind: Kind, name: str) -> str:
             "## Measured effect\n\nNot measured here on a data set; what is known of it are the tests. "
             "[Results](../../results.md) has the methods that were measured."
         )
-    return "## Measured effect\n\n" + "\n\n".join(
+    said = [
         f"From [{title}](../../{page}#{_slug(title)}), with the protocol and what it does not say:\n\n{table}"
         for page, title, table in tables
-    )
+    ]
+    if name in kind.pictures:
+        shown, file = kind.pictures[name]
+        said.append(f"![{shown}](../../pictures/{file})")
+    return "## Measured effect\n\n" + "\n\n".join(said)
 
 
 def _tables(wanted: str, references: str) -> Iterator[tuple[str, str, str]]:
@@ -302,8 +315,8 @@ def _paper(method: type) -> str:
     for row in cells:
         paper = row[1].strip() if len(row) == 4 else row[0].strip()
         said.append(f"- {paper}. What we do differently: {row[-1].strip()}.")
-    more = "[papers](../../papers.md) has all of them."
-    return "## Paper and departures\n\n" + ("\n".join(said) + "\n\n" if said else "As quoted above; ") + more
+    more = "[Papers](../../papers.md) has all of them."
+    return "## Paper and departures\n\n" + ("\n".join(said) + "\n\n" if said else "The paper is quoted above. ") + more
 
 
 def _slug(title: str) -> str:

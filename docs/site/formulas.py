@@ -30,6 +30,10 @@ ADVERSARIES = {
     "free-at": _FREE,
     "freelb": _FREELB,
     "freelb++": _FREELB.replace(r"\Pi_\varepsilon", ""),
+    "hotflip": (
+        r"\frac{1}{2} \left[\mathcal{L}(f(x), y) + \mathcal{L}(f(x' + r), y)\right], \qquad "
+        r"x'_i = \arg\max_{c \in N(x_i)} (E_c - E_{x_i})^\top g_i, \quad r = \alpha\, \frac{g}{\|g\|_2}"
+    ),
     "infobert": (
         r"\frac{1}{K} \sum_{k=0}^{K-1} \left[\mathcal{L}\left(f(x + \delta_k), y\right) "
         r"+ \beta\, I_{\text{upper}}(X; T) - \gamma\, I_{\text{lower}}(T_{\text{anchors}}; Z)\right]"

@@ -90,8 +90,13 @@ KINDS = (
         "Adversaries",
         _ours(list_adversaries(), lambda name: type(get_adversary(name))),
         ADVERSARIES,
-        {"freelb": r"FreeLB K=|FreeLB-\d", "freelb++": r"FreeLB\+\+", "pixel-pgd": r"dense$"},
-        r"dense, plain",
+        {
+            "hotflip": r"[Hh]ot[Ff]lip",
+            "freelb": r"FreeLB K=|FreeLB-\d",
+            "freelb++": r"FreeLB\+\+",
+            "pixel-pgd": r"dense$",
+        },
+        r"(dense|half), plain",
         dict.fromkeys(("freelb", "freelb++"), ("Accuracy, clean and under three attacks", "accuracy.png")),
         _use_adversary,
     ),
@@ -158,6 +163,8 @@ def _index() -> str:
 
 
 def _page(kind: Kind, name: str, method: type) -> str:
+    if name not in kind.formulas:
+        raise ValueError(f"expected a formula of {name!r} in docs/site/formulas.py, got none: add it")
     text = inspect.getdoc(method)
     head, _, rest = _prose(text).partition("\n\n")
     parts = [

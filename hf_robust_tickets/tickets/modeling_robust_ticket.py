@@ -23,6 +23,7 @@ from . import robust_ticket_surgery
 from .robust_ticket_surgery import Derived, count_units, cut_units, derive, find_places
 
 RECORD_VERSION = 1
+PER_LAYER = ("allow_global_per_layer_attribute_access", "per_layer_config")
 TICKET_FILE = "ticket.safetensors"
 CODE_FILES = tuple(Path(file) for file in (__file__, robust_ticket_surgery.__file__))
 REFUSAL = "none: this model is pruned; open it with trust_remote_code=True, or with hf_robust_tickets.load_pruned"
@@ -88,11 +89,14 @@ class PrunedModel(Derived):
     """What a pruned model adds to its stock class: it builds itself at its widths, and saves what reopens it."""
 
     _ticket_bytes: bytes | None = None
+    _per_layer_config: dict[str, Any] | None = None
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         if config._attn_implementation == REFUSAL:
             config._attn_implementation = None
+        native = take_per_layer(config)
         super().__init__(config, *args, **kwargs)
+        self._per_layer_config = native
         shrink_to_widths(self, getattr(self.config, "robust_ticket", None))
         mark_pruned(self)
 
@@ -112,13 +116,26 @@ class PrunedModel(Derived):
         """As in the stock class; this code and the ticket are written first, beside the weights."""
         if is_main_process:
             write_pruned_files(self, save_directory)
-        return super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+        for name, value in (self._per_layer_config or {}).items():
+            setattr(self.config, name, value)
+        try:
+            return super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+        finally:
+            take_per_layer(self.config)
 
     def _upload_modified_files(self, working_dir: Any, repo_id: str, files_timestamps: dict, **kwargs: Any) -> Any:
         # The stock method uploads what changed since it looked at the folder; our files were there already.
         ours = (*(file.name for file in CODE_FILES), TICKET_FILE)
         stamps = {name: stamp for name, stamp in files_timestamps.items() if name not in ours}
         return super()._upload_modified_files(working_dir, repo_id, stamps, **kwargs)
+
+
+def take_per_layer(config: Any) -> dict[str, Any]:
+    """Takes off a configuration what it says of single layers, and gives it back: the stock code builds them alike."""
+    written = config.to_dict()
+    config.per_layer_config = None
+    config.__dict__.pop(PER_LAYER[0], None)
+    return {name: written[name] for name in PER_LAYER if name in written}
 
 
 def write_pruned_files(model: Any, folder: Any) -> None:

@@ -16,6 +16,7 @@ from ..architectures import Architecture, Cut, get_architecture
 from ..errors import TicketError
 from .gates import get_gates
 from .modeling_robust_ticket import RECORD_VERSION, PrunedModel, mark_pruned
+from .per_layer import per_layer_entries
 from .robust_ticket_surgery import count_units, cut_units, derive, weight_dim
 from .ticket import RobustTicket
 
@@ -59,7 +60,7 @@ def prune_(model: PreTrainedModel, ticket: RobustTicket) -> PreTrainedModel:
     model.config.robust_ticket = _record(total, dense, architecture)
     mark_pruned(model)
     _become_pruned(model)
-    model._ticket_bytes = total.to_bytes()
+    model._ticket_bytes, model._per_layer_config = total.to_bytes(), per_layer_entries(model.config)
     return model
 
 

@@ -35,6 +35,20 @@ def test_onnx_gives_equal_logits_for_any_batch_and_length(family, draw, tmp_path
         assert np.allclose(got, logits(model, inputs), atol=2e-5)
 
 
+@pytest.mark.parametrize("family", ["bert", "vit"])
+@pytest.mark.parametrize("draw", [random_ticket, emptying_ticket])
+def test_the_exporter_of_transformers_takes_pruned_models(family, draw, tmp_path):
+    exporter = pytest.importorskip("transformers.exporters.exporter_onnx")
+    model, example = task_model(family, MAIN_TASK[family]), task_inputs(family, MAIN_TASK[family])
+    prune_(model, draw(model))
+    exported = exporter.OnnxExporter().export(model, dict(example), config=exporter.OnnxConfig(dynamic=True))
+    exported.save_pretrained(tmp_path)
+    assert {"model.onnx", "config.json"} <= {path.name for path in tmp_path.iterdir()}
+    for batch, length in ((3, 11), (1, 7)):
+        inputs = tiny_inputs(family, batch=batch, length=length, seed=batch)
+        assert np.allclose(exported(**inputs).logits, logits(model, inputs), atol=2e-5)
+
+
 @pytest.mark.parametrize("family", ["bert", "mpnet", "llama"])
 @pytest.mark.parametrize("draw", [random_ticket, emptying_ticket])
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])

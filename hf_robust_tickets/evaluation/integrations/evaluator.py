@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import evaluate
-from evaluate import TextClassificationEvaluator
 from transformers import PreTrainedModel, pipeline
 
+from ..._compat import require
 from ...errors import ConfigurationError
 from ..api import evaluate_robustness
 from ..recipes import get_recipe
+
+evaluate = require("evaluate", extra="metric")
 
 METRIC = Path(__file__).parent / "robustness_metric"
 """The folder that `evaluate.load` opens; it needs no network."""
 
 
-class RobustnessEvaluator(TextClassificationEvaluator):
+class RobustnessEvaluator(evaluate.TextClassificationEvaluator):
     """`evaluate`'s evaluator of text classifiers, with attacks in the place of plain predictions.
 
     Example:

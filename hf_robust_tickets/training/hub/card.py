@@ -24,6 +24,7 @@ from ..._version import __version__
 from ...adversaries import Adversary
 from ...errors import CheckpointError
 from ...reporting.escaping import code, markdown
+from ...reporting.eval_results import write_eval_results
 from ...reporting.model_card import CARD_FILE, FACTS_FILE, CardFacts, is_replaceable, model_card, read_report
 from ...reporting.plots import plot_ticket
 from ...tickets import RobustTicket, is_pruned, pruned_ticket
@@ -135,7 +136,7 @@ def attack_facts(trainer: Any) -> dict[str, Any]:
 def write_model_card(
     folder: Path, model: PreTrainedModel, facts: CardFacts, repository: str, reports: Sequence[Path] | None = None
 ) -> bool:
-    """Writes the card, the facts behind it and the picture of the ticket, unless somebody edited the card.
+    """Writes the card, its facts, the ticket's picture and `.eval_results`, unless somebody edited the card.
 
     Args:
         folder: Where the checkpoint lies.
@@ -160,6 +161,7 @@ def write_model_card(
     picture, reason = _draw_ticket(model, folder)
     text = model_card(facts, repository, reports=shown, left_out=left_out, picture=picture, without_picture=reason)
     write_text(card, text)
+    write_eval_results(folder, facts, shown)
     return True
 
 

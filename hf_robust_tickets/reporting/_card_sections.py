@@ -105,7 +105,7 @@ def masked(facts: CardFacts) -> Markdown:
 
 def training(facts: CardFacts) -> Markdown:
     """Data, adversaries, search and fine-tuning."""
-    parts = [_data(facts.data), _adversaries(facts.adversaries), _search(facts.search)]
+    parts = [_data(facts.data), _adversaries(facts.adversaries), _search(facts.search), _chosen(facts.chosen)]
     if facts.training:
         parts.append(markdown("### Hyper-parameters\n\n{}", markdown_table(_pairs(facts.training))))
     found = [part for part in parts if part]
@@ -118,7 +118,7 @@ def evaluation(facts: CardFacts, reports: Mapping[str, Mapping[str, Any]], left_
     if facts.metrics:
         where = "On the evaluation data of the training ({}), without an attack:\n\n{}"
         parts.append(markdown(where, _rows(facts.data.get("eval_rows")), markdown_table(_pairs(facts.metrics))))
-    parts += [_robustness(name, report) for name, report in reports.items()]
+    parts += [_robustness(name, report, trained=bool(facts.training)) for name, report in reports.items()]
     parts += [markdown("_{}_", remark) for remark in left_out]
     if not reports:
         parts.append(
@@ -200,8 +200,20 @@ def _search(search: Mapping[str, Any] | None) -> Markdown:
     return join_markdown([Markdown("### Search"), text, *([markdown_table(_pairs(rest))] if rest else [])])
 
 
-def _robustness(name: str, report: Mapping[str, Any]) -> Markdown:
+def _chosen(chosen: Mapping[str, Any] | None) -> Markdown:
+    if not chosen:
+        return Markdown("")
+    best = "highest" if chosen["greater_is_better"] else "lowest"
+    text = "The weights are those of the {} {} on the evaluation data: {}, at step {}."
+    told = (best, code(chosen["metric"]), format_value(chosen["value"]), format_value(chosen["step"]))
+    note = "" if "attack" in chosen["metric"] else " No attack had a part in the choice."
+    return markdown("### What chose the weights\n\n{}{}", markdown(text, *told), note)
+
+
+def _robustness(name: str, report: Mapping[str, Any], trained: bool) -> Markdown:
     rows, notes = [], []
+    calibrated = any(result.get("at_temperatures") for result in report["recipes"].values())
+    unseen = {recipe: _unseen(recipe, report, trained) for recipe in report["recipes"]}
     interval = report.get("clean_confidence_interval") or (None, None)
     for recipe, result in report["recipes"].items():
         rows.append(
@@ -210,6 +222,8 @@ def _robustness(name: str, report: Mapping[str, Any]) -> Markdown:
                 "clean accuracy": _percent(report["clean_accuracy"], *interval),
                 "accuracy under attack": _percent(result["accuracy_under_attack"], *result["confidence_interval"]),
                 "attack success rate": _percent(result["attack_success_rate"]),
+                **({"at T = 1, at T*": _at_temperatures(result)} if calibrated else {}),
+                **({"unseen in training": unseen[recipe]} if any(unseen.values()) else {}),
                 "mean queries": result["mean_queries"],
             }
         )
@@ -229,8 +243,31 @@ def _robustness(name: str, report: Mapping[str, Any]) -> Markdown:
         "Under attack, on a stratified sample of {}{} (seed {}), with 95 % intervals over the sample; from {}:",
         *(_rows(report["num_examples"]), f" of {data}" if data else "", report["seed"], code(name)),
     )
+    if calibrated:
+        notes.append(
+            Markdown(
+                "- T\\* is the temperature that calibrates the model; accuracy under attack is the lower of both."
+            )
+        )
     used = markdown("Resources used:\n\n{}", join_markdown(notes, "\n"))
     return join_markdown([Markdown("### Robustness"), intro, markdown_table(rows), used])
+
+
+def _at_temperatures(result: Mapping[str, Any]) -> str | None:
+    """Accuracy under a calibrated attack, without and with the temperature."""
+    both = result.get("at_temperatures")
+    if not both:
+        return None
+    accuracies = (format_percent(both[f"accuracy_at_{which}"]) for which in ("1", "temperature"))
+    return "{}, {} (T* = {:.3g})".format(*accuracies, both["temperature"])
+
+
+def _unseen(recipe: str, report: Mapping[str, Any], trained: bool) -> str | None:
+    """Whether the training had nothing of what an attack changes texts with; None where that is not known."""
+    shared = (report.get("model", {}).get("shared_with_training") or {}).get(recipe)
+    if shared is None or not (shared or trained):
+        return None
+    return f"no: trained on {' and '.join(shared)}" if shared else "yes"
 
 
 def _kept(ticket: Mapping[str, Any], kind: str) -> tuple[int, int]:

@@ -55,11 +55,9 @@ figure { margin: 0 0 1.8rem; }
 figure img { display: block; max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
   border-radius: 10px; }
 .curves svg { display: block; width: 100%; max-width: 44rem; height: auto; }
-.curves text { font-size: 12px; fill: var(--soft); } .curves .axis { fill: var(--ink); }
-.curves .grid { stroke: var(--line); }
-.curves .legend { display: flex; flex-wrap: wrap; gap: 0.2rem 1.4rem; margin: 0.4rem 0 0; font-size: 0.9rem; }
-.curves .legend i { display: inline-block; width: 0.8rem; height: 0.8rem; border-radius: 3px; margin-right: 0.45rem;
-  vertical-align: -0.05rem; }
+.curves text { fill: var(--soft); } .curves .role-axis-title text { fill: var(--ink); }
+.curves .role-axis-grid line { stroke: var(--line); }
+.curves .role-mark path:hover { opacity: 1; stroke: var(--ink); stroke-width: 2.5px; }
 figcaption { margin-top: 0.7rem; max-width: 44rem; }
 .note { border-left: 3px solid var(--accent); background: var(--accent-wash); padding: 0.8rem 1.1rem;
   border-radius: 0 8px 8px 0; max-width: 46rem; margin: 0 0 1.6rem; }

@@ -1,17 +1,35 @@
-"""Curves as SVG inside the page: accuracy against the radius of a ball, the severity of noise, or coverage."""
+"""Curves inside the page: accuracy against the radius of a ball, the severity of noise, or coverage.
+
+Vega-Lite draws them, by `vl_convert` (extra `plots`), as SVG: axes, ticks and legends are its. The page has no script:
+what a point stands for is its `<title>`, which browsers show where one points at it.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .._compat import require
 from ._canvas import SERIES
-from .escaping import Html, html, join_html
+from .escaping import Html, html, visible
 
-_WIDTH, _HEIGHT = 640, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 16, 48
-_GRID = (0.0, 0.25, 0.5, 0.75, 1.0)
+_WIDTH, _HEIGHT = 560, 260
+_SVG = "http://www.w3.org/2000/svg"
+# Above this many, points would hide their line; they are there to be pointed at, and are not seen.
+_MOST_DOTS = 12
+_CONFIG = {
+    "font": "system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, DejaVu Sans, sans-serif",
+    "background": None,
+    "view": {"stroke": None},
+    "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "domain": False, "ticks": False},
+    "axisX": {"grid": False, "labelPadding": 8, "labelAngle": 0, "labelOverlap": "greedy"},
+    "legend": {"labelFontSize": 12, "symbolType": "square", "symbolStrokeWidth": 0, "labelLimit": 0},
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +49,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Curves:
-    """Several curves over one axis. Drawn with shapes and text alone, so that the page needs no script.
+    """Several curves over one axis.
 
     Args:
         lines: The curves.
@@ -39,6 +57,7 @@ class Curves:
         y: Name of the vertical axis; its values are shares.
         caption: What is shown.
         even: Places the values of x at equal distances, for radii over several orders of magnitude.
+        x_format: How the values of x are written, in the notation of d3.
     """
 
     lines: Sequence[Line]
@@ -46,63 +65,71 @@ class Curves:
     y: str
     caption: str
     even: bool = False
+    x_format: str = ".3~g"
 
     def html(self) -> Html:
-        """The curves as a figure."""
-        values = sorted({x for line in self.lines for x, _ in line.points})
-        parts = [self._frame(values)]
-        for number, line in enumerate(self.lines):
-            parts.append(self._line(line, values, SERIES[number % len(SERIES)]))
-        legend = (
-            html('<span><i style="background:{}"></i>{}</span>', SERIES[n % len(SERIES)], line.name)
-            for n, line in enumerate(self.lines)
-        )
-        return html(
-            '<figure class="curves"><svg viewBox="0 0 {} {}" role="img" aria-label="{caption}">\n{}\n</svg>\n'
-            '<p class="legend">{}</p><figcaption>{caption}</figcaption></figure>',
-            *(_WIDTH, _HEIGHT, join_html(parts), join_html(legend, "")),
-            caption=self.caption,
-        )
-
-    def _across(self, x: float, values: Sequence[float]) -> float:
-        if self.even:
-            share = values.index(x) / max(1, len(values) - 1)
+        """The curves as a figure; a sentence in its place where nothing is installed that draws them."""
+        if importlib.util.find_spec("vl_convert") is None:
+            missing = "<p>The curves are drawn where vl-convert is installed: <code>{}</code></p>"
+            drawn = html(missing, "pip install 'hf_robust_tickets[plots]'")
         else:
-            share = (x - values[0]) / ((values[-1] - values[0]) or 1.0)
-        return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
+            # Of the medium already: the serialiser of the library, and that of the standard library, escape.
+            drawn = Html(_with_titles(require("vl_convert", extra="plots").vegalite_to_svg(json.dumps(self.spec()))))
+        return html('<figure class="curves">\n{}\n<figcaption>{}</figcaption></figure>', drawn, self.caption)
 
-    def _frame(self, values: Sequence[float]) -> Html:
-        bottom = _HEIGHT - _BOTTOM
-        parts = []
-        for share in _GRID:
-            y = _up(share)
-            line = '<line class="grid" x1="{}" y1="{y:.1f}" x2="{}" y2="{y:.1f}"/>'
-            parts.append(html(line, _LEFT, _WIDTH - _RIGHT, y=y))
-            parts.append(html('<text x="{}" y="{:.1f}" text-anchor="end">{:.0%}</text>', _LEFT - 8, y + 4, share))
-        shown = values if len(values) <= 8 else [values[round(i * (len(values) - 1) / 5)] for i in range(6)]
-        for x in shown:
-            place = self._across(x, values)
-            parts.append(html('<text x="{:.1f}" y="{}" text-anchor="middle">{:g}</text>', place, bottom + 18, x))
-        middle = (_LEFT + _WIDTH - _RIGHT) / 2
-        axis = '<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>'
-        parts.append(html(axis, middle, _HEIGHT - 8, self.x))
-        turned = '<text class="axis" x="12" y="{0}" text-anchor="middle" transform="rotate(-90 12 {0})">{1}</text>'
-        parts.append(html(turned, (bottom + _TOP) / 2, self.y))
-        return join_html(parts)
+    def spec(self) -> dict[str, Any]:
+        """The curves in Vega-Lite."""
+        rows = [row for line in self.lines for row in self._rows(line)]
+        dots = max(len(line.points) for line in self.lines) <= _MOST_DOTS
+        opacity = 1 if dots else 0.001
+        point = {"type": "point", "filled": True, "size": 55, "opacity": opacity, "aria": True}
+        return {
+            "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+            "width": _WIDTH,
+            "height": _HEIGHT,
+            "description": visible(self.caption),
+            "data": {"values": rows},
+            "encoding": {"x": self._across(), "color": self._color()},
+            "layer": [
+                {
+                    "transform": [{"filter": "isValid(datum.low)"}],
+                    "mark": {"type": "area", "opacity": 0.14, "aria": False},
+                    "encoding": {"y": self._up("low"), "y2": {"field": "high"}},
+                },
+                {"mark": {"type": "line", "strokeWidth": 2.2, "aria": False}, "encoding": {"y": self._up("y")}},
+                {"mark": point, "encoding": {"y": self._up("y"), "description": {"field": "said"}}},
+            ],
+            "config": _CONFIG,
+        }
 
-    def _line(self, line: Line, values: Sequence[float], color: str) -> Html:
-        places = [(self._across(x, values), _up(y)) for x, y in line.points]
-        parts = []
-        if line.band:
-            upper = [(px, _up(high)) for (px, _), (_, high) in zip(places, line.band, strict=True)]
-            lower = [(px, _up(low)) for (px, _), (low, _) in zip(places, line.band, strict=True)]
-            area = '<polygon points="{}" fill="{}" opacity="0.14"/>'
-            parts.append(html(area, _path([*upper, *reversed(lower)]), color))
-        parts.append(html('<polyline points="{}" fill="none" stroke="{}" stroke-width="2.2"/>', _path(places), color))
-        if len(places) <= 12:
-            dot = '<circle cx="{:.1f}" cy="{:.1f}" r="3.4" fill="{}"><title>{}, {:g}: {:.1%}</title></circle>'
-            parts += [html(dot, px, py, color, line.name, x, y) for (px, py), (x, y) in zip(places, line.points)]
-        return join_html(parts)
+    def _rows(self, line: Line) -> list[dict[str, Any]]:
+        name, rows = visible(line.name), []
+        for i, (x, y) in enumerate(line.points):
+            low, high = line.band[i] if line.band else (None, None)
+            interval = "" if low is None else f" ({low:.1%} to {high:.1%})"
+            said = f"{name}, {self.x} {x:.3g}: {y:.1%}{interval}"
+            rows.append({"line": name, "x": f"{x:.3g}" if self.even else x, "y": y, "said": said})
+            rows[-1] |= {} if low is None else {"low": low, "high": high}
+        return rows
+
+    def _across(self) -> dict[str, Any]:
+        title = {"title": visible(self.x)}
+        if not self.even:
+            scale = {"nice": False, "zero": False}
+            return {"field": "x", "type": "quantitative", "scale": scale, "axis": {**title, "format": self.x_format}}
+        places = sorted({x for line in self.lines for x, _ in line.points})
+        order = list(dict.fromkeys(f"{x:.3g}" for x in places))
+        return {"field": "x", "type": "ordinal", "sort": order, "scale": {"type": "point"}, "axis": title}
+
+    def _up(self, field: str) -> dict[str, Any]:
+        axis = {"format": ".0%", "tickCount": 5, "title": visible(self.y)}
+        return {"field": field, "type": "quantitative", "scale": {"domain": [0, 1]}, "axis": axis}
+
+    def _color(self) -> dict[str, Any]:
+        names = [visible(line.name) for line in self.lines]
+        scale = {"domain": names, "range": [SERIES[i % len(SERIES)] for i in range(len(names))]}
+        legend = {"orient": "bottom", "title": None, "columns": 1 if max(map(len, names)) > 30 else 3}
+        return {"field": "line", "type": "nominal", "scale": scale, "legend": legend}
 
 
 def white_box_curves(results: Sequence[tuple[str, Mapping[str, Any]]]) -> Curves:
@@ -128,7 +155,7 @@ def noise_curves(name: str, result: Mapping[str, Any]) -> Curves:
         cells = sorted((c for c in result["cells"] if c["kind"] == kind), key=lambda cell: cell["severity"])
         points = [(0.0, start[0]), *((float(cell["severity"]), cell["accuracy"]) for cell in cells)]
         lines.append(Line(kind, points))
-    return Curves(lines, "severity of the noise", "accuracy", f"{name}: accuracy on texts with natural noise.")
+    return Curves(lines, "severity", "accuracy", f"{name}: accuracy on texts with natural noise.", x_format="d")
 
 
 def risk_coverage_curves(name: str, calibration: Mapping[str, Mapping[str, Any]]) -> Curves:
@@ -140,6 +167,7 @@ def risk_coverage_curves(name: str, calibration: Mapping[str, Mapping[str, Any]]
         "coverage, the most confident predictions first",
         "errors among them",
         f"{name}: risk-coverage.",
+        x_format=".0%",
     )
 
 
@@ -150,9 +178,14 @@ def _white_box_name(name: str, result: Mapping[str, Any]) -> str:
     return f"{name}: {adversary['name']}, {adversary['norm']}, {place}{unit}"
 
 
-def _up(share: float) -> float:
-    return _HEIGHT - _BOTTOM - share * (_HEIGHT - _BOTTOM - _TOP)
-
-
-def _path(places: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+def _with_titles(svg: str) -> str:
+    """The picture at the width of the page, with what each point says where browsers look for it."""
+    ElementTree.register_namespace("", _SVG)
+    root = ElementTree.fromstring(svg)
+    for name in ("width", "height"):
+        root.attrib.pop(name, None)
+    for element in list(root.iter()):
+        if "mark-symbol" in element.get("class", "") and "role-mark" in element.get("class", ""):
+            for point in element:
+                ElementTree.SubElement(point, f"{{{_SVG}}}title").text = point.attrib.pop("aria-label", "")
+    return re.sub(r"^<\?xml[^>]*>\s*", "", ElementTree.tostring(root, encoding="unicode"))

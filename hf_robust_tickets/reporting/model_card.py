@@ -55,6 +55,8 @@ class CardFacts:
         search: `converged`, `epoch`, `step`, `tickets`, and the options of the search.
         adversaries: Phase -> name and hyper-parameters of its adversary, None for plain training.
         training: Hyper-parameters of the fine-tuning.
+        chosen: What chose the weights among those of the training: `metric`, `greater_is_better`, its `value` and the
+            `step`; None where they are the last.
         metrics: Metrics on the evaluation data, without an attack.
         cost: Phase -> fields of `PhaseCost`.
         weights: sha256 of the weights: a robustness report of other weights is not shown.
@@ -78,6 +80,7 @@ class CardFacts:
     search: Mapping[str, Any] | None = None
     adversaries: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    chosen: Mapping[str, Any] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     cost: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     weights: str | None = None

@@ -66,11 +66,17 @@ def attach_gates(model: nn.Module) -> Gates:
 
     Raises:
         UnknownArchitectureError: If the family is unknown.
-        TicketError: If the model has gates already has neither heads nor neurons left, or has quantised layers.
+        TicketError: If the model has gates already, has neither heads nor neurons left, has quantised layers, or has
+            kernels of the Hub in the place of its modules.
     """
     architecture = get_architecture(model)
     if _gated(model):
         raise TicketError("expected a model without gates, got one that has them: call detach_gates(model) first")
+    if getattr(model, "_use_kernels", False):
+        raise TicketError(
+            "expected modules that are called, got a model with use_kernels=True, whose kernels of the Hub may pass "
+            "by a gate: set model.use_kernels = False first, and True again on the pruned model"
+        )
     architecture.check_supported(model.config)
     for kind in ("heads", "neurons"):
         projections = getattr(architecture, f"{kind[:-1]}_outputs")(model)

@@ -56,7 +56,8 @@ def per_layer_config(config: PretrainedConfig) -> dict[str, dict[str, Any]] | No
     """
     record = config.robust_ticket
     layers = range(len(record["heads"]))
-    if config.is_encoder_decoder or getattr(config, "num_hidden_layers", None) != len(layers):
+    # By its own name: the Trainer opens the file as a configuration of no family, which knows no other.
+    if config.is_encoder_decoder or config.to_dict().get("num_hidden_layers") != len(layers):
         return None
     found: dict[str, dict[str, Any]] = {str(i): {} for i in layers}
     for kind, block in (("heads", "attention"), ("neurons", "mlp")):

@@ -275,3 +275,17 @@ def test_help_and_wrong_calls(capsys):
         with pytest.raises(SystemExit) as stopped:
             main([verb, "--help"])
         assert stopped.value.code == 0
+
+
+@pytest.mark.parametrize(
+    "line", [["--help"], ["--version"], ["nothing"], []], ids=lambda line: " ".join(line) or "none"
+)
+def test_what_needs_no_model_loads_no_library(line):
+    code = (
+        "import sys\nfrom hf_robust_tickets.cli.main import main\n"
+        f"main({line!r})\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'huggingface_hub', 'textattack'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -112,3 +112,16 @@ def test_attacks_that_differ_are_remarked(two, capsys):
     page = two[0] / "page.html"
     assert main(["report", *map(str, two), "--output_file", str(page)]) == 0
     assert "query_budget: None and 9" in page.read_text()
+
+
+def test_models_are_called_what_they_were_opened_as(two, tmp_path, capsys):
+    for folder, name in zip(two, ("google-bert/bert-base-uncased", str(tmp_path / "small-bert"))):
+        dataclasses.replace(report_of("wwffs"), model={"name_or_path": name}).save(folder / "robustness.json")
+    assert main(["report", *map(str, two), "--output_file", str(tmp_path / "page.html")]) == 0
+    said = capsys.readouterr().out
+    assert "google-bert/bert-base-uncased\n" in said and "small-bert\n" in said and "dense\n" not in said
+    # Two of one name are told apart by their folders.
+    for folder in two:
+        dataclasses.replace(report_of("wwffs"), model={"name_or_path": "me/same"}).save(folder / "robustness.json")
+    assert main(["report", *map(str, two), "--output_file", str(tmp_path / "page.html")]) == 0
+    assert "dense\n" in capsys.readouterr().out

@@ -130,3 +130,28 @@ def test_what_is_no_report(tmp_path):
 def test_facts_that_make_no_valid_metadata():
     with pytest.raises(DataError, match="valid card"):
         model_card(replace(FACTS, model_name=None), "me/small")
+
+
+def test_what_chose_the_weights_is_said_where_something_did():
+    chosen = {"metric": "accuracy_under_attack", "greater_is_better": True, "value": 0.4, "step": 300}
+    card = model_card(replace(FACTS, chosen=chosen), "me/small")
+    assert "highest `accuracy_under_attack` on the evaluation data: 0.4, at step 300." in card
+    assert "No attack had a part" not in card and "What chose" not in model_card(FACTS, "me/small")
+    lowest = {**chosen, "metric": "eval_loss", "greater_is_better": False}
+    card = model_card(replace(FACTS, chosen=lowest), "me/small")
+    assert "lowest `eval_loss`" in card and "No attack had a part in the choice." in card
+
+
+def test_calibrated_attacks_and_those_that_the_training_has_met():
+    temperatures = {"temperature": 1.5, "accuracy_at_1": 0.4, "accuracy_at_temperature": 0.3}
+    report = robustness_report(6, 10, at_temperatures=temperatures)
+    report["model"]["shared_with_training"] = {"textfooler": ["counter-fitted-neighbors"]}
+    card = " ".join(model_card(FACTS, "me/small", reports={"robustness.json": report}).split())
+    assert "40.0 %, 30.0 % (T\\* = 1.5)" in card and "accuracy under attack is the lower of both" in card
+    assert "no: trained on counter-fitted-neighbors" in card
+    report["model"]["shared_with_training"] = {"textfooler": []}
+    assert "| yes " in " ".join(model_card(FACTS, "me/small", reports={"robustness.json": report}).split())
+    # Of a model whose training is not known, nothing is said.
+    unknown = model_card(replace(FACTS, training={}), "me/small", reports={"robustness.json": report})
+    plain = model_card(FACTS, "me/small", reports={"robustness.json": robustness_report(6, 10)})
+    assert "unseen" not in unknown + plain and "at T" not in plain

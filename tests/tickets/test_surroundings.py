@@ -8,7 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification, BertModel
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+)
+from transformers.masking_utils import flash_attention_mask
 from transformers.models.bert.modeling_bert import BertPreTrainedModel
 
 from hf_robust_tickets.architectures import Cut, get_architecture, register_architecture
@@ -30,6 +38,7 @@ from hf_robust_tickets.tickets.robust_ticket_surgery import derive
 from tests.testing.elsewhere import run_code_of_checkpoints
 from tests.testing.families import logits, tiny_inputs, tiny_model
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
+from tests.testing.tickets import emptying_ticket
 
 INPUTS = tiny_inputs()
 
@@ -72,6 +81,52 @@ def test_mask_equals_prune_with_every_attention_kernel(family, kernel):
     masked = logits(model, inputs)
     detach_gates(model)
     assert_same_outputs(logits(prune_(model, ticket), inputs), masked)
+
+
+@pytest.fixture
+def flash_stand_in():
+    """What flash attention is for a model: 2D masks, texts without their padding, no weights of attention."""
+
+    def forward(module, query, key, value, attention_mask, scaling=None, is_causal=None, dropout=0.0, **kwargs):
+        causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
+        out = torch.zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[-1])
+        shared = {"scale": scaling, "is_causal": bool(causal), "enable_gqa": query.shape[1] != key.shape[1]}
+        for i in range(len(query)):
+            kept = slice(None) if attention_mask is None else attention_mask[i].bool()
+            parts = (x[i : i + 1, :, kept] for x in (query, key, value))
+            out[i, kept] = nn.functional.scaled_dot_product_attention(*parts, **shared)[0].transpose(0, 1)
+        return out, None
+
+    AttentionInterface.register("stand_in", forward)
+    AttentionMaskInterface.register("stand_in", flash_attention_mask)
+    yield "stand_in"
+    AttentionInterface._global_mapping.pop("stand_in")
+    AttentionMaskInterface._global_mapping.pop("stand_in")
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "gpt2", "vit"])
+@pytest.mark.parametrize("draw", [random_ticket, emptying_ticket])
+def test_flash_attention_sees_the_heads_that_are_left(family, draw, flash_stand_in):
+    head = "ForImageClassification" if family == "vit" else "ForSequenceClassification"
+    model, inputs = tiny_model(family, head, attn_implementation="sdpa"), tiny_inputs(family)
+    ticket, gates = draw(model), attach_gates(model)
+    with torch.no_grad():
+        for gate, mask in zip(gates.parameters(), (*ticket.heads, *ticket.neurons)):
+            gate.copy_(mask)
+    expected = logits(model, inputs)
+    model.config._attn_implementation = flash_stand_in
+    assert_same_outputs(logits(model, inputs), expected)
+    detach_gates(model)
+    prune_(model, ticket)
+    model.config._attn_implementation = flash_stand_in
+    assert_same_outputs(logits(model, inputs), expected)
+
+
+def test_kernels_of_the_hub_and_gates_exclude_each_other():
+    model = tiny_model("llama")
+    model._use_kernels = True  # what `use_kernels=True` leaves; the kernels themselves need an accelerator
+    with pytest.raises(TicketError, match=r"set model.use_kernels = False first"):
+        attach_gates(model)
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "deberta-v2"])

@@ -71,6 +71,18 @@ def test_model_with_gates(tmp_path):
         make_trainer(tmp_path, model=model)
 
 
+def test_fused_layers(tmp_path, monkeypatch):
+    model = tiny_bert()
+    model._use_kernels = True  # what `use_kernels=True` leaves; the kernels themselves need an accelerator
+    with pytest.raises(ConfigurationError, match=r"set model.use_kernels = False first"):
+        make_trainer(tmp_path, model=model)
+    # Liger needs an accelerator too: the Trainer would patch the model here, and does nothing instead.
+    monkeypatch.setattr("transformers.integrations.liger.apply_liger_kernel", lambda *args: None, raising=False)
+    monkeypatch.setattr("transformers.trainer.apply_liger_kernel", lambda *args: None, raising=False)
+    with pytest.raises(ConfigurationError, match="use_liger_kernel=True, whose fused layers are not tested"):
+        make_trainer(tmp_path, use_liger_kernel=True)
+
+
 def test_pruned_model(tmp_path):
     trainer = make_trainer(tmp_path)
     trainer.train()

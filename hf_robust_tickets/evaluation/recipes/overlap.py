@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from .registry import Recipe
 
@@ -62,6 +63,17 @@ def shared_resources(used: Iterable[str], trained_with: Iterable[str]) -> tuple[
         trained_with: `_provenance.training_resources` of the model.
     """
     return tuple(sorted({*used} & {*trained_with}))
+
+
+def shared_with_training(recipes: Iterable[Recipe], model: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Recipe -> what it has in common with a model's training, as far as the model's configuration tells.
+
+    Args:
+        recipes: The attacks.
+        model: `describe_model` of the model.
+    """
+    trained_with = model["training_resources"]
+    return {recipe.name: list(shared_resources(attack_resources(recipe), trained_with)) for recipe in recipes}
 
 
 def overlap_warnings(recipes: Iterable[Recipe], trained_with: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..fingerprints import sample_fingerprint, tokenizer_fingerprint, versions
-from ..recipes.overlap import overlap_warnings
+from ..recipes.overlap import overlap_warnings, shared_with_training
 from ..results.false_robustness import (
     chance_warnings,
     logit_scale_warnings,
@@ -205,7 +205,7 @@ def make_report(
         seed=run.seed,
         failures=failures,
         settings=settings,
-        model=description,
+        model={**description, "shared_with_training": shared_with_training(attacks, description)},
         versions=versions(),
         warnings=tuple(warnings),
     )

@@ -12,6 +12,7 @@ from ...errors import ConfigurationError, DataError
 from ...tickets import RobustTicket, check_fits, get_gates, is_pruned
 from ..arguments import AdversaryOptions
 from ..finetuning.options import SEARCHED, option_of
+from .kernels import check_kernels
 from .late import check_data, check_optimisation
 from .validation import check_adversary
 
@@ -37,8 +38,8 @@ def check_ticket_job(
         options: How it is used.
 
     Raises:
-        ConfigurationError: For a ready-made optimiser, gates, DeepSpeed, the first version of FSDP, or an adversary
-            that cannot be right in this trainer.
+        ConfigurationError: For a ready-made optimiser, gates, DeepSpeed, the first version of FSDP, fused layers of
+            Liger or of the Hub, or an adversary that cannot be right in this trainer.
         DataError: If the training data has no labels and the collator makes none, or a label is no class of the model.
         TicketError: If a given ticket is for another model.
         UnknownArchitectureError: If the model's family is not known.
@@ -46,6 +47,7 @@ def check_ticket_job(
     get_architecture(trainer.model)
     _check_unprepared(trainer)
     _check_sharding(trainer)
+    check_kernels(trainer)
     check_fits(trainer.model, None if is_pruned(trainer.model) else ticket)
     if trainer.ticket_options.refit_examples and trainer.train_dataset is None:
         raise ConfigurationError(

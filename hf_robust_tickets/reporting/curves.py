@@ -128,7 +128,12 @@ class Curves:
     def _color(self) -> dict[str, Any]:
         names = [visible(line.name) for line in self.lines]
         scale = {"domain": names, "range": [SERIES[i % len(SERIES)] for i in range(len(names))]}
-        legend = {"orient": "bottom", "title": None, "columns": 1 if max(map(len, names)) > 30 else 3}
+        legend = {
+            "orient": "bottom",
+            "title": None,
+            "symbolOpacity": 1,
+            "columns": 1 if max(map(len, names)) > 30 else 3,
+        }
         return {"field": "line", "type": "nominal", "scale": scale, "legend": legend}
 
 

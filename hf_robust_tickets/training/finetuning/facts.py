@@ -30,3 +30,16 @@ def finetuning_facts(trainer: Trainer) -> dict[str, Any]:
         names = ("distillation_weight", "distillation_temperature")
         found |= {"distillation_teacher": size, **{name: option_of(args, name) for name in names}}
     return found
+
+
+def choice_facts(trainer: Trainer) -> dict[str, Any] | None:
+    """What `load_best_model_at_end` went by; None where the last weights are kept."""
+    args, state = trainer.args, trainer.state
+    if not args.load_best_model_at_end or state.best_metric is None or state.best_model_checkpoint is None:
+        return None
+    return {
+        "metric": args.metric_for_best_model,
+        "greater_is_better": bool(args.greater_is_better),
+        "value": state.best_metric,
+        "step": state.best_global_step,
+    }

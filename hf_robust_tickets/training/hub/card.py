@@ -32,7 +32,7 @@ from ...tickets.modeling_robust_ticket import auto_map
 from ...tickets.pruning import unmark
 from ..arguments import AdversaryOptions
 from ..augmentation.options import AugmentationOptions
-from ..finetuning.facts import finetuning_facts
+from ..finetuning.facts import choice_facts, finetuning_facts
 from ..jobs.search import describe_origin, describe_search
 from ..jobs.ticket_folder import TicketFolder
 from ..sparse.facts import sparse_facts
@@ -68,7 +68,7 @@ def facts_of_trainer(trainer: Trainer, **options: Any) -> CardFacts:
         tags=_as_list(summary.tags),
         data=_data(trainer, options),
         training=_training(trainer, summary) if trained else {},
-        chosen=_chosen(trainer),
+        chosen=choice_facts(trainer),
         metrics=_last_metrics(trainer.state.log_history),
     )
 
@@ -82,19 +82,6 @@ def _training(trainer: Trainer, summary: TrainingSummary) -> dict[str, Any]:
         found |= trainer.args.augmentation_facts()
     found |= finetuning_facts(trainer)
     return {**summary.hyperparameters, "optimizer": str(trainer.args.optim.value), **found}
-
-
-def _chosen(trainer: Trainer) -> dict[str, Any] | None:
-    """What `load_best_model_at_end` went by; None where the last weights are kept."""
-    args, state = trainer.args, trainer.state
-    if not args.load_best_model_at_end or state.best_metric is None or state.best_model_checkpoint is None:
-        return None
-    return {
-        "metric": args.metric_for_best_model,
-        "greater_is_better": bool(args.greater_is_better),
-        "value": state.best_metric,
-        "step": state.best_global_step,
-    }
 
 
 def facts_of_folder(folder: Path, model: PreTrainedModel, name: str) -> CardFacts:

@@ -20,6 +20,7 @@ from .results.compare import Comparison, compare_reports, compare_results
 from .results.example import ExampleOutcome
 from .results.recipe import RecipeResult
 from .results.report import RobustnessReport
+from .several import SeveralReport, evaluate_label_sets, evaluate_tags
 from .white_box.api import WhiteBoxResult, evaluate_white_box
 from .white_box.auto_attack import AutoAttackResult, evaluate_auto_attack
 from .white_box.hotflip import evaluate_hotflip
@@ -40,6 +41,7 @@ __all__ = [
     "RecipeContext",
     "RecipeResult",
     "RobustnessReport",
+    "SeveralReport",
     "SpeedReport",
     "TransferResult",
     "WhiteBoxResult",
@@ -55,8 +57,10 @@ __all__ = [
     "evaluate_gate",
     "evaluate_hotflip",
     "evaluate_image_transfer",
+    "evaluate_label_sets",
     "evaluate_noise",
     "evaluate_robustness",
+    "evaluate_tags",
     "evaluate_transfer",
     "evaluate_white_box",
     "fetch_resource",

@@ -46,7 +46,7 @@ def as_classifier(model: Any) -> Any:
     if config.num_labels < 2 or problem not in _ONE_CLASS:
         raise ConfigurationError(
             f"expected a classifier with one of two or more classes per input, got num_labels={config.num_labels} and "
-            f"problem_type={problem!r}: accuracy has no meaning for it"
+            f"problem_type={problem!r}: accuracy has no meaning for it (several labels: evaluate_label_sets)"
         )
     return model
 

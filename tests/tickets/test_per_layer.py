@@ -22,7 +22,7 @@ from hf_robust_tickets import RobustTicket, export_dense, load_pruned, prune_, r
 from hf_robust_tickets.architectures import get_architecture
 from tests.testing.families import FAMILIES, LLAMA, TEXT
 
-# Their layers are shared, as wide as a ratio says, or counted under a name of their own. Two stacks say nothing either.
+# Their layers are shared, or as wide as a ratio says, or counted under a name of their own; two stacks are silent too.
 SILENT = ("albert", "dinov2", "distilbert", "gpt2")
 
 

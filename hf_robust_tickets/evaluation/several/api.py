@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections import OrderedDict
@@ -69,8 +70,8 @@ def evaluate_label_sets(
         masked_language_model: See there.
         word_vectors: See there.
         config: Settings that evaluations share.
-        **settings: The same as keywords, see `EvaluationConfig`; 100 examples by default, and `label_column="labels"`: a
-            number per label, 0 or 1, or a list of label names.
+        **settings: The same as keywords, see `EvaluationConfig`; by default 100 examples and `label_column="labels"`:
+            a number per label, 0 or 1, or a list of label names.
 
     Returns:
         The report.
@@ -131,8 +132,8 @@ def evaluate_tags(
         masked_language_model: See there.
         word_vectors: See there.
         config: Settings that evaluations share.
-        **settings: The same as keywords, see `EvaluationConfig`; 100 examples by default, `text_columns="tokens"`, a list
-            of words, and `label_column="tags"`, their tags by number (negative: none) or by the model's name for them.
+        **settings: The same as keywords, see `EvaluationConfig`; by default 100 examples, `text_columns="tokens"`, a
+            list of words, and `label_column="tags"`, their tags by number (negative: none) or by the model's names.
 
     Returns:
         The report.

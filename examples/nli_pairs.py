@@ -5,7 +5,7 @@ Run it with `python examples/nli_pairs.py`; `jupytext --to ipynb` makes a notebo
 
 # %% [markdown]
 # The pairs are written by rule, so that nothing is downloaded: a synthetic review is the premise, a sentence about
-# its writer the hypothesis. For real ones take `load_dataset("stanfordnlp/snli")` and leave the next two cells out.
+# its writer the hypothesis. Real ones, `load_dataset("stanfordnlp/snli")`, take the place of `train` and `test`.
 
 # %%
 from datasets import Dataset

@@ -126,9 +126,7 @@ def example_page(script: Path) -> str:
     said, code = _said_and_code(script)
     title = " ".join(SPELLED.get(word, word) for word in script.stem.split("_"))
     title_line, _, rest = said.partition("\n")
-    where = f"This is `examples/{script.name}`."
-    if "# %%" in code:
-        where += f" [As a notebook]({script.stem}.ipynb)."
+    where = f"[As a notebook]({script.stem}.ipynb)." if "# %%" in code else f"This is `examples/{script.name}`."
     parts = [f"# {title[0].upper()}{title[1:]}", title_line, _indented_as_code(rest).strip(), where]
     cells = re.split(r"^# %%(.*)\n", code, flags=re.MULTILINE)
     for marker, cell in zip(["", *cells[1::2]], cells[::2], strict=True):

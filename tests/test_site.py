@@ -109,6 +109,13 @@ def test_every_method_has_a_page(site):
                 assert part in text, f"{name}: no {part}"
 
 
+def test_every_command_of_a_formula_is_known(site):
+    """latex2mathml shows a command that it does not know as it is written."""
+    for path in site.rglob("*.html"):
+        for formula in re.findall(r"<math.*?</math>", path.read_text(), flags=re.DOTALL):
+            assert not re.search(r">[^<]*\\[a-zA-Z]+", formula), f"{path.relative_to(site)}: {formula}"
+
+
 def test_every_public_name_is_in_the_reference(site):
     text = "".join(path.read_text() for path in (site / "reference").glob("*.html"))
     for name in set(hf_robust_tickets.__all__) - {"__version__"}:

@@ -7,7 +7,9 @@ epsilon, and u(g) is the direction of steepest ascent in the norm of the ball.
 from __future__ import annotations
 
 _ASCENT = r"\delta_{k+1} = \Pi_\varepsilon\left(\delta_k + \alpha\, u(g_k)\right)"
-_PENALTY = r"\mathcal{L}(f(x), y) + \lambda\, %s, \qquad \delta = \arg\max_{\|\delta\| \le \varepsilon} %s"
+_PENALTY = (
+    r"\mathcal{L}(f(x), y) + \lambda\, %s, \qquad \delta = \operatorname{argmax}_{\|\delta\| \le \varepsilon} %s"
+)
 _KL = r"\mathrm{KL}\left(f(x) \,\|\, f(x + \delta)\right)"
 _BOTH = r"\left[\mathrm{KL}(f(x) \,\|\, f(x + \delta)) + \mathrm{KL}(f(x + \delta) \,\|\, f(x))\right]"
 _FAST = r"\mathcal{L}(f(x + \delta), y), \qquad "
@@ -32,7 +34,7 @@ ADVERSARIES = {
     "freelb++": _FREELB.replace(r"\Pi_\varepsilon", ""),
     "hotflip": (
         r"\frac{1}{2} \left[\mathcal{L}(f(x), y) + \mathcal{L}(f(x' + r), y)\right], \qquad "
-        r"x'_i = \arg\max_{c \in N(x_i)} (E_c - E_{x_i})^\top g_i, \quad r = \alpha\, \frac{g}{\|g\|_2}"
+        r"x'_i = \operatorname{argmax}_{c \in N(x_i)} (E_c - E_{x_i})^\top g_i, \quad r = \alpha\, \frac{g}{\|g\|_2}"
     ),
     "infobert": (
         r"\frac{1}{K} \sum_{k=0}^{K-1} \left[\mathcal{L}\left(f(x + \delta_k), y\right) "
@@ -80,7 +82,10 @@ SCORES = {
         r"s_i = \sum_{(x, y)} \left\lvert c_i\, \frac{\partial \mathcal{L}(f(x + \delta_K), y)}{\partial c_i} "
         r"\right\rvert_{c = 1}"
     ),
-    "gate": r"s_i = \lvert c_i \rvert, \qquad c = \arg\min_{\theta, c} \max_\delta \mathcal{L} + \lambda \|c\|_1",
+    "gate": (
+        r"s_i = \lvert c_i \rvert, \qquad "
+        r"c = \operatorname{argmin}_{\theta, c} \max_\delta \mathcal{L} + \lambda \|c\|_1"
+    ),
 }
 
 _DROP = r"d = d_{\text{end}} + \frac{1}{2} (d_{\text{start}} - d_{\text{end}}) \left(1 + \cos \frac{\pi t}{T}\right)"

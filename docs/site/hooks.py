@@ -87,7 +87,9 @@ def on_page_content(content: str, **_: object) -> str:
     return re.sub(
         r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>',
         lambda found: latex2mathml.converter.convert(
-            html.unescape(found[2]).strip(), display="block" if found[1] == "div" else "inline"
+            # latex2mathml knows no \\arg.
+            re.sub(r"\\arg\b", r"\\operatorname{arg}", html.unescape(found[2]).strip()),
+            display="block" if found[1] == "div" else "inline",
         ),
         content,
         flags=re.DOTALL,

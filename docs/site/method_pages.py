@@ -170,8 +170,8 @@ def _page(kind: Kind, name: str, method: type) -> str:
     parts = [
         f"# `{name}`: {method.__name__}",
         head,
-        f"$$\n{kind.formulas[name]}\n$$",
-        markdown_table([{"in short": title, "": Markdown(value)} for title, value in _summary(method).items()]),
+        *(f"$$\n{line}\n$$" for line in kind.formulas[name].split(r", \qquad ")),
+        markdown_table([{"in short": title, "": Markdown(value)} for title, value in _summary(name, method).items()]),
         rest.strip() and f"## How it works\n\n{rest.strip()}",
         f"## Use it\n\n{kind.use(name, method)}{_example(text)}",
         _options(method),
@@ -201,7 +201,7 @@ def _facts(method: type) -> dict[str, str]:
     return {title: " ".join(value.split()).removesuffix(".") for title, value in found}
 
 
-def _summary(method: type) -> dict[str, str]:
+def _summary(name: str, method: type) -> dict[str, str]:
     facts = {title.lower(): value for title, value in _facts(method).items()}
     if hasattr(method, "space"):
         made = method()
@@ -211,6 +211,8 @@ def _summary(method: type) -> dict[str, str]:
             "pixels of images, in [0, 1]"
             if pixels
             else "embeddings of texts, or the output of any layer (`adversary_layer`)"
+            if "hidden layer: cached = uncached" in _said(name)
+            else "embeddings of texts"
         )
         held = "a token" if made.scope == "token" else "an image" if pixels else "a text"
         facts["ball"] = f"{made.norm}, {held} at a time"
@@ -299,9 +301,14 @@ def _tables(wanted: str, references: str) -> Iterator[tuple[str, str, str]]:
                 yield page, section, "\n".join([lines[i - 1], line, *kept])
 
 
-def _tested(name: str) -> str:
+def _said(name: str) -> dict[str, str]:
+    """Feature -> what its test says of an adversary."""
     record = json.loads((DOCS / "features.json").read_text())
-    said = {title: methods[name]["says"] for title, methods in record.items() if name in methods}
+    return {title: methods[name]["says"] for title, methods in record.items() if name in methods}
+
+
+def _tested(name: str) -> str:
+    said = _said(name)
     yes = [title for title, says in said.items() if says == "yes"]
     other = [f"{title}: {says}" for title, says in said.items() if says != "yes"]
     if not said:

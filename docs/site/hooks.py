@@ -87,7 +87,7 @@ def on_page_content(content: str, **_: object) -> str:
     return re.sub(
         r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>',
         lambda found: latex2mathml.converter.convert(
-            # latex2mathml knows no \\arg.
+            # latex2mathml does not know \arg.
             re.sub(r"\\arg\b", r"\\operatorname{arg}", html.unescape(found[2]).strip()),
             display="block" if found[1] == "div" else "inline",
         ),

@@ -62,6 +62,9 @@ def keep_rows(model: PreTrainedModel, kept: torch.Tensor) -> None:
     model.resize_token_embeddings(len(kept), mean_resizing=False)
     for embedding in embeddings:  # those of the stacks hold the weights of another one
         embedding.num_embeddings = len(kept)
+    for holder in _holders(model):
+        if _has_bias(holder) and len(kept) < len(holder.bias) == rows:  # ESM's, which transformers leaves as it was
+            holder.bias = nn.Parameter(holder.bias[: len(kept)].clone(), requires_grad=holder.bias.requires_grad)
     for config in _configs(model):
         for name, ids in list(_named(config)):
             value = getattr(config, name)
@@ -88,11 +91,15 @@ def _of_words(model: PreTrainedModel) -> list[tuple[torch.Tensor, int]]:
     found = [(embedding.weight, 0) for embedding in _embeddings(model)]
     output = model.get_output_embeddings()
     if output is not None:
-        # The bias may be the output layer's, or lie beside it.
-        holders = [output, *(module for module in model.modules() if output in module.children())]
-        found += [(output.weight, 0), *((holder.bias, 0) for holder in holders if _has_bias(holder))]
+        found += [(output.weight, 0), *((holder.bias, 0) for holder in _holders(model) if _has_bias(holder))]
     found += [(buffer, 1) for name, buffer in model.named_buffers() if name.endswith("final_logits_bias")]
     return found
+
+
+def _holders(model: PreTrainedModel) -> list[nn.Module]:
+    """The output layer and what holds it: its bias may be its own, or lie beside it."""
+    output = model.get_output_embeddings()
+    return [] if output is None else [output, *(module for module in model.modules() if output in module.children())]
 
 
 def _has_bias(module: nn.Module) -> bool:

@@ -67,8 +67,17 @@ def scratch_registry(monkeypatch):
     monkeypatch.setattr(registry_module, "_KNOWN", dict(registry_module._KNOWN))
 
 
-@pytest.mark.parametrize("family", ["bert", "llama", "gpt2", "modernbert", "vit", "distilbert"])
-@pytest.mark.parametrize("kernel", ["eager", "sdpa"])
+KERNELS = [
+    (family, kernel)
+    for family in ("bert", "llama", "gpt2", "modernbert", "vit", "distilbert")
+    for kernel in ("eager", "sdpa")
+]
+
+
+@pytest.mark.parametrize(
+    ("family", "kernel"),
+    [*KERNELS, pytest.param("bert", "flex_attention", marks=pytest.mark.slow)],  # it is compiled
+)
 def test_mask_equals_prune_with_every_attention_kernel(family, kernel):
     head = "ForImageClassification" if family == "vit" else "ForSequenceClassification"
     model, inputs = tiny_model(family, head, attn_implementation=kernel), tiny_inputs(family)

@@ -73,3 +73,6 @@ for name, value in trainer.evaluate().items():
     if name.removeprefix("eval_") in NAMES:
         print(f"F1 of {name.removeprefix('eval_')}: {value:.2f}")
 print(f"kept {sum(trainer.ticket.head_counts)} heads and {sum(trainer.ticket.neuron_counts)} neurons")
+
+# %% [markdown]
+# `hf_robust_tickets.evaluation.evaluate_label_sets` attacks such a model: it is fooled when one of the labels turns.

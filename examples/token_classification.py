@@ -78,3 +78,6 @@ metrics = trainer.evaluate()
 print(
     f"right: {metrics['eval_of_all']:.3f} of all words, {metrics['eval_of_tagged']:.3f} of those that praise or blame"
 )
+
+# %% [markdown]
+# `hf_robust_tickets.evaluation.evaluate_tags` attacks such a model, sentence by sentence.

@@ -17,6 +17,8 @@ from hf_robust_tickets.reporting.tables import markdown_table
 Results = dict[str, list[dict[str, Any]]]
 HEADLINE_MARKS = ("<!-- recipe evidence: begin -->", "<!-- recipe evidence: end -->")
 TRIAL_MARKS = ("<!-- recipe trials: begin -->", "<!-- recipe trials: end -->")
+DEVICE_MARKS = ("<!-- recipe trials on a device: begin -->", "<!-- recipe trials on a device: end -->")
+DEVICE_TRIALS = Path("evidence", "device", "recipe-trials-h200.json")
 ANCHORS = ("dense", "freelb-5")
 
 
@@ -29,6 +31,7 @@ def write_report(results: Path, docs: Path) -> None:
         draw(by_arm, docs / "pictures" / "tradeoff.png")
     if trials := trials_table(by_arm):
         replace_between_markers(page, trials, TRIAL_MARKS)
+    replace_between_markers(page, device_trials_table(docs / DEVICE_TRIALS), DEVICE_MARKS)
 
 
 def headline_table(by_arm: Results) -> str:
@@ -47,6 +50,21 @@ def trials_table(by_arm: Results) -> str:
             options = {"options": Markdown(f"`{json.dumps(own)}`") if own else ""}
             rows.append(_row(arm, tried, by_arm, "trial") | options)
     return markdown_table(rows) if rows else ""
+
+
+def device_trials_table(path: Path) -> str:
+    """The trials that shared one accelerator for some minutes; one seed, development data alone."""
+    rows = [
+        {
+            "model": trial["model"],
+            "clean": percent([trial["development"]]),
+            "deepwordbug": percent([trial["deepwordbug"]]),
+            "pwws": "" if trial["pwws"] is None else percent([trial["pwws"]]),
+            "options": Markdown(f"`{json.dumps(trial['options'])}`"),
+        }
+        for trial in json.loads(path.read_text())["trials"]
+    ]
+    return markdown_table(rows)
 
 
 def draw(by_arm: Results, path: Path) -> None:

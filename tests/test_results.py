@@ -12,7 +12,15 @@ from benchmarks.arms import Protocol
 from benchmarks.evidence import _search_of
 from benchmarks.evidence_report import tables, write_report
 from benchmarks.noise_gates import settled_at
-from benchmarks.recipe_report import TRIAL_MARKS, trials_table
+from benchmarks.recipe_report import (
+    DEVICE_MARKS,
+    DEVICE_TRIALS,
+    HEADLINE_MARKS,
+    TRIAL_MARKS,
+    device_trials_table,
+    headline_table,
+    trials_table,
+)
 from benchmarks.search_report import MARKS
 from benchmarks.search_report import tables as search_tables
 from benchmarks.storage import between_markers, read_by_arm, replace_between_markers
@@ -37,6 +45,17 @@ def test_tables_are_those_of_the_evidence(page, folder, generate, command):
 def test_the_tables_of_the_search_are_those_of_its_evidence():
     expected = search_tables(read_by_arm(DOCS / "evidence" / "search"))
     assert between_markers(DOCS / "results.md", MARKS) == expected, "run `python benchmarks/search_evidence.py`"
+
+
+def test_the_headline_of_the_recipe_is_that_of_its_evidence():
+    expected = headline_table(read_by_arm(DOCS / "evidence" / "recipe"))
+    assert between_markers(DOCS / "results.md", HEADLINE_MARKS) == expected, (
+        "run `python benchmarks/recipe_evidence.py`"
+    )
+
+
+def test_the_trials_on_a_device_are_those_of_their_file():
+    assert between_markers(DOCS / "results.md", DEVICE_MARKS) == device_trials_table(DOCS / DEVICE_TRIALS)
 
 
 def test_the_trials_of_the_recipe_are_those_of_its_evidence():

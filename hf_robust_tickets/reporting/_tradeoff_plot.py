@@ -42,9 +42,12 @@ def plot_tradeoff(
         MissingDependencyError: If matplotlib is not installed.
     """
     _check(methods, anchors)
+    from matplotlib.patheffects import withStroke
+
     figure = canvas.new_figure(8.4, 5.4, title, subtitle)
     axes = figure.subplots()
     axes.set_xscale("log")
+    lowest = min(100 * statistics.mean(kept for _, kept in points) for points in methods.values())
     for i, (name, points) in enumerate(methods.items()):
         costs, accuracies = ([point[axis] for point in points] for axis in (0, 1))
         x, y = statistics.mean(costs), 100 * statistics.mean(accuracies)
@@ -57,8 +60,11 @@ def plot_tradeoff(
         )  # fmt: skip
         if name in anchors:
             axes.axhline(y, color=color, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-        axes.annotate(name, (x, y), xytext=(9, 7), textcoords="offset points", fontsize=canvas.TICK, color=canvas.INK)
-    axes.margins(x=0.18, y=0.16)
+        axes.annotate(
+            name, (x, y), xytext=(9, -14 if y == lowest else 7), textcoords="offset points",
+            fontsize=canvas.TICK, color=canvas.INK, path_effects=[withStroke(linewidth=3, foreground=canvas.PAPER)],
+        )  # fmt: skip
+    axes.margins(x=0.3, y=0.16)
     _plain_ticks(axes)
     canvas.tidy(axes, grid="both", spines=("bottom", "left"))
     canvas.name_axes(axes, cost, f"{robustness}, %")

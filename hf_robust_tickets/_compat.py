@@ -212,7 +212,7 @@ def import_textattack() -> ModuleType:
         MissingDependencyError: If TextAttack or something that it really needs is not installed.
     """
     if "textattack" in sys.modules:
-        return sys.modules["textattack"]
+        return _quietened(sys.modules["textattack"])
     import datasets  # noqa: F401  (before the surroundings: their cache paths are read at import)
     import huggingface_hub  # noqa: F401
     import transformers  # noqa: F401
@@ -226,9 +226,17 @@ def import_textattack() -> ModuleType:
         raise MissingDependencyError(
             f"TextAttack is needed for this and cannot be imported ({error}): run `{INSTALL_TEXTATTACK}`"
         ) from error
-    install = importlib.import_module("textattack.shared.utils.install")
-    install.TEXTATTACK_CACHE_DIR = str(textattack_cache())
-    logging.getLogger(install.__name__).setLevel(logging.WARNING)
+    importlib.import_module("textattack.shared.utils.install").TEXTATTACK_CACHE_DIR = str(textattack_cache())
+    return _quietened(textattack)
+
+
+def _quietened(textattack: ModuleType) -> ModuleType:
+    """TextAttack with warnings alone, and those where all of the program's go: it writes to the stream that was the
+    standard error when somebody first imported it, which may be closed."""
+    logger = logging.getLogger("textattack.shared.utils.install")
+    logger.setLevel(logging.WARNING)
+    logger.handlers.clear()
+    logger.propagate = True
     return textattack
 
 

@@ -105,7 +105,7 @@ def test_export(here):
 
 def test_prune_and_push(here):
     batch = {"input_ids": torch.randint(5, 60, (4, 8)), "labels": torch.tensor([0, 1, 2, 0])}
-    page = run_page("prune_and_push.md", model=tiny_model(), batches=[batch] * 2, tokenizer=None)
+    page = run_page("prune_and_push.md", model=tiny_model(), loader=[batch] * 2, tokenizer=None)
     assert load_pruned(here / "small").config.robust_ticket["heads"] == page["ticket"].head_counts
 
 

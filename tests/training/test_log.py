@@ -105,11 +105,22 @@ def test_a_training_leaves_nothing_to_the_log_of_the_next(tmp_path):
 
 
 def test_models_that_call_other_embeddings_are_told_so(tmp_path):
+    class Elsewhere(transformers.BertForSequenceClassification):
+        def get_input_embeddings(self):
+            return self.unused
+
+    model = tiny_bert()
+    model.__class__, model.unused = Elsewhere, torch.nn.Embedding(60, 32)
+    with pytest.raises(ConfigurationError, match=r"calls another one than its get_input_embeddings\(\) gives"):
+        logged(tmp_path, NO_START, model, tiny_data())
+
+
+def test_encoder_decoders_are_attacked_where_the_encoder_reads(tmp_path):
     config = transformers.BartConfig(
         vocab_size=60, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=40, num_labels=2,
         eos_token_id=2, pad_token_id=0, bos_token_id=1,
     )  # fmt: skip
     ends = tiny_data().map(lambda row: {"input_ids": [*row["input_ids"][:-1], 2]})
-    with pytest.raises(ConfigurationError, match=r"calls another one than its get_input_embeddings\(\) gives"):
-        logged(tmp_path, NO_START, transformers.BartForSequenceClassification(config), ends)
+    entry = logged(tmp_path, NO_START, transformers.BartForSequenceClassification(config), ends)[0]
+    assert entry["adversary_delta_norm"] == pytest.approx(0.3) and entry["adversary_gap"] > 0

@@ -88,7 +88,7 @@ def _train_all(corpus: DatasetDict, options: DemoOptions, output: Path) -> list[
     dense = AdversarialTrainer(adversary=None, **_partners(corpus, options, output / "dense"))
     dense.train()
     rows = [Trained("dense", dense, {"finetune": dense.cost_meter.seconds})]
-    print("2/3  early-bird ticket: score, stop, draw, prune, fine-tune (HotFlip from the second third on)")
+    print("2/3  early-bird ticket: score, stop, draw, prune, fine-tune")
     rows.append(_train_ticket("early-bird ticket", corpus, options, output / "early-bird", None))
     print("3/3  random ticket of the same size, fine-tuned likewise: the control")
     sparsity = {"head_sparsity": 1 / 6, "neuron_sparsity": 0.4, "seed": options.seed}

@@ -99,7 +99,8 @@ class TicketOptions:
         refit_ridge: Ridge of that regression, relative to the mean squared length of the inputs.
         finetune_adversary: Adversary of the fine-tuning; `None` is plain fine-tuning. `"auto"` is the recipe that
             docs/results.md measures: HotFlip from the second third of the training on, where the model classifies
-            texts and the trainer has their tokenizer; elsewhere plain fine-tuning, and the console says why.
+            texts, the trainer has their tokenizer and the training has 570 steps or more; elsewhere plain
+            fine-tuning, and the console says why.
         finetune_adversary_kwargs: Its options: those of `AdversaryOptions` without the prefix `adversary_`, and
             further hyper-parameters of the method, e.g. `{"steps": 3, "step_size": 0.02, "layer": -2, "every": 2,
             "start_step": 0.1}`; a dict, or JSON on the command line.

@@ -31,12 +31,18 @@ def job(folder, model=None, tokenizer=TOKENIZER, **options):
     )
 
 
+@pytest.fixture
+def short(monkeypatch):
+    """Trainings of a few steps are long enough."""
+    monkeypatch.setattr("hf_robust_tickets.training.jobs.recipe.LEAST_STEPS", 1)
+
+
 def test_it_is_what_nobody_has_to_name():
     assert RobustTicketArguments("out").finetune_adversary == "auto"
     assert RobustTicketArguments.earlyrobust(output_dir="out").finetune_adversary is None
 
 
-def test_a_classifier_with_its_tokenizer_is_attacked_from_the_second_third_on(tmp_path, caplog):
+def test_a_classifier_with_its_tokenizer_is_attacked_from_the_second_third_on(tmp_path, caplog, short):
     trainer = job(tmp_path, num_train_epochs=3)
     assert isinstance(trainer.adversary, HotFlip)
     assert trainer.adversary.step_size == 0.06 and trainer.adversary.step_unit == "relative"
@@ -54,7 +60,7 @@ def test_a_classifier_with_its_tokenizer_is_attacked_from_the_second_third_on(tm
         ("gpt2", TOKENIZER, "measured on classifiers of whole texts, got GPT2LMHeadModel; name finetune_adversary"),
     ],
 )
-def test_others_are_fine_tuned_plainly_and_told_why(tmp_path, caplog, model, tokenizer, reason):
+def test_others_are_fine_tuned_plainly_and_told_why(tmp_path, caplog, short, model, tokenizer, reason):
     if model is not None:
         model = AutoModelForCausalLM.from_config(tiny_config(model))
     with caplog.at_level(logging.INFO):
@@ -74,10 +80,23 @@ def test_options_want_the_name_of_a_method(tmp_path):
         make_args(tmp_path, finetune_adversary="auto", finetune_adversary_kwargs={"steps": 2})
 
 
-def test_a_job_that_was_cut_off_goes_on_under_the_recipe(tmp_path):
+def test_a_job_that_was_cut_off_goes_on_under_the_recipe(tmp_path, short):
     whole = job(tmp_path / "whole", save_strategy="steps", save_steps=3, num_train_epochs=2)
     whole.train()
     again = job(tmp_path / "whole", save_strategy="steps", save_steps=3, num_train_epochs=2)
     again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-6"))
     for (name, weight), other in zip(whole.model.named_parameters(), again.model.parameters(), strict=True):
         assert weight.equal(other), name
+
+
+@pytest.mark.parametrize(("options", "steps"), [({"num_train_epochs": 3}, 12), ({"max_steps": 569}, 569)])
+def test_a_short_training_is_plain(tmp_path, caplog, options, steps):
+    with caplog.at_level(logging.INFO):
+        trainer = job(tmp_path, **options)
+    assert trainer.adversary is None
+    assert f"needs 570 in all, got {steps}; train longer, or name finetune_adversary" in caplog.text
+
+
+@pytest.mark.parametrize("options", [{"max_steps": 570}, {"num_train_epochs": 143}])
+def test_a_long_training_has_it(tmp_path, options):
+    assert isinstance(job(tmp_path, **options).adversary, HotFlip)

@@ -8,6 +8,16 @@ from typing import Any
 
 from .errors import CheckpointError, ConfigurationError
 
+# By what prefix a tokenizer tells tokens that begin a word from those that go on with it: WordPiece marks the latter,
+# SentencePiece and byte-level BPE the former.
+WORD_MARKS = ("##", "\u2581", "\u0120")
+
+
+def tokenizer_of(processor: Any) -> Any:
+    """The tokenizer of a processor that has one; what is none, or is nothing, as it is."""
+    return getattr(processor, "tokenizer", processor)
+
+
 logger = logging.getLogger(__name__)
 
 

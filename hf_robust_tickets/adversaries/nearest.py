@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from .._reading import WORD_MARKS
 from ..errors import ConfigurationError
 
 _AT_ONCE = 1024
@@ -62,10 +63,9 @@ def tokens_of_letters(tokenizer: Any, words: int) -> Tensor:
         words: Rows of the table of embeddings; tokens beyond it are left out.
     """
     special = set(tokenizer.all_special_ids)
-    marks = ("##", "\u2581", "\u0120")
     found = []
     for name, number in tokenizer.get_vocab().items():
-        for mark in marks:
+        for mark in WORD_MARKS:
             name = name.removeprefix(mark)
         if number < words and number not in special and name.isalpha():
             found.append(number)

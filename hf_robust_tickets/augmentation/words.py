@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-# By what prefix a tokenizer tells tokens that begin a word from those that go on with it: WordPiece marks the latter,
-# SentencePiece and byte-level BPE the former.
-_MARKS = ("##", "\u2581", "\u0120")
+from .._reading import WORD_MARKS
+
 _SPACE = "\u0120"
 # Share of a vocabulary that has the mark, at least.
 _MARKED = 0.01
@@ -117,6 +116,6 @@ class TokenizedWords:
 def _mark_of(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """The mark of a tokenizer's vocabulary; None where every token is a word."""
     vocabulary = tokenizer.get_vocab()
-    counts = {mark: sum(token.startswith(mark) for token in vocabulary) for mark in _MARKS}
+    counts = {mark: sum(token.startswith(mark) for token in vocabulary) for mark in WORD_MARKS}
     mark = max(counts, key=counts.__getitem__)
     return mark if counts[mark] > _MARKED * len(vocabulary) else None

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import Trainer
 
+from ..._reading import tokenizer_of
 from ..._sharding import is_sharded
 from ...adversaries import Adversary
 from ...adversaries.nearest import NearestTokens, require_neighbours, tokens_of_letters
@@ -43,7 +44,7 @@ class TokenExchange(Extension):
             raise ConfigurationError(
                 f"{adversary.name} exchanges tokens, got adversary_layer={options.adversary_layer}: use 0, or freelb"
             )
-        tokenizer = _tokenizer(trainer)
+        tokenizer = tokenizer_of(trainer.processing_class)
         if not hasattr(tokenizer, "convert_ids_to_tokens"):
             raise ConfigurationError(
                 f"{adversary.name} exchanges tokens for others of letters, which the tokenizer tells, got "
@@ -105,7 +106,7 @@ class TokenExchange(Extension):
     def _candidates(self, weight: Tensor, most: int) -> Tensor:
         if self._nearest is None:
             trainer = self.runner.trainer
-            letters = tokens_of_letters(_tokenizer(trainer), len(weight))
+            letters = tokens_of_letters(tokenizer_of(trainer.processing_class), len(weight))
             self._nearest = NearestTokens.find(weight, letters, most, asked=_ids_of(trainer.train_dataset))
         return self._nearest.table
 
@@ -138,10 +139,6 @@ def exchange(
     most = (adversary.rate * mask.sum(dim=1, keepdim=True)).ceil()
     chosen = candidates.gather(-1, which.unsqueeze(-1)).squeeze(-1)
     return torch.where(allowed & (order < most), chosen, ids)
-
-
-def _tokenizer(trainer: Trainer) -> Any:
-    return getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
 
 
 def _ids_of(dataset: Any) -> Tensor | None:

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils import cached_file
 
 from ..._compat import without_adapter
+from ..._reading import tokenizer_of
 from ...adversaries import kl_divergence
 from ...errors import ConfigurationError
 from ...evaluation.datasets.labels import Classes
@@ -145,7 +146,7 @@ def check_teacher(teacher: PreTrainedModel, student: PreTrainedModel, source: st
 
 
 def _check_tokenizer(source: str | None, tokenizer: Any) -> None:
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+    tokenizer = tokenizer_of(tokenizer)
     if source is None or not hasattr(tokenizer, "get_vocab"):
         return
     if cached_file(source, "tokenizer_config.json", _raise_exceptions_for_missing_entries=False) is None:

@@ -11,6 +11,7 @@ from ..arguments import AdversaryOptions
 from ..checks.validation import check_adversary
 from ..ticket_arguments import AUTO, TicketOptions
 from . import console
+from .budget import steps_of_epoch
 
 STEP_SIZE, START = 0.06, 1 / 3
 """Chosen on development data of SST-2 (docs/results.md). As long a step from the beginning ends in chance accuracy."""
@@ -62,12 +63,7 @@ def _obstacle(trainer: Trainer, recipe: AdversaryOptions) -> str | None:
 
 def _steps_of(trainer: Trainer) -> int | None:
     """Optimiser steps of the fine-tuning; None where they cannot be told in advance."""
-    args = trainer.args
-    if args.max_steps > 0:
-        return args.max_steps
-    try:
-        rows = len(trainer.train_dataset)
-    except TypeError:
-        return None
-    batches = math.ceil(rows / (args.train_batch_size * args.world_size))
-    return math.ceil(batches / args.gradient_accumulation_steps * args.num_train_epochs)
+    if trainer.args.max_steps > 0:
+        return trainer.args.max_steps
+    epoch = steps_of_epoch(trainer)
+    return None if epoch is None else math.ceil(epoch * trainer.args.num_train_epochs)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..._reading import tokenizer_of
 from ...adversaries import Adversary, AdversaryState, perturbation_mask
 from ...adversaries.geometry import expand_mask
 from ...adversaries.units import in_tensor_units
@@ -226,7 +227,7 @@ def spared_tokens(options: AdversaryOptions, processor: Any) -> list[int]:
     """
     if options.adversary_special_tokens:
         return []
-    tokenizer = getattr(processor, "tokenizer", processor)
+    tokenizer = tokenizer_of(processor)
     if not hasattr(tokenizer, "all_special_ids"):
         raise ConfigurationError(
             f"adversary_special_tokens=False needs a tokenizer that names them, got {type(processor).__name__}: pass "

@@ -72,6 +72,10 @@ PRUNED |= {
         "half, HotFlip, step 0.04, misspelt, frozen embeddings",
         {**_late("hotflip", step_size=0.04), **MISSPELT, "freeze_embeddings": True},
     ),
+    "ticket+hotflip-rising": (
+        "half, HotFlip rising over the second epoch",
+        _late("hotflip", step_size=0.06, warmup=1 / 3),
+    ),
     "ticket+late-2-8": ("half, FreeLB K=2 from the second epoch, step 0.08", _late("freelb", steps=2, step_size=0.08)),
     "ticket+late-2-12": ("half, FreeLB K=2, step 0.12", _late("freelb", steps=2, step_size=0.12)),
     "ticket+late-2-8+frozen": (

@@ -11,7 +11,8 @@ from ..evaluation.runner.ranks import process_state
 from .data import load_development, load_evaluation, rows_of_file, sample_size
 from .gate import run_gate
 from .models import load_to_evaluate
-from .options import DataOptions, ModelOptions, parse
+from .options import DataOptions, ModelOptions, named, parse
+from .several import COLUMNS, TaskOptions, run_several
 
 NUM_EXAMPLES = 1000
 
@@ -91,9 +92,16 @@ def run(argv: list[str]) -> None:
 
     Under `torchrun` or `accelerate launch` the ranks share the work; one of them prints.
     """
-    model_options, data_options, options = parse("evaluate", (ModelOptions, DataOptions, EvaluateOptions), argv)
+    kinds = (ModelOptions, DataOptions, TaskOptions, EvaluateOptions)
+    defaults = COLUMNS.get(named(argv).get("task", "classes"))
+    model_options, data_options, task, options = parse("evaluate", kinds, argv, defaults)
     state = process_state()
     distributed = state.num_processes > 1
+    if task.task != "classes":
+        if distributed:
+            raise ConfigurationError(f"expected one process for --task {task.task}, got a launcher's")
+        run_several(model_options, data_options, task, options, state.device)
+        return
     if options.gate:
         if distributed:
             raise ConfigurationError("expected one process for --gate, got a launcher's: pass --num_processes")

@@ -63,13 +63,26 @@ def load_config(options: ModelOptions) -> PretrainedConfig:
         )
 
 
-def load_to_evaluate(options: ModelOptions) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_to_evaluate(
+    options: ModelOptions, auto: type = AutoModelForSequenceClassification
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A trained classifier, pruned or dense, and its tokenizer, padded alike.
 
+    Args:
+        options: Where it is.
+        auto: The class of transformers that opens it: of texts, or of their words.
+
     Raises:
-        CheckpointError: If the checkpoint has no classifier, or no tokenizer.
+        CheckpointError: If the checkpoint has no classifier, that of another task, or no tokenizer.
     """
-    model, missing = _load(options)
+    task = auto.__name__.removeprefix("AutoModel")
+    saved = [name for name in load_config(options).architectures or () if "For" in name]
+    # Heads of different tasks may have one name: a classifier of texts would answer for every word.
+    if saved and not any(task in name for name in saved):
+        raise CheckpointError(
+            f"expected a model {task} at {options.model_name_or_path}, got {saved[0]}: pass the --task that it is for"
+        )
+    model, missing = _load(options, auto)
     if missing:
         raise CheckpointError(
             f"expected a classifier at {options.model_name_or_path}, got a checkpoint without {missing[0]}: a new "
@@ -125,15 +138,17 @@ def has_classifier(config: PretrainedConfig) -> bool:
     return any("ForSequenceClassification" in name for name in config.architectures or ())
 
 
-def _load(options: ModelOptions, **config: Any) -> tuple[PreTrainedModel, list[str]]:
+def _load(
+    options: ModelOptions, auto: Any = AutoModelForSequenceClassification, **config: Any
+) -> tuple[PreTrainedModel, list[str]]:
     """The model, and the weights that the checkpoint does not have."""
     found = load_config(options)
     where: dict[str, Any] = {"revision": options.model_revision, "output_loading_info": True, **config}
     if getattr(found, "robust_ticket", None):
-        model, report = load_pruned(options.model_name_or_path, AutoModelForSequenceClassification, **where)
+        model, report = load_pruned(options.model_name_or_path, auto, **where)
     else:
         with in_words(options, "the weights of a classifier"):
-            model, report = AutoModelForSequenceClassification.from_pretrained(
+            model, report = auto.from_pretrained(
                 options.model_name_or_path, **where, trust_remote_code=options.trust_remote_code
             )
     return model, sorted(report["missing_keys"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from ...errors import ConfigurationError
 from ..registry import register_adversary
@@ -63,6 +63,11 @@ class HotFlip(FGM):
                 raise ConfigurationError(f"HotFlip: {name} must be in (0, 1], got {getattr(self, name)}: e.g. 0.3")
         if self.candidates < 1:
             raise ConfigurationError(f"HotFlip: candidates must be at least 1, got {self.candidates}: e.g. 12")
+
+    def scaled(self, factor: float) -> Self:
+        """The same method with its lengths, and the share of tokens that are exchanged, times `factor`."""
+        scaled = super().scaled(factor)
+        return scaled if factor == 1 else replace(scaled, rate=self.rate * factor)
 
     def loss_weight(self, k: int) -> float:
         """1/2 for the clean and 1/2 for the exchanged text."""

@@ -14,7 +14,7 @@ from hf_robust_tickets import (
     RobustTicketTrainer,
 )
 
-HALF = {"head_sparsity": 0.5, "neuron_sparsity": 0.5, "round_to": 1}
+HALF = {"head_sparsity": 0.5, "neuron_sparsity": 0.5, "round_to": 1, "finetune_adversary": "none"}
 # The list of neighbours that the evidence's attack resources hold; the path is that of the data folder.
 NEIGHBOURS = "attack_resources/counterfitted_neighbors.parquet"
 WORDS = {"augment_rate": 0.2, "augment_with": ["wordnet", "characters"]}

@@ -75,6 +75,7 @@ def _trainer(arm: str, seed: int, protocol: SearchProtocol, partners: Partners, 
         ticket_interval=protocol.gate_interval,
         # The cut is what the table says; a control has the ticket's own counts.
         round_to=1,
+        finetune_adversary="none",
     )
     ticket = None
     if name in CONTROLS:

@@ -1,4 +1,4 @@
-"""`robust-tickets evaluate --task labels` and `--task tags`: attacks on models that decide several things about a text."""
+"""`robust-tickets evaluate --task labels` and `--task tags`: models that decide several things about a text."""
 
 from __future__ import annotations
 

@@ -35,7 +35,9 @@ def evaluate(task, model, rows, folder, *options):
 
 def test_several_labels(tmp_path, capsys):
     model = saved(tiny_bert(**CONFIG, problem_type="multi_label_classification"), tmp_path / "model")
-    rows = [{"text": f"w{6 + i} w9 w{40 + i}", "labels": labels} for i, labels in enumerate([[0, 1, 0], ["price"], []])]
+    rows = [
+        {"text": f"w{6 + i} w9 w{40 + i}", "labels": labels} for i, labels in enumerate([[0, 1, 0], ["price"], []])
+    ]
     code, report = evaluate("labels", model, rows, tmp_path, "--threshold", "0.4")
     assert (code, report["task"], report["settings"]["threshold"]) == (0, "labels", 0.4)
     assert [outcome["truth"] for outcome in report["results"][0]["outcomes"]] == [[1], [1], []]

@@ -16,7 +16,7 @@ from tests.testing.small_tokenizers import wordpiece
 from tests.testing.tiny import tiny_bert, tiny_data
 from tests.testing.training import KeepGradient, arguments, assert_equal_gradients, first_gradient, weights
 
-ADVERSARY = HotFlip(step_size=0.5, chance=1.0, step_unit="absolute")
+ADVERSARY = HotFlip(step_size=0.5, chance=1.0, adaptive=False, step_unit="absolute")
 TOKENIZER = wordpiece()
 TEXTS = ["the film was good", "a dull plot", "great acting, great love", "unwatchable!"] * 4
 
@@ -96,6 +96,33 @@ def test_gradient_is_the_mean_of_clean_and_exchanged_text(tmp_path):
         gradient = delta.grad * clean["attention_mask"].unsqueeze(-1)
         delta = delta + 0.5 * gradient / gradient.flatten(1).norm(dim=1).reshape(-1, 1, 1)
     assert_equal_gradients(keep.gradient, {key: p.grad for key, p in by_hand.named_parameters()})
+
+
+def test_shares_of_the_rate_by_hand():
+    weight, ids = torch.tensor([[0.0], [1.0]]), torch.zeros(3, 4, dtype=torch.int64)
+    candidates, gradient = torch.ones(3, 4, 1, dtype=torch.int64), torch.tensor([4.0, 3.0, 2.0, 1.0]).expand(3, 4)
+    shares = torch.tensor([0.0, 0.3, 1.0])
+    adversary = HotFlip(rate=0.5, chance=1.0)
+    new = exchange(ids, gradient.unsqueeze(-1), weight, candidates, torch.ones(3, 4), adversary, shares)
+    assert new.tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_examples_are_attacked_as_far_as_the_model_is_sure(tmp_path, sure):
+    def biased():
+        biased = model()
+        biased.classifier.bias.data[:] = torch.tensor([0.0, 9.0 if sure else -9.0])
+        return biased
+
+    rows = {"train_dataset": data().filter(lambda row: row["labels"] == 1)}
+    adaptive = partners(adversary=HotFlip(step_size=0.5, chance=1.0), **rows)
+    trainer = KeepTexts(biased(), arguments(tmp_path / "a", max_steps=1), **adaptive)
+    trainer.train()
+    same = torch.equal(trainer.seen[0]["input_ids"], trainer.seen[1]["input_ids"])
+    assert same is not sure
+    got = first_gradient(tmp_path / "b", model=biased(), **adaptive)
+    if not sure:  # twice the text as it is
+        assert_equal_gradients(got, first_gradient(tmp_path / "c", model=biased(), **partners(adversary=None, **rows)))
 
 
 def test_where_nothing_is_near_it_is_fgm(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from ...adversaries import Adversary
 from ...adversaries.nearest import NearestTokens, require_neighbours, tokens_of_letters
 from ...architectures import layer_module
 from ...errors import ConfigurationError
+from ..steps.outputs import certainties
 from ..steps.state import load_tensors
 from .base import Extension, register_extension
 
@@ -29,13 +30,15 @@ _FILE = "adversary_neighbours.safetensors"
 class TokenExchange(Extension):
     """Exchanges tokens between the first and the second pass (`HotFlip`).
 
-    The method has `rate`, `candidates` and `chance`. Which tokens are near is looked up once, in the embeddings as
-    they are when a training begins, and goes on with it: a training that is resumed exchanges for the same ones.
+    The method has `rate`, `candidates`, `chance` and `adaptive`. Which tokens are near is looked up once, in the
+    embeddings as they are when a training begins, and goes on with it: a training that is resumed exchanges for the
+    same ones.
     """
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._nearest: NearestTokens | None = None
+        self._shares: Tensor | None = None
 
     @classmethod
     def validate(cls, trainer: Trainer, adversary: Adversary, options: AdversaryOptions) -> None:
@@ -85,8 +88,15 @@ class TokenExchange(Extension):
         rows = ids.reshape(gradient.shape[:-1])
         weight = layer_module(self.runner.unwrapped(), 0).weight.detach()
         candidates = self._candidates(weight, context.adversary.candidates)[rows]
-        new = exchange(rows, gradient.float(), weight, candidates, perturbation.mask, context.adversary)
+        self._shares = self._shares_of(context, len(rows)) if context.adversary.adaptive else None
+        new = exchange(rows, gradient.float(), weight, candidates, perturbation.mask, context.adversary, self._shares)
         context.inputs = {**context.inputs, "input_ids": new.reshape(ids.shape)}
+
+    def after_ascent(self, context: StepContext) -> None:
+        """As in `Extension.after_ascent`: the step along the gradient is as long as the model is sure."""
+        if self._shares is not None:
+            context.perturbation.weaken(self._shares)
+            self._shares = None
 
     def save(self, folder: Path) -> None:
         """As in `Extension.save`."""
@@ -103,6 +113,12 @@ class TokenExchange(Extension):
         """As in `Extension.forget`."""
         self._nearest = None
 
+    def _shares_of(self, context: StepContext, rows: int) -> Tensor:
+        """How sure the clean pass was of the truth, for every row, `(rows, )`."""
+        shares = certainties(context.readings[-1].logits, context.labels, self.runner.unwrapped())
+        # Of a loss that is not finite, whose gradient moves nothing.
+        return torch.nan_to_num(shares).repeat_interleave(rows // len(shares))
+
     def _candidates(self, weight: Tensor, most: int) -> Tensor:
         if self._nearest is None:
             trainer = self.runner.trainer
@@ -113,7 +129,13 @@ class TokenExchange(Extension):
 
 @torch.no_grad()
 def exchange(
-    ids: Tensor, gradient: Tensor, weight: Tensor, candidates: Tensor, mask: Tensor, adversary: Adversary
+    ids: Tensor,
+    gradient: Tensor,
+    weight: Tensor,
+    candidates: Tensor,
+    mask: Tensor,
+    adversary: Adversary,
+    shares: Tensor | None = None,
 ) -> Tensor:
     """The ids with those tokens exchanged that promise the largest rise of the loss.
 
@@ -124,6 +146,7 @@ def exchange(
         candidates: What each token may become, `(batch, tokens, most)`; itself for nothing.
         mask: `(batch, tokens)`, 1 for tokens that may be exchanged.
         adversary: Has `rate` and `chance`.
+        shares: Of the rate, for every row, `(batch,)`; None for all of it.
 
     Returns:
         Ids of the same shape. At most the `rate` of a row's tokens, rounded up, are others, and only where the first
@@ -136,7 +159,8 @@ def exchange(
     if adversary.chance < 1:
         allowed &= torch.rand(ids.shape, device=ids.device) < adversary.chance
     order = rise.masked_fill(~allowed, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    most = (adversary.rate * mask.sum(dim=1, keepdim=True)).ceil()
+    rate = adversary.rate if shares is None else adversary.rate * shares.unsqueeze(1)
+    most = (rate * mask.sum(dim=1, keepdim=True)).ceil()
     chosen = candidates.gather(-1, which.unsqueeze(-1)).squeeze(-1)
     return torch.where(allowed & (order < most), chosen, ids)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -140,6 +141,37 @@ def example_losses(logits: Tensor, labels: Tensor, next_token: bool = False, reg
         logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none", ignore_index=_IGNORED
     )
     return losses.reshape(count, -1).sum(1)
+
+
+def certainties(logits: Sequence[Tensor], labels: Sequence[Tensor], model: Any) -> Tensor:
+    """How much surer of the truth a model is than a guess, for every example, `(batch,)` in [0, 1].
+
+    1 minus the loss over that of a guess, the logarithm of the number of classes, and at least 0; means over tokens,
+    labels and heads of the task. 1 where the outputs are numbers, which nobody guesses.
+
+    Args:
+        logits: Of each head, as in `example_losses`.
+        labels: Of each head.
+        model: The model, not wrapped.
+    """
+    losses, guesses = [], []
+    next_token, regression = predicts_next_token(model), is_regression(model)
+    for given, truth in zip(logits, labels, strict=True):
+        losses.append(example_losses(given, truth, next_token, regression))
+        guesses.append(_guess(given, truth, next_token, regression))
+    loss, guess = torch.stack(losses).sum(0), torch.stack(guesses).sum(0)
+    return torch.where(guess > 0, 1 - loss / guess, 1).clamp(0, 1)
+
+
+def _guess(logits: Tensor, labels: Tensor, next_token: bool, regression: bool) -> Tensor:
+    """What `example_losses` is for equal probabilities, `(batch,)`; 0 for numbers."""
+    count, classes = len(labels), logits.shape[-1]
+    if classes == 1 or (regression and labels.shape == logits.shape):
+        return logits.new_zeros(count, dtype=torch.float32)
+    if labels.shape == logits.shape and labels.is_floating_point():
+        return torch.full((count,), math.log(2) * labels[0].numel(), device=logits.device)
+    counted = labels[:, 1:] if next_token and labels.dim() > 1 else labels
+    return ((counted >= 0) & (counted < classes)).reshape(count, -1).sum(1) * math.log(classes)
 
 
 def share_of_flips(

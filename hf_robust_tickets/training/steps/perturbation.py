@@ -149,6 +149,13 @@ class Perturbation:
                 other.ascend()
             self.skipped_ascents, other.skipped_ascents = self.skipped_ascents + other.skipped_ascents, 0
 
+    def weaken(self, shares: Tensor) -> None:
+        """Leaves a share of the perturbation of each example, `(rows,)`; no ascent follows."""
+        shares = shares.reshape(-1, 1, 1)
+        self._unit = shares if self._unit is None else self._unit * shares
+        for other in self._others:
+            other.weaken(shares)
+
     def require_delta(self) -> None:
         """Raises ConfigurationError if no pass went through the perturbed module."""
         if self.delta is not None:

@@ -133,7 +133,7 @@ def _trainer(arm: str, seed: int, protocol: Protocol, model: PreTrainedModel, ou
         "compute_metrics": accuracy,
     }
     if "random" in arm or "early-bird" in arm:
-        finetuning = {}
+        finetuning = {"finetune_adversary": "none"}
         if arm == "early-bird+freelb-3":
             finetuning = {
                 "finetune_adversary": "freelb",
@@ -158,7 +158,7 @@ def _trainer(arm: str, seed: int, protocol: Protocol, model: PreTrainedModel, ou
         ticket = None
         if arm == "random":
             ticket = random_ticket(model, seed=seed, round_to=protocol.round_to)
-        elif finetuning:
+        elif arm == "early-bird+freelb-3":
             ticket = RobustTicket.load(output.parent / f"early-bird-{seed}" / "ticket.safetensors")
         return RobustTicketTrainer(args=args, ticket=ticket, **partners)
     name, _, steps = arm.partition("-")

@@ -73,7 +73,10 @@ PRUNED |= {
         {**_late("hotflip", step_size=0.04), **MISSPELT, "freeze_embeddings": True},
     ),
     "ticket+hotflip-10": ("half, HotFlip, step 0.10", _late("hotflip", step_size=0.10)),
-    "ticket+hotflip-10-half": ("half, HotFlip, step 0.10, half of the tokens", _late("hotflip", step_size=0.10, rate=0.5)),
+    "ticket+hotflip-10-half": (
+        "half, HotFlip, step 0.10, half of the tokens",
+        _late("hotflip", step_size=0.10, rate=0.5),
+    ),
     "ticket+hotflip-15": ("half, HotFlip, step 0.15", _late("hotflip", step_size=0.15)),
     "ticket+hotflip-rising": (
         "half, HotFlip rising over the second epoch",

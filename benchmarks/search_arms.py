@@ -23,7 +23,16 @@ SCORES = ("taylor", "adversarial-taylor", "gate")
 # Random tickets of the size of the first score's: its own counts per layer, and equal parameters wherever they are.
 CONTROLS = {"random-counts": "counts", "random-parameters": "parameters"}
 SPARSITIES = {"50": (0.5, 0.5), "40": (1 / 6, 0.4), "70": (0.7, 0.7)}
+# The first score after other plain steps, and with another number of batches whether or not the halves agree.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "taylor-warm-60": {"score_warmup": 60},
+    "taylor-warm-120": {"score_warmup": 120},
+    "taylor-24-batches": {"ticket_tolerance": 1e-9},
+    "taylor-warm-60-kept": {"score_warmup": 60, "rewind": False},
+    "taylor-warm-60-24-batches": {"score_warmup": 60, "ticket_tolerance": 1e-9},
+}
 ARMS = ("dense", *(f"{name}@{size}" for size in SPARSITIES for name in (*SCORES, *CONTROLS)))
+TRIED = tuple(f"{name}@50" for name in VARIANTS)
 
 
 @dataclass(frozen=True)
@@ -63,8 +72,12 @@ def _trainer(arm: str, seed: int, protocol: SearchProtocol, partners: Partners, 
         return AdversarialTrainer(args=args, **partners.keywords())
     name, _, size = arm.partition("@")
     head_sparsity, neuron_sparsity = SPARSITIES[size]
-    args = RobustTicketArguments(
+    options = {
         **common,
+        **VARIANTS.get(name, {}),
+    }
+    args = RobustTicketArguments(
+        **options,
         ticket_score=name if name in SCORES else SCORES[0],
         head_sparsity=head_sparsity,
         neuron_sparsity=neuron_sparsity,

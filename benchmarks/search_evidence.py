@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from datasets import disable_progress_bars  # noqa: E402
 
-from benchmarks.search_arms import ARMS, SearchProtocol, train_arm  # noqa: E402
+from benchmarks.search_arms import ARMS, TRIED, SearchProtocol, train_arm  # noqa: E402
 from benchmarks.search_report import write_report  # noqa: E402
 from benchmarks.sentences import attack_missing, evidence_parser, load_splits, train_once  # noqa: E402
 from benchmarks.storage import data_folder  # noqa: E402
@@ -31,7 +31,7 @@ RESULTS = ROOT / "docs" / "evidence" / "search"
 
 
 def main() -> None:
-    options = evidence_parser(__doc__, ARMS, "search", SearchProtocol).parse_args()
+    options = evidence_parser(__doc__, (*ARMS, *TRIED), "search", SearchProtocol).parse_args()
     protocol = SearchProtocol.of(options)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     disable_progress_bars()

@@ -27,23 +27,11 @@ from hf_robust_tickets.adversaries import PixelPGD
 from hf_robust_tickets.vision import (
     CIFAR10_MEAN,
     CIFAR10_STD,
-    CifarResNetConfig,
-    PreActResNetConfig,
+    NETWORKS,
     RandomCropFlip,
-    SmallImageResNetConfig,
-    VGGConfig,
-    WideResNetConfig,
     prepare_images,
     small_image_processor,
 )
-
-MODELS = {
-    "resnet20": CifarResNetConfig,
-    "resnet18": SmallImageResNetConfig,
-    "preact_resnet18": PreActResNetConfig,
-    "vgg16": VGGConfig,
-    "wrn34_10": WideResNetConfig,
-}
 
 
 def options() -> argparse.Namespace:
@@ -51,7 +39,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--dataset_name", help="a data set of the Hub with the splits train and test")
     parser.add_argument("--train_file", help="parquet with a column of images and one of labels")
     parser.add_argument("--test_file")
-    parser.add_argument("--model", default="resnet18", choices=MODELS)
+    parser.add_argument("--model", default="resnet18", choices=NETWORKS)
     parser.add_argument("--density", type=float, default=0.2, help="share of the weights that is kept")
     parser.add_argument("--period", type=int, default=100, help="steps between two changes of the masks")
     parser.add_argument("--steps", type=int, default=10, help="ascents of the attack in training")
@@ -76,7 +64,7 @@ def main() -> None:
     image = next(name for name, feature in parts["train"].features.items() if type(feature).__name__ == "Image")
     label = next(name for name, feature in parts["train"].features.items() if hasattr(feature, "names"))
     size, names = parts["train"][0][image].size[0], parts["train"].features[label].names
-    config = MODELS[given.model](image_size=size, id2label=dict(enumerate(names)))
+    config = NETWORKS[given.model](image_size=size, id2label=dict(enumerate(names)))
     model = AutoModelForImageClassification.from_config(config)
     processor = small_image_processor(size, CIFAR10_MEAN, CIFAR10_STD, do_convert_rgb=True)
     train = prepare_images(parts["train"], processor, model=model, augment=RandomCropFlip(padding=size // 8))

@@ -20,12 +20,8 @@ from ..training import AdversarialTrainer, AdversarialTrainingArguments
 from ..vision import (
     CIFAR10_MEAN,
     CIFAR10_STD,
-    CifarResNetConfig,
-    PreActResNetConfig,
+    NETWORKS,
     RandomCropFlip,
-    SmallImageResNetConfig,
-    VGGConfig,
-    WideResNetConfig,
     prepare_images,
     small_image_processor,
 )
@@ -33,15 +29,6 @@ from .data import read_split, source_of
 from .models import in_words
 from .options import DataOptions, ModelOptions, named
 from .train import accuracy
-
-NEW_MODELS = {
-    "resnet20": CifarResNetConfig,
-    "resnet18": SmallImageResNetConfig,
-    "preact_resnet18": PreActResNetConfig,
-    "vgg16": VGGConfig,
-    "wrn34_10": WideResNetConfig,
-}
-"""Networks that are made anew, with the depths and widths of their papers."""
 
 ALWAYS = {"remove_unused_columns": False, "adversary": "pixel-pgd"}
 FROM_SCRATCH = {
@@ -63,7 +50,7 @@ class ImageOptions:
     """Which images, and which classifier of them."""
 
     image_model: str = field(
-        metadata={"help": f"A new {', '.join(NEW_MODELS)}; or the folder or repository of a trained classifier."}
+        metadata={"help": f"A new {', '.join(NETWORKS)}; or the folder or repository of a trained classifier."}
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the repository."})
     ignore_mismatched_sizes: bool = field(
@@ -96,7 +83,7 @@ class ImageOptions:
 
 def image_defaults(argv: list[str]) -> dict[str, Any]:
     """What options that a line does not name are for images."""
-    return {**ALWAYS, **(FROM_SCRATCH if named(argv).get("image_model") in NEW_MODELS else {})}
+    return {**ALWAYS, **(FROM_SCRATCH if named(argv).get("image_model") in NETWORKS else {})}
 
 
 def build_image_trainer(
@@ -185,14 +172,14 @@ def load_image_model(options: ImageOptions, classes: Classes, train: Dataset) ->
         "id2label": dict(enumerate(classes.names)),
         "label2id": {name: i for i, name in enumerate(classes.names)},
     }
-    if options.image_model in NEW_MODELS:
+    if options.image_model in NETWORKS:
         size = _side(train, options.image_column)
         processor = small_image_processor(size, options.image_mean, options.image_std, do_convert_rgb=True)
-        config = NEW_MODELS[options.image_model](image_size=size, **labels)
+        config = NETWORKS[options.image_model](image_size=size, **labels)
         return AutoModelForImageClassification.from_config(config), processor
     where = {"revision": options.model_revision}
     asked = ModelOptions(options.image_model, options.model_revision)
-    with in_words(asked, f"a new {', '.join(NEW_MODELS)}, or a classifier of images"):
+    with in_words(asked, f"a new {', '.join(NETWORKS)}, or a classifier of images"):
         config = AutoConfig.from_pretrained(options.image_model, **where)
         processor = AutoImageProcessor.from_pretrained(options.image_model, use_fast=False, **where)
         if type(config) not in AutoModelForImageClassification._model_mapping:

@@ -21,6 +21,7 @@ from .data import (
 )
 from .image_classifier import SmallImageClassifier, SmallImageConfig
 from .image_transform import ImageTransform
+from .networks import NETWORKS
 from .preact_resnet import PreActResNetConfig, PreActResNetForImageClassification
 from .small_image_resnet import SmallImageResNetConfig, SmallImageResNetForImageClassification
 from .vgg import VGGConfig, VGGForImageClassification
@@ -31,6 +32,7 @@ __all__ = [
     "CIFAR10_STD",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "NETWORKS",
     "CifarResNetConfig",
     "CifarResNetForImageClassification",
     "ImageTransform",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..._reading import require_tokenizer
 from ...errors import ConfigurationError, DataError
 from ..victim.classifier import class_logits
 from ..victim.model import checked_length
+from ..victim.reading_ahead import ahead
 
 
 class LabelVictim:
@@ -44,17 +46,22 @@ class LabelVictim:
     def __call__(self, texts: Sequence[str]) -> list[np.ndarray]:
         """One array per text; texts that were asked since `forget` are answered from memory."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        for start in range(0, len(new), self.batch_size):
-            part = new[start : start + self.batch_size]
-            self._known.update(zip(part, self._ask(part), strict=True))
+        parts = [new[start : start + self.batch_size] for start in range(0, len(new), self.batch_size)]
+        encoded = (self._tokenized(part) for part in parts)
+        with contextlib.closing(ahead(encoded, depth=1) if len(parts) > 1 else encoded) as batches:
+            for part, batch in zip(parts, batches, strict=True):
+                self._known.update(zip(part, self._ask(part, batch), strict=True))
         return [self._known[text] for text in texts]
 
     def forget(self) -> None:
         """Empties the memory, after each example."""
         self._known = {}
 
-    def _ask(self, texts: list[str]) -> list[np.ndarray]:
-        return list(self._logits(self._encode(texts), dimensions=2).double().sigmoid().numpy())
+    def _tokenized(self, texts: list[str]) -> Any:
+        return self._encode(texts)
+
+    def _ask(self, texts: list[str], encoded: Any) -> list[np.ndarray]:
+        return list(self._logits(encoded, dimensions=2).double().sigmoid().numpy())
 
     def _encode(self, texts: list[Any], **options: Any) -> Any:
         return self.tokenizer(
@@ -93,9 +100,11 @@ class TagVictim(LabelVictim):
                 "AutoTokenizer"
             )
 
-    def _ask(self, texts: list[str]) -> list[np.ndarray]:
+    def _tokenized(self, texts: list[str]) -> Any:
+        return self._encode([text.split(" ") for text in texts], is_split_into_words=True)
+
+    def _ask(self, texts: list[str], encoded: Any) -> list[np.ndarray]:
         words = [text.split(" ") for text in texts]
-        encoded = self._encode(words, is_split_into_words=True)
         logits = self._logits(encoded, dimensions=3).double().numpy()
         answers = []
         for row, of_text in enumerate(words):

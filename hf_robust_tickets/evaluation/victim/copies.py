@@ -9,6 +9,17 @@ import torch
 from torch import Tensor
 
 
+def on_host(values: Any, device: torch.device) -> Tensor:
+    """Numbers on the CPU, in memory that is copied to a device without waiting.
+
+    Args:
+        values: A tensor on the CPU, or nested lists of numbers.
+        device: Where they are going.
+    """
+    tensor = torch.as_tensor(values, device="cpu")
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
 def to_device(values: Any, device: torch.device) -> Tensor:
     """Numbers on a device; the host goes on while they are copied, and makes the next batch.
 
@@ -16,9 +27,7 @@ def to_device(values: Any, device: torch.device) -> Tensor:
         values: A tensor on the CPU, or nested lists of numbers.
         device: Where to.
     """
-    tensor = torch.as_tensor(values, device="cpu")
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
+    tensor = on_host(values, device)
     # Apple's copies read their source later than they say.
     return tensor.to(device, non_blocking=device.type != "mps")
 

@@ -15,14 +15,13 @@ from ..._reading import check_padding, require_tokenizer, require_vocabulary
 from ..._sharding import is_sharded
 from ...errors import ConfigurationError, DataError
 from .classifier import as_classifier, checked_logits
-from .padding import find_padding_side, pad_batch, padded_batches
+from .copies import to_device
+from .padding import find_padding_side, pad_batch
+from .reading_ahead import Reader, TextInput
 from .request_batching import AnswerCache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-TextInput = str | tuple[str, str]
-"""What a tokenizer takes for one example: a text, or a pair of texts."""
 
 UNLIMITED = 1_000_000
 """Tokenizers without a limit report 1e30."""
@@ -96,7 +95,7 @@ class Victim:
         self.max_length = checked_length(model, tokenizer, max_length)
         self.bf16 = bf16
         self.statistics = VictimStatistics()
-        self._vocabulary = _embeddings_of(model)
+        self._reader = Reader(tokenizer, batch_size, self.max_length, _embeddings_of(model))
         self._sharded = any(map(is_sharded, model.parameters()))
         self._call = torch.compile(model, dynamic=True) if torch_compile else model
         self._cache = AnswerCache()
@@ -132,18 +131,17 @@ class Victim:
 
     def _logits(self, texts: list[TextInput]) -> Tensor:
         self.statistics.forwarded += len(texts)
-        encoded = self.tokenizer(texts, truncation=True, max_length=self.max_length)
-        self._check_vocabulary(encoded["input_ids"])
         device = next(self.model.parameters()).device
         order: list[int] = []
         answers: list[Tensor] = []
         autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16)
-        side = self._side(encoded, device)
-        for chosen, inputs in padded_batches(encoded, self.tokenizer, self.batch_size, device, side):
-            with autocast:
-                answers.append(self._answers(inputs))
-            self.statistics.batches += 1
-            order += chosen
+        batches = self._reader.batches(texts, device, lambda encoded: self._side(encoded, device))
+        with contextlib.closing(batches):
+            for chosen, inputs in batches:
+                with autocast:
+                    answers.append(self._answers({name: to_device(one, device) for name, one in inputs.items()}))
+                self.statistics.batches += 1
+                order += chosen
         # An accelerator computes while the next batch is padded: nothing is copied back before all are under way.
         found = torch.cat(answers).cpu()
         stacked = torch.empty_like(found)
@@ -155,10 +153,12 @@ class Victim:
             )
         return stacked
 
-    def _side(self, encoded: Mapping[str, list[Any]], device: torch.device) -> str:
-        """Where to pad; asked of the model with the first texts of different lengths."""
-        if self._padding_side is not None or self.batch_size == 1 or len(set(map(len, encoded["input_ids"]))) == 1:
-            return self._padding_side or "right"
+    def _side(self, encoded: Mapping[str, list[Any]], device: torch.device) -> str | None:
+        """Where to pad; asked of the model with the first texts of different lengths, None before there are any."""
+        if self.batch_size == 1:
+            return "right"
+        if self._padding_side is not None or len(set(map(len, encoded["input_ids"]))) == 1:
+            return self._padding_side
 
         def logits(inputs: Mapping[str, Tensor]) -> Tensor:
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16):
@@ -174,15 +174,6 @@ class Victim:
     def _answers(self, inputs: dict[str, Tensor]) -> Tensor:
         """What one forward call says of its texts, one row each, where it was computed."""
         return checked_logits(self._call(**inputs), self.model.config.num_labels)
-
-    def _check_vocabulary(self, rows: Sequence[Sequence[int]]) -> None:
-        """An index beyond the embeddings is a crash without a name on an accelerator."""
-        most = max((max(ids, default=0) for ids in rows), default=0)
-        if self._vocabulary is not None and most >= self._vocabulary:
-            raise DataError(
-                f"expected token numbers below {self._vocabulary}, the model's embeddings, got {most}: take the "
-                "tokenizer of this model, or call model.resize_token_embeddings(len(tokenizer))"
-            )
 
 
 def _innermost(forward: Any) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigurationError
-from .copies import to_device
+from .copies import on_host, to_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -83,13 +83,24 @@ def padded_batches(
     Yields:
         The positions of the texts of one call, and its arguments.
     """
+    for chosen, inputs in padded_on_host(encoded, tokenizer, batch_size, device, side):
+        yield chosen, {name: to_device(values, device) for name, values in inputs.items()}
+
+
+def padded_on_host(
+    encoded: Mapping[str, list[Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    batch_size: int,
+    device: torch.device,
+    side: str = "right",
+) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """As `padded_batches`, but tensors stay on the CPU, ready to be copied to `device`."""
     lengths = [len(ids) for ids in encoded["input_ids"]]
     for chosen in cut_batches(lengths, batch_size, CPU_CALL_TOKENS if device.type == "cpu" else CALL_TOKENS):
         batch: Mapping[str, Any] = {name: [values[i] for i in chosen] for name, values in encoded.items()}
         if batch_size > 1:
-            yield chosen, pad_batch(batch, tokenizer, device, side)
-        else:
-            yield chosen, {name: to_device(values, device) for name, values in batch.items()}
+            batch = tokenizer.pad(batch, return_tensors="pt", padding_side=side)
+        yield chosen, {name: on_host(values, device) for name, values in batch.items()}
 
 
 def pad_batch(

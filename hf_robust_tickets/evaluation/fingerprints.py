@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from .._provenance import describe_data, model_fingerprint, training_resources
+from .._random_numbers import accelerators, device_states, set_device_states
 from .._version import __version__
 from .config import EvaluationConfig
 from .sampling import Example
@@ -91,8 +92,7 @@ def derive_seed(seed: int, recipe: str, index: int) -> int:
 
 def random_states() -> tuple[Any, ...]:
     """States of the generators of `random`, NumPy and PyTorch, its accelerators' among them."""
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    return random.getstate(), np.random.get_state(), torch.get_rng_state(), devices
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), device_states(*accelerators())
 
 
 def set_random_states(states: tuple[Any, ...]) -> None:
@@ -101,8 +101,7 @@ def set_random_states(states: tuple[Any, ...]) -> None:
     random.setstate(python_state)
     np.random.set_state(numpy_state)
     torch.set_rng_state(torch_state)
-    if devices is not None:
-        torch.cuda.set_rng_state_all(devices)
+    set_device_states(devices)
 
 
 @contextlib.contextmanager

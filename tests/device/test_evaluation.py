@@ -9,11 +9,13 @@ import torch
 from transformers import ViTImageProcessor
 
 from hf_robust_tickets import evaluate_white_box
-from hf_robust_tickets.adversaries import PGD, PixelPGD
+from hf_robust_tickets.adversaries import PGD, PixelHook, PixelPGD
 from hf_robust_tickets.evaluation import evaluate_auto_attack, evaluate_hotflip, evaluate_robustness
 from hf_robust_tickets.evaluation.components.masked_lm import MaskedLM
+from hf_robust_tickets.evaluation.several.victim import LabelVictim
 from hf_robust_tickets.evaluation.victim.model import Victim
 from hf_robust_tickets.evaluation.victim.scored import ScoredVictim
+from hf_robust_tickets.training.callbacks.robust_accuracy import robust_accuracy_and_loss
 from tests.testing.device import device, watched_waits
 from tests.testing.keyword_model import keyword_model, keyword_tokenizer, rows
 from tests.testing.pixels import MEAN, STD, tiny_convnet, tiny_images
@@ -23,6 +25,11 @@ from tests.testing.tiny_parts import masked_lm
 pytestmark = pytest.mark.gpu
 # How often a forward pass of a BERT asks for a number itself.
 MODELS_OWN = 3
+
+
+def own(waits):
+    """Those that the package causes, rather than the model."""
+    return [line for line in waits if "/hf_robust_tickets/" in line.split(" < ")[0]]
 
 
 def places():
@@ -53,8 +60,7 @@ def test_one_copy_back_per_call():
         with watched_waits() as waits:
             found = victim(texts)
         assert victim.statistics.batches == 5
-        copies = [line for line in waits if "/hf_robust_tickets/" in line.split(" < ")[0]]
-        assert len(copies) == 1 and len(waits) <= 1 + MODELS_OWN * 4, waits
+        assert len(own(waits)) == 1 and len(waits) <= 1 + MODELS_OWN * 4, waits
         torch.testing.assert_close(found, plain(texts), rtol=1e-4, atol=1e-6)
 
 
@@ -64,7 +70,7 @@ def test_a_masked_language_model_is_read_in_one_copy(tmp_path):
     texts = ["a great [MASK]", "the [MASK] is a very dull movie", "some plot"]
     with watched_waits() as waits:
         found = here.at_masks(texts)
-    assert len([line for line in waits if "/hf_robust_tickets/" in line.split(" < ")[0]]) == 1, waits
+    assert len(own(waits)) == 1, waits
     for one, other in zip(found, alone.at_masks(texts), strict=True):
         assert (one is None) == (other is None)
         if one is not None:
@@ -93,6 +99,39 @@ def test_images():
         for place in places()
     ]  # fmt: skip
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("radii", [[0.01], [0.01, 0.02]])
+def test_a_batch_under_attack_waits_for_one_answer_per_ascent(radii):
+    adversary, model = PixelPGD(steps=3, image_mean=MEAN, image_std=STD), tiny_convnet().to(device()).eval()
+    counts = []
+    for size in (8, 16):
+        with watched_waits() as waits:
+            evaluate_white_box(
+                model, tiny_images(size), adversary=adversary, radii=radii, batch_size=8, progress=False
+            )
+        counts.append(len(own(waits)))
+    assert counts[1] - counts[0] <= len(radii), waits
+
+
+def test_accuracy_under_attack_in_training_is_read_once():
+    adversary, model = PixelPGD(steps=3, image_mean=MEAN, image_std=STD), tiny_convnet().to(device()).eval()
+    batch = {key: torch.tensor(value, device=device()) for key, value in tiny_images(8)[:].items()}
+    counts = []
+    for batches in (2, 5):
+        hook = PixelHook(model, adversary.box)
+        with watched_waits() as waits:
+            robust_accuracy_and_loss(model, [batch] * batches, adversary, hook)
+        hook.remove()
+        counts.append(len(own(waits)))
+    assert counts[0] == counts[1], waits
+
+
+def test_several_labels_come_back_in_one_copy():
+    victim = LabelVictim(tiny_bert(num_labels=3).to(device()).eval(), tiny_tokenizer(), batch_size=8, max_length=None)
+    with watched_waits() as waits:
+        victim([f"w{i} w7" for i in range(10, 18)])
+    assert len(own(waits)) == 1, waits
 
 
 def test_auto_attack():

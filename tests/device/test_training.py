@@ -8,15 +8,17 @@ from torch.nn.functional import cosine_similarity
 
 from hf_robust_tickets import AdversarialTrainer
 from hf_robust_tickets.adversaries import PGD, TRADES, FreeLB, PixelFast, PixelFree, PixelMART, PixelPGD, PixelTRADES
-from tests.testing.device import NAME, USE_CPU, watched_waits
+from hf_robust_tickets.augmentation import DirichletNeighbourhoods, NeighbourList
+from hf_robust_tickets.training.augmentation.mixing import EmbeddingMixer
+from tests.testing.augmented import NEIGHBOURS
+from tests.testing.device import NAME, USE_CPU, device, watched_waits
 from tests.testing.pixels import MEAN, STD, tiny_convnet, tiny_images
 from tests.testing.runs_on_ranks import ADVERSARIES, same_starts
+from tests.testing.small_tokenizers import wordpiece
 from tests.testing.tiny import tiny_bert, tiny_data, tiny_tokenizer
 from tests.testing.training import arguments, assert_equal_gradients, first_gradient, weights
 
 pytestmark = pytest.mark.gpu
-# The Trainer saves the random numbers of the devices that it knows: not those of the fake one.
-DROPOUT = 0.0 if NAME == "fake" else 0.1
 FREELB, PIXELS = ADVERSARIES["freelb"], {"image_mean": MEAN, "image_std": STD, "step_size": 0.04, "max_norm": 0.06}
 # Methods, and what can be asked of them: the arguments of the trainer and its other options.
 CASES = {name: (adversary, {}, {}) for name, adversary in ADVERSARIES.items()}
@@ -27,6 +29,9 @@ CASES |= {
     "moved weights": (ADVERSARIES["pgd"], {"adversary_weight_perturbation": 0.01}, {}),
     "a clean share": (FREELB, {"adversary_clean_weight": 0.5}, {}),
     "words alone": (FREELB, {"adversary_special_tokens": False}, {"processing_class": tiny_tokenizer()}),
+    "equal dropout": (FREELB, {"adversary_share_dropout": True}, {}),
+    "frozen embeddings": (FREELB, {"freeze_embeddings": True}, {}),
+    "averaged weights": (FREELB, {"average_weights_from": 0.0, "average_weights_every": 1}, {}),
     "two micro-batches": (FREELB, {}, {"batch": 4, "accumulation": 2}),
 }
 IMAGES = {
@@ -99,9 +104,21 @@ def test_images(name, tmp_path):
     assert not [line for line in WatchedTrainer.waits[-1] if "/hf_robust_tickets/" in line.split(" < ")[0]]
 
 
+def test_embeddings_are_mixed_as_on_the_cpu_and_the_words_are_read_once():
+    tokenizer = wordpiece()
+    mixer = EmbeddingMixer(DirichletNeighbourhoods(tokenizer, NeighbourList(NEIGHBOURS, ()), 1.0), seed=0)
+    inputs, found = tokenizer(["film", "a good movie"], padding=True, return_tensors="pt"), []
+    for place in (torch.device("cpu"), device()):
+        model, batch = tiny_bert(vocab_size=200).to(place), {key: value.to(place) for key, value in inputs.items()}
+        with watched_waits() as waits, mixer.around(model, batch, step=0):
+            found.append(model.get_input_embeddings()(batch["input_ids"]).detach().cpu())
+    torch.testing.assert_close(*found)
+    assert len([line for line in waits if "/hf_robust_tickets/" in line.split(" < ")[0]]) == 1, waits
+
+
 def trained(folder, adversary, resume=None, steps=4, **options):
-    values = {"max_steps": steps, "save_strategy": "steps", "save_steps": 2, "dropout": DROPOUT} | options
-    model = tiny_bert(hidden_dropout_prob=values.pop("dropout"))
+    values = {"max_steps": steps, "save_strategy": "steps", "save_steps": 2} | options
+    model = tiny_bert(hidden_dropout_prob=0.1)
     trainer = AdversarialTrainer(model, arguments(folder, **values), train_dataset=tiny_data(), adversary=adversary)
     trainer.train(resume)
     return trainer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,6 +59,10 @@ class PixelBox:
                 "expected normalised images, got values in [0, 1] alone: normalise them as the processor does, or "
                 "leave image_mean and image_std away"
             )
+
+    def look(self, inputs: Mapping[str, Any]) -> None:
+        """As `check`, at the images among the inputs of a model."""
+        self.check(inputs["pixel_values"])
 
     def pixels(self, x: Tensor) -> Tensor:
         """Normalisation undone."""

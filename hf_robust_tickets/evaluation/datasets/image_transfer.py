@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from ..._arguments import check_arguments
 from ..._provenance import describe_data
+from ..._random_numbers import kept_random_numbers
 from ...adversaries import Adversary, PixelBox, PixelPGD, PixelSpace, get_adversary
 from ...adversaries.attack_loop import AttackOutcome, is_right, run_attack
 from ...adversaries.pixels.space import image_processor, processor_constants
@@ -165,17 +166,18 @@ def evaluate_image_transfer(
     _check_classes(model, source_model)
     classes = Classes.of_model(model.config)
     rows = image_rows(dataset, tokenizer, config.num_examples, config.seed, config.label_column, classes)
-    found: list[Tensor] = []
+    found: list[tuple[Tensor, ...]] = []
     warnings = false_robustness.mode_warnings(model)
     warnings += [f"source: {text}" for text in false_robustness.mode_warnings(source_model)]
-    with evaluation_mode(model), evaluation_mode(source_model), torch.random.fork_rng():
+    kept = kept_random_numbers(next(model.parameters()).device, next(source_model.parameters()).device)
+    with evaluation_mode(model), evaluation_mode(source_model), kept:
         torch.manual_seed(config.seed)
         with tqdm(total=len(rows), disable=not config.progress) as bar:
-            for inputs, labels in make_batches(rows, config.batch_size, model, None):
+            for inputs, labels in make_batches(rows, config.batch_size, model, None, look=boxes[0].look):
                 batches = _batches((model, source_model), boxes, inputs["pixel_values"], labels, config.bf16)
                 found.append(_replay(*batches, attack, restarts))
                 bar.update(len(labels))
-    clean, robust, source_clean, source_robust = (tuple(each.tolist()) for each in torch.cat(found, dim=1))
+    clean, robust, source_clean, source_robust = (tuple(torch.cat(each).tolist()) for each in zip(*found, strict=True))
     result = ImageTransferResult(
         clean,
         robust,
@@ -243,7 +245,6 @@ def _batches(
     bf16: bool,
 ) -> tuple[PerturbedBatch, PerturbedBatch]:
     """The same pixels as the model is given them, and as the source is."""
-    boxes[0].check(values)
     found = []
     for model, box in zip(models, boxes, strict=True):
         weight = next(model.parameters())
@@ -253,14 +254,13 @@ def _batches(
     return found[0], found[1]
 
 
-def _replay(batch: PerturbedBatch, source: PerturbedBatch, attack: Adversary, restarts: int) -> Tensor:
-    """Whether each image is right: clean and replayed on the model, clean and attacked on the source, (4, batch)."""
+def _replay(batch: PerturbedBatch, source: PerturbedBatch, attack: Adversary, restarts: int) -> tuple[Tensor, ...]:
+    """Which images, (batch,), are right: clean and replayed on the model, clean and attacked on the source."""
     end = _strongest(source, attack, restarts)
     with torch.no_grad():
         clean, source_clean = (is_right(b.logits(torch.zeros_like(b.x)), b.labels) for b in (batch, source))
         replayed = is_right(batch.logits(batch.project(end.delta.to(batch.x.device))), batch.labels)
-    found = (clean, clean & replayed, source_clean, source_clean & end.right)
-    return torch.stack([each.cpu() for each in found])
+    return clean, clean & replayed, source_clean, source_clean & end.right
 
 
 def _strongest(batch: PerturbedBatch, attack: Adversary, restarts: int) -> AttackOutcome:

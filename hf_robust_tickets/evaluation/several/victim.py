@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from ..._reading import require_tokenizer
 from ...errors import ConfigurationError, DataError
 from ..victim.classifier import class_logits
+from ..victim.copies import to_device
 from ..victim.model import checked_length
 from ..victim.reading_ahead import ahead
 
@@ -72,16 +73,18 @@ class LabelVictim:
     def _logits(self, encoded: Any, dimensions: int) -> Tensor:
         device = next(self.model.parameters()).device
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            logits = class_logits(self.model(**{name: value.to(device) for name, value in encoded.items()}))
+            logits = class_logits(self.model(**{name: to_device(value, device) for name, value in encoded.items()}))
         if logits.dim() != dimensions or logits.shape[-1] != self.model.config.num_labels:
             shape = ("texts, labels", "texts, tokens, tags")[dimensions - 2]
             raise ConfigurationError(
                 f"expected logits of the shape ({shape}) with config.num_labels={self.model.config.num_labels}, got "
                 f"{tuple(logits.shape)}: evaluate a model of this task"
             )
+        # One copy back, and all questions after it.
+        logits = logits.float().cpu()
         if not bool(logits.isfinite().all()):
             raise DataError("expected finite logits, got NaN or infinity: the model is broken")
-        return logits.float().cpu()
+        return logits
 
 
 class TagVictim(LabelVictim):

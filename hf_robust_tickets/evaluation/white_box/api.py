@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from ..._arguments import check_arguments
 from ..._provenance import describe_data
+from ..._random_numbers import kept_random_numbers
 from ...adversaries import PGD, Adversary, PerturbationHook, PixelPGD, PixelSpace, get_adversary
 from ...adversaries.attack_loop import check_criterion, is_right, loss_gradient, run_attack
 from ...adversaries.geometry import expand_mask, steepest_direction
@@ -25,6 +26,7 @@ from ..victim.classifier import as_classifier
 from ..victim.model import checked_length, evaluation_mode
 from .images import is_image_processor
 from .perturbed_model import PerturbedBatch, make_batches, sample_rows
+from .tally import Tally
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -154,27 +156,27 @@ def evaluate_white_box(
         attack = attack.with_processor(tokenizer)
     rows = sample_rows(model, dataset, tokenizer, config)
     warnings = false_robustness.mode_warnings(model)
-    tally = _Tally(chosen_radii)
+    tally = Tally(chosen_radii)
     # a convolutional network has no input embedding
     hidden = layer != 0 or "pixel_values" not in rows[0]
     injector = PerturbationHook(layer_module(model, layer)) if hidden else None
     try:
         with (
             evaluation_mode(model),
-            torch.random.fork_rng(),
+            kept_random_numbers(next(model.parameters()).device),
             tqdm(total=len(rows), disable=not config.progress) as bar,
         ):
             torch.manual_seed(config.seed)
             box = attack.box if isinstance(attack, PixelSpace) else None
-            for inputs, labels in make_batches(rows, config.batch_size, model, tokenizer, config.bf16):
-                if box is not None and injector is None:
-                    box.check(inputs["pixel_values"])
+            look = box.look if box is not None and injector is None else None
+            for inputs, labels in make_batches(rows, config.batch_size, model, tokenizer, config.bf16, look):
                 batch = PerturbedBatch(model, injector, inputs, labels, pixel_range, box, config.bf16)
                 _attack_batch(batch, attack, chosen_radii, restarts, criterion, tally)
                 bar.update(len(labels))
     finally:
         if injector is not None:
             injector.remove()
+    tally.read()
     warnings += tally.warnings()
     log_warnings(warnings)
     return WhiteBoxResult(
@@ -233,41 +235,8 @@ def _scaled(adversary: Adversary, radius: float, random_start: bool) -> Adversar
     )
 
 
-class _Tally:
-    """Counts over all batches."""
-
-    def __init__(self, radii: Sequence[float]) -> None:
-        self.total = self.clean = self.zero = self.not_finite = 0
-        self.robust = dict.fromkeys(radii, 0)
-        self.single = dict.fromkeys(radii, 0)
-        self.iterated = dict.fromkeys(radii, 0)
-        self.margins: list[float] = []
-        self.classes, self.probabilities = 0, True
-
-    def look(self, logits: Tensor, right: Tensor, gradients: Tensor) -> None:
-        """Counts a batch without perturbation: logits, which are right, and gradients, (batch, entries)."""
-        self.total += len(right)
-        self.clean += int(right.sum())
-        self.not_finite += int((right & ~gradients.isfinite().all(dim=1)).sum())
-        self.zero += int((right & (gradients == 0).all(dim=1)).sum())
-        self.margins += false_robustness.margins(logits)
-        self.classes = logits.shape[1]
-        self.probabilities &= false_robustness.are_probabilities(logits)
-
-    def warnings(self) -> list[str]:
-        found = false_robustness.probability_warnings(self.probabilities)
-        found = found or false_robustness.logit_scale_warnings(self.margins)
-        found += false_robustness.chance_warnings(self.clean, self.total, self.classes)
-        found += false_robustness.gradient_warnings(self.zero, self.not_finite, self.clean)
-        for radius, count in self.iterated.items():
-            found += false_robustness.single_step_warnings(
-                radius, count / self.total, self.single[radius] / self.total
-            )
-        return found
-
-
 def _attack_batch(
-    batch: PerturbedBatch, adversary: Adversary, radii: Sequence[float], restarts: int, criterion: str, tally: _Tally
+    batch: PerturbedBatch, adversary: Adversary, radii: Sequence[float], restarts: int, criterion: str, tally: Tally
 ) -> None:
     """Attacks one batch at every radius, from the smallest on."""
     logits, gradient = loss_gradient(batch, torch.zeros_like(batch.x))
@@ -278,20 +247,21 @@ def _attack_batch(
     unit = adversary.unit(batch.x.float(), batch.mask)
     step = direction if unit is None else unit * direction
     robust = iterated = single = right
+    found = []
     for radius in radii:
         single = single & _withstands(batch, batch.project(radius * step))
         if criterion == "last":
             iterated = torch.ones_like(right)
         for restart in range(restarts):
+            # The one answer that the host waits for: it saves a whole ascent.
             if not iterated.any():
                 break
             scaled = _scaled(adversary, radius, random_start=restart > 0)
             iterated = iterated & run_attack(batch, scaled, criterion).right
         # by "last", neither the clean input nor another radius is a point of this ascent
         robust = iterated if criterion == "last" else robust & single & iterated
-        tally.single[radius] += int(single.sum())
-        tally.iterated[radius] += int(iterated.sum())
-        tally.robust[radius] += int(robust.sum())
+        found.append((single, iterated, robust))
+    tally.attacked(found)
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from ..._arguments import check_arguments
 from ..._compat import require
 from ..._provenance import describe_data
+from ..._random_numbers import kept_random_numbers
 from ...adversaries import PixelBox
 from ...adversaries.pixels.space import processor_constants
 from ...errors import ConfigurationError
@@ -147,7 +148,7 @@ def evaluate_auto_attack(
     attacks, warnings = _attacks(version, model.config.num_labels, queries, iterations)
     warnings += false_robustness.mode_warnings(model)
     began = time.perf_counter()
-    with evaluation_mode(model), frozen(model), torch.random.fork_rng():
+    with evaluation_mode(model), frozen(model), kept_random_numbers(next(model.parameters()).device):
         classifier = PixelClassifier(model, box, config.bf16)
         x, y = _pixels_and_labels(classifier, rows, config.batch_size, model)
         warnings += model_warnings(classifier, x[: config.batch_size], y[: config.batch_size])
@@ -222,9 +223,8 @@ def _pixels_and_labels(
 ) -> tuple[Tensor, Tensor]:
     """All images of the sample as pixels in [0, 1], and their labels, on the model's device."""
     images, labels = [], []
-    for inputs, classes in make_batches(rows, batch_size, model, None):
+    for inputs, classes in make_batches(rows, batch_size, model, None, look=classifier.box.look):
         values = inputs["pixel_values"].float()
-        classifier.box.check(values)
         # Undoing normalisation in float32 leaves [0, 1] by its rounding alone, as was checked.
         images.append(classifier.box.pixels(values).clamp(0, 1))
         labels.append(classes)

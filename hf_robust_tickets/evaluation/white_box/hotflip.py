@@ -242,8 +242,9 @@ class _HotFlip:
         encoded = self.flips.encode(state.texts)
         gradient = self._gradient(encoded.inputs, label)
         if first:
-            self.not_finite += int(not gradient.isfinite().all())
-            self.zero += int((gradient == 0).all())
+            finite, zero = torch.stack([gradient.isfinite().all(), (gradient == 0).all()]).tolist()
+            self.not_finite += not finite
+            self.zero += zero
         gradient = torch.nan_to_num(gradient, posinf=0.0, neginf=0.0)
         scores = first_order_scores(self.flips.vectors, encoded.ids, gradient)
         allowed = self.flips.allowed(encoded, self.columns, state.flipped)

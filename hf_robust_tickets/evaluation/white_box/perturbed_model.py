@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +16,7 @@ from ..config import EvaluationConfig
 from ..datasets.labels import Classes, labelled_rows
 from ..sampling import check_split, select_examples, stratified_sample
 from ..victim.classifier import checked_logits, class_logits
+from ..victim.copies import to_device
 from ..victim.model import checked_length, runs_in_half
 from ..victim.padding import find_padding_side
 from .images import class_labels, image_rows, is_image_processor
@@ -171,6 +172,7 @@ def make_batches(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
     bf16: bool = False,
+    look: Callable[[Mapping[str, Tensor]], None] | None = None,
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
     """Batches of similar lengths, padded to the longest of each, on the model's device.
 
@@ -182,13 +184,17 @@ def make_batches(
         model: The model, in evaluation mode.
         tokenizer: For its padding token.
         bf16: Whether the model runs under bfloat16 autocast.
+        look: Is shown each batch while it is on the host, where its numbers can be asked for without waiting.
     """
     device = next(model.parameters()).device
     pad_id = getattr(tokenizer, "pad_token_id", None)
     fill = pad_id if pad_id is not None else getattr(model.config, "pad_token_id", None)
 
+    def on_device(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: to_device(value, device) for name, value in inputs.items()}
+
     def pad(chosen: Sequence[Mapping[str, Any]], side: str) -> dict[str, Tensor]:
-        return {name: value.to(device) for name, value in _padded(chosen, fill or 0, side).items()}
+        return on_device(_padded(chosen, fill or 0, side))
 
     def logits(inputs: Mapping[str, Tensor]) -> Tensor:
         with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
@@ -200,7 +206,10 @@ def make_batches(
         side = find_padding_side(logits, pad, rows, bf16 or runs_in_half(model))
     for start in range(0, len(order), batch_size):
         chosen = [rows[i] for i in order[start : start + batch_size]]
-        yield pad(chosen, side), torch.tensor([row["labels"] for row in chosen], device=device)
+        inputs = _padded(chosen, fill or 0, side)
+        if look is not None:
+            look(inputs)
+        yield on_device(inputs), to_device([row["labels"] for row in chosen], device)
 
 
 def _padded(rows: Sequence[Mapping[str, Any]], fill: int, side: str) -> dict[str, Tensor]:

@@ -117,7 +117,7 @@ class TokenFlips:
             for place, span in enumerate(encoded.spans)
         ]
         found = torch.tensor(places, device=self.vectors.device)[:, None] & self._usable[None]
-        found[torch.arange(len(encoded.ids)), encoded.ids] = False
+        found.scatter_(1, encoded.ids[:, None], False)
         if self._classes is not None:
             unknown = torch.tensor([int(i) in self._special for i in encoded.ids], device=found.device)
             found &= (self._classes[encoded.ids][:, None] == self._classes[None]) | unknown[:, None]

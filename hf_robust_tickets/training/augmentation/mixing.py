@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...architectures import layer_module
 from ...augmentation import DirichletNeighbourhoods, row_seed
 from ...errors import DataError
+from ...evaluation.victim.copies import to_device
 
 
 class EmbeddingMixer:
@@ -57,12 +58,12 @@ class EmbeddingMixer:
             handle.remove()
 
     def _draw(self, ids: Tensor, mask: Tensor | None, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        rows = ids.tolist()
-        shown = [[True] * len(row) for row in rows] if mask is None else mask.bool().tolist()
+        # The words decide, and the host knows them: the one number of a step that it waits for.
+        rows, shown = torch.stack([ids, torch.ones_like(ids) if mask is None else mask.to(ids)]).tolist()
         # A row has its seed from its text: how far the batch is padded depends on what else is in it.
         texts = [[token for token, kept in zip(row, keep, strict=True) if kept] for row, keep in zip(rows, shown)]
         mixture = self.neighbourhoods.draw(rows, [row_seed(self._seed, step, text) for text in texts])
-        return tuple(torch.from_numpy(part).to(ids.device) for part in mixture)
+        return tuple(to_device(torch.from_numpy(part), ids.device) for part in mixture)
 
 
 class _Mixing:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from transformers import TrainingArguments
 
+from ..._random_numbers import kept_random_numbers
 from ...adversaries import Adversary, PerturbationHook, PixelHook, PixelSpace
 from ...adversaries.attack_loop import IGNORED_LABEL, is_right, label_losses, run_attack
 from ...architectures import layer_module
@@ -107,12 +108,12 @@ def robust_accuracy_and_loss(
     Raises:
         DataError: If a batch has no class labels.
     """
-    right = loss = seen = 0.0
+    sums: list[tuple[Tensor, Tensor, Tensor]] = []
     training = model.training
     device = next(model.parameters()).device
     try:
         model.eval()
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with kept_random_numbers(device):
             torch.manual_seed(0)
             for number, batch in enumerate(batches):
                 inputs = dict(batch)
@@ -124,11 +125,13 @@ def robust_accuracy_and_loss(
                 if number == 0 and isinstance(injector, PixelHook):
                     injector.box.check(inputs["pixel_values"])
                 verdict, losses = _judge(model, inputs, labels, adversary, injector, criterion)
-                right += float(verdict.sum())
-                loss += float(losses.sum())
-                seen += float((labels != IGNORED_LABEL).sum())
+                sums.append((verdict.sum(), losses.sum(), (labels != IGNORED_LABEL).sum()))
     finally:
         model.train(training)
+    if not sums:
+        return 0.0, 0.0, 0.0
+    # Read after the last batch: each number makes the host wait for the device.
+    right, loss, seen = (float(sum(torch.stack(each).tolist())) for each in zip(*sums, strict=True))
     return right, loss, seen
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..._random_numbers import kept_random_numbers
 from ...errors import ConfigurationError, TicketError
 
 
@@ -118,8 +119,7 @@ class Curvature:
             for module in model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.train(training[module])
-            forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
-            with forked, torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            with kept_random_numbers(device), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
                 yield
         finally:
             for module, was in training.items():

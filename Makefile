@@ -3,6 +3,8 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 # Tests run one process per core, each with one thread: half the time of one process with all threads.
 PYTEST  = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+# The tests of what computes.
+ON_FAKE = $(addprefix tests/,device adversaries architectures sparse vision)
 EXTRAS ?= dev,attack,plots,demo,docs
 
 .DEFAULT_GOAL := help
@@ -35,8 +37,8 @@ test-slow: install  ## Run the tests that take long
 test-gpu: install  ## Run on the CUDA devices of this machine what is meant for accelerators
 	HF_HUB_OFFLINE=1 ROBUST_TICKETS_TEST_DEVICE=cuda $(BIN)/python -m pytest -m gpu tests/device
 
-test-fake: install  ## Run it on the device that is none, alone
-	ROBUST_TICKETS_TEST_DEVICE=fake $(PYTEST) -m gpu tests/device
+test-fake: install  ## Run on the device that is none what computes: tests/testing/not_on_fake.py says what stays out
+	ROBUST_TICKETS_TEST_DEVICE=fake $(PYTEST) -m 'not slow' $(ON_FAKE)
 
 features: install  ## Run the tests behind the table of docs/adversaries.md and write it anew
 	HF_HUB_OFFLINE=1 ROBUST_TICKETS_RECORD_FEATURES=1 $(BIN)/python -m pytest -m feature tests/training tests/invariants

@@ -7,19 +7,27 @@ import signal
 
 import pytest
 
-from tests.testing.device import choose
+from tests.testing.device import NAME, choose
 from tests.testing.feature_record import pytest_collection_modifyitems, pytest_runtest_logreport, pytest_sessionfinish
+from tests.testing.not_on_fake import reason_not_to_run
 from tests.testing.real_data import DATA
 
 # The hooks that pytest finds here.
 __all__ = ["pytest_collection_modifyitems", "pytest_runtest_logreport", "pytest_sessionfinish"]
 choose()
+
 # Tests never reach for the network, and a logging integration that happens to be installed stays out of them.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # NLTK reads this once, when it is imported; tests that need its data are skipped where it is nowhere.
 if (DATA / "nltk_data").is_dir():
     os.environ.setdefault("NLTK_DATA", str(DATA / "nltk_data"))
+
+
+def pytest_itemcollected(item):
+    reason = reason_not_to_run(item.nodeid) if NAME == "fake" else None
+    if reason is not None:
+        item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from tests.testing import device
+from tests.testing.not_on_fake import NOT_ON_FAKE, reason_not_to_run
+from tests.testing.paths import ROOT
 
 
 @pytest.mark.skipif(not device.USE_CPU, reason="another device was named")
@@ -33,3 +36,12 @@ def test_a_device_that_is_not_there_is_one_line(name, message, monkeypatch):
     with pytest.raises(RuntimeError, match=message) as refused:
         device.choose()
     assert "\n" not in str(refused.value)
+
+
+def test_what_is_left_out_on_the_fake_device_is_there():
+    for entry in itertools.chain(*NOT_ON_FAKE.values()):
+        path, _, name = entry.partition("::")
+        assert (ROOT / path).exists(), entry
+        assert not name or f"def {name}(" in (ROOT / path).read_text(), entry
+    entry = "tests/training/test_features.py::test_fp16"
+    assert reason_not_to_run(f"{entry}[pgd]") and not reason_not_to_run(f"{entry}_and_more")

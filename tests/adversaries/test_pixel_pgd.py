@@ -63,7 +63,8 @@ def test_linf_steps_are_in_pixels_and_stay_in_the_box():
     for k, length in enumerate([0.0, 0.02, 0.04, 0.05]):
         expected = pixels + length * slope.sign()
         torch.testing.assert_close(path[k], expected.clamp(0, 1), rtol=0, atol=1e-6)
-    assert path[3][0, 0, 0, 0] == pytest.approx(1.0) and path[3][0, 1, 0, 1] == pytest.approx(0.0, abs=1e-6)
+    assert path[3][0, 0, 0, 0].item() == pytest.approx(1.0)
+    assert path[3][0, 1, 0, 1].item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_l2_ball_is_measured_in_pixels():

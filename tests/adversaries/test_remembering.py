@@ -8,6 +8,7 @@ import torch
 from hf_robust_tickets.adversaries import FGSM, TAVAT, YOPO, FreeAT, RandomNoise
 from hf_robust_tickets.errors import ConfigurationError
 from tests.testing.by_hand import GRAD, MASK, deltas
+from tests.testing.device import device
 
 
 def test_fgsm_trains_on_the_end_of_one_sign_step():
@@ -92,7 +93,7 @@ def test_ta_vat_brings_the_sum_of_both_parts_into_the_ball_by_one_factor():
 
 def test_ta_vat_remembers_the_mean_per_word_and_starts_there():
     adversary = TAVAT(init_magnitude=0.0)
-    memory = adversary.new_state(torch.nn.Embedding(10, 2), torch.device("cpu"))
+    memory = adversary.new_state(torch.nn.Embedding(10, 2), device())
     ids, mask = torch.tensor([[5, 7, 5, 0]]), torch.tensor([[1, 1, 1, 0]])
     delta = torch.zeros(2, 1, 4, 2)
     delta[1, 0] = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0], [9.0, 9.0]])
@@ -107,4 +108,4 @@ def test_ta_vat_remembers_the_mean_per_word_and_starts_there():
     with pytest.raises(ConfigurationError, match="needs the input_ids"):
         adversary.recall(memory, start, None)
     with pytest.raises(ConfigurationError, match="input embeddings with num_embeddings and embedding_dim, got Linear"):
-        adversary.new_state(torch.nn.Linear(2, 2), torch.device("cpu"))
+        adversary.new_state(torch.nn.Linear(2, 2), device())

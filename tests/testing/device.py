@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import torch
 
@@ -18,6 +19,8 @@ VARIABLE = "ROBUST_TICKETS_TEST_DEVICE"
 NAME = os.environ.get(VARIABLE, "cpu")
 # For TrainingArguments: the Trainer takes whatever accelerator it finds unless it is told not to.
 USE_CPU = NAME == "cpu"
+# In a checkpoint of one process.
+_RANDOM_STATES = "rng_state.pth"
 
 
 def choose() -> None:
@@ -30,10 +33,11 @@ def choose() -> None:
         # ROCm reads it too.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif NAME == "fake":
-        from tests.testing import fake_device
+        from tests.testing import fake_device, made_by_tests
 
         if fake_device.available():
             _offer(fake_device.install())
+            made_by_tests.install(device())
     elif NAME != "cuda":
         raise RuntimeError(f"expected {VARIABLE} to be cpu, cuda or fake, got {NAME!r}")
     elif not torch.cuda.is_available():
@@ -64,6 +68,29 @@ def _offer(fake: torch.device) -> None:
     pruning.WHOLE_TENSORS = (*pruning.WHOLE_TENSORS, FakeTensor)
     # Tensors with a class of their own cannot be made in inference mode.
     torch.inference_mode = lambda mode=True: torch.no_grad() if mode else nullcontext()
+    _keep_random_numbers()
+
+
+def _keep_random_numbers() -> None:
+    """Lets checkpoints of the Trainer hold the state of the fake device's generator, as they do for CUDA."""
+    from transformers import Trainer
+
+    save, load = Trainer._save_rng_state, Trainer._load_rng_state
+
+    def saving(self, output_dir):
+        save(self, output_dir)
+        file = Path(output_dir) / _RANDOM_STATES
+        torch.save({**torch.load(file, weights_only=False), NAME: torch.fake.get_rng_state()}, file)
+
+    def loading(self, checkpoint):
+        load(self, checkpoint)
+        if checkpoint is not None and (Path(checkpoint) / _RANDOM_STATES).is_file():
+            states = torch.load(Path(checkpoint) / _RANDOM_STATES, weights_only=False)
+            # One that another process wrote on the CPU has none.
+            if NAME in states:
+                torch.fake.set_rng_state(states[NAME])
+
+    Trainer._save_rng_state, Trainer._load_rng_state = saving, loading
 
 
 @contextmanager

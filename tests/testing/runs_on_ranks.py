@@ -99,7 +99,7 @@ def known_critic() -> Any:
         stock(self, dim)
         generator = torch.Generator().manual_seed(1)
         for parameter in self.parameters():
-            parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+            parameter.data.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
 
     return patch.object(AnchorCritic, "__init__", known)
 

@@ -11,6 +11,7 @@ from PIL import Image as PillowImage
 from transformers import PreTrainedModel
 
 from hf_robust_tickets import vision
+from tests.testing.device import device
 
 FAMILIES = {
     "cifar_resnet": (vision.CifarResNetForImageClassification, {"depth": 8, "widths": [4, 6, 8]}),
@@ -25,7 +26,7 @@ def tiny_image_model(family: str, seed: int = 0, **options: Any) -> PreTrainedMo
     """A model for images of 8 x 8 and three classes."""
     kind, small = FAMILIES[family]
     torch.manual_seed(seed)
-    return kind(kind.config_class(**({"image_size": 8, "num_labels": 3, **small} | options)))
+    return kind(kind.config_class(**({"image_size": 8, "num_labels": 3, **small} | options))).to(device())
 
 
 def tiny_images(size: int = 24, side: int = 8, classes: int = 3, seed: int = 0) -> Dataset:

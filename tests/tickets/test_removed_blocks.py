@@ -117,7 +117,7 @@ def test_pruning_again_equals_pruning_once(family):
     assert [len(gate) for gate in gates.heads] == first.head_counts
     assert all(gate.numel() for gate in gates.parameters())
     for gate in gates.parameters():
-        gate.data = torch.rand(len(gate))
+        gate.data.copy_(torch.rand(len(gate)))
     second = draw_ticket(gates, 0.3, 0.3, round_to=1)
     detach_gates(model)
     prune_(model, second)

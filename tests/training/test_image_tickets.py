@@ -48,7 +48,7 @@ def resnet():
 
 def images(size: int = 32):
     pixels = torch.rand(size, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    data = Dataset.from_dict({"pixel_values": pixels.numpy(), "labels": [i % 3 for i in range(size)]})
+    data = Dataset.from_dict({"pixel_values": pixels.cpu().numpy(), "labels": [i % 3 for i in range(size)]})
     return data.with_format("torch")
 
 

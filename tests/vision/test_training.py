@@ -22,7 +22,7 @@ from hf_robust_tickets.adversaries import PixelPGD
 from hf_robust_tickets.errors import DataError
 from hf_robust_tickets.sparse import select_weights
 from hf_robust_tickets.vision import RandomCropFlip, prepare_images, small_image_processor
-from tests.testing.device import USE_CPU
+from tests.testing.device import USE_CPU, device
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 from tests.testing.vision_models import FAMILIES, tiny_image_model, tiny_images
 
@@ -139,7 +139,7 @@ def test_a_checkpoint_holds_the_model_its_code_and_its_image_processor(tmp_path)
     assert {"wide_resnet.py", "preact_resnet.py", "image_classifier.py"} <= {path.name for path in folder.iterdir()}
     processor = AutoImageProcessor.from_pretrained(folder)
     model = AutoModelForImageClassification.from_pretrained(folder)
-    images = prepare_images(tiny_images(4), processor)[:]["pixel_values"]
+    images = prepare_images(tiny_images(4), processor)[:]["pixel_values"].to(device())
     trainer.model.eval()
     assert_same_weights(model, trainer.model)
     assert_same_outputs(model(images).logits, trainer.model(images).logits)

@@ -121,7 +121,7 @@ def test_few_classes_leave_attacks_out():
 
 def image_data(mode="RGB"):
     generator = torch.Generator().manual_seed(0)
-    values = torch.randint(256, (6, SIDE, SIDE, 3), generator=generator, dtype=torch.uint8).numpy()
+    values = torch.randint(256, (6, SIDE, SIDE, 3), generator=generator, dtype=torch.uint8).cpu().numpy()
     images = [Pillow.fromarray(value).convert(mode) for value in values]
     features = Features({"img": Image(), "label": ClassLabel(names=[str(i) for i in range(CLASSES)])})
     return Dataset.from_dict({"img": images, "label": [0, 1, 2, 3, 4, 0]}, features=features)

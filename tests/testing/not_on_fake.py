@@ -1,0 +1,66 @@
+"""What of the suite does not run on the fake device, and why: the one list of it.
+
+All else of the rooms that `make test-fake` names runs there. An entry is a folder, a file, or a test of it.
+"""
+
+from __future__ import annotations
+
+NOT_ON_FAKE: dict[str, tuple[str, ...]] = {
+    "starts processes, and the fake device is of one": (
+        "tests/evaluation/runner/test_processes.py",
+        "tests/evaluation/runner/test_resume.py",
+        "tests/evaluation/test_compat.py",
+        "tests/invariants/test_distribution.py",
+        "tests/invariants/test_ranks.py",
+        "tests/invariants/test_sparse_ranks.py",
+        "tests/tickets/test_per_layer.py::test_without_this_package_it_opens_as_before_and_stock_classes_refuse",
+        "tests/training/test_augmentation.py::test_two_ranks_read_what_one_reads",
+        "tests/training/test_dirichlet.py::test_two_ranks_train_as_one_does",
+        "tests/training/test_kill_storm.py",
+        "tests/training/test_killed_jobs.py",
+        "tests/training/test_one_at_a_time.py",
+        "tests/training/test_push.py",
+        "tests/training/test_sparse_trainer.py::test_a_killed_process_is_continued_to_the_same_end",
+        "tests/training/test_survives.py::test_killed_and_resumed_equals_uninterrupted",
+        "tests/training/test_ticket_resuming.py::test_killed_and_resumed_equals_uninterrupted",
+        "tests/training/test_what_is_pushed.py",
+        "tests/vision/test_families.py::test_checkpoints_open_where_this_package_is_absent",
+    ),
+    "runs replicas for which the CPU stands in": ("tests/invariants/test_replicas.py",),
+    "compiles or exports, and torch's compilers do not know the device": (
+        "tests/tickets/test_export.py",
+        "tests/training/test_compilation.py",
+        "tests/training/test_features.py::test_torch_compile",
+        "tests/training/test_features.py::test_torch_compile_of_hidden_layers_runs_without_the_cache",
+        "tests/training/test_score_search.py::test_a_compiled_model_is_scored_too",
+    ),
+    "needs autocast or a loss scaler, and the fake device has none: tests/device has them on CUDA": (
+        "tests/evaluation/results/test_comparability.py",
+        "tests/evaluation/victim/test_trained_in_half.py",
+        "tests/tickets/test_surroundings.py::test_gates_under_autocast",
+        "tests/training/test_features.py::test_bf16",
+        "tests/training/test_features.py::test_fp16",
+        "tests/training/test_features.py::test_overflow_under_the_scaler",
+        "tests/training/test_running_away.py::test_one_step_that_the_scaler_leaves_out_is_not_the_end",
+    ),
+    "compares with TextAttack's own wrapper, which knows the CPU and CUDA alone": (
+        "tests/evaluation/recipes/test_against_stock.py",
+    ),
+    "files, settings and figures: no tensors of a device": (
+        "tests/evaluation/datasets",
+        "tests/evaluation/gate",
+        "tests/evaluation/results",
+        "tests/evaluation/test_config.py",
+        "tests/evaluation/test_fetching.py",
+        "tests/evaluation/test_resources.py",
+        "tests/evaluation/test_sampling.py",
+    ),
+}
+
+
+def reason_not_to_run(nodeid: str) -> str | None:
+    """Why a test is not for the fake device; None if it is."""
+    for reason, entries in NOT_ON_FAKE.items():
+        if any(nodeid == entry or nodeid.startswith((f"{entry}/", f"{entry}::", f"{entry}[")) for entry in entries):
+            return reason
+    return None

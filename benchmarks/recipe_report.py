@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.recipe_arms import ARMS, HALF, HEADLINE, TITLES
+from benchmarks.recipe_arms import ARMS, HALF, HEADLINE, TABLED, TITLES
 from benchmarks.spread import percent
 from benchmarks.storage import read_by_arm, replace_between_markers
 from hf_robust_tickets.reporting.escaping import Markdown
@@ -36,7 +36,7 @@ def write_report(results: Path, docs: Path) -> None:
 
 def headline_table(by_arm: Results) -> str:
     """Accuracy clean and under attack on test data, and cost, of the arms that were attacked there."""
-    arms = {arm: _attacked(by_arm.get(arm, [])) for arm in HEADLINE}
+    arms = {arm: _attacked(by_arm.get(arm, [])) for arm in TABLED}
     return markdown_table([_row(arm, results, by_arm, "attacks") for arm, results in arms.items() if results])
 
 
@@ -46,7 +46,7 @@ def trials_table(by_arm: Results) -> str:
     for arm in ARMS:
         tried = [result for result in by_arm.get(arm, []) if result["seed"] == 0 and result["trial"]]
         if tried:
-            own = {name: value for name, value in tried[0]["options"].items() if name not in HALF}
+            own = {name: value for name, value in tried[0]["options"].items() if HALF.get(name) != value}
             options = {"options": Markdown(f"`{json.dumps(own)}`") if own else ""}
             rows.append(_row(arm, tried, by_arm, "trial") | options)
     return markdown_table(rows) if rows else ""

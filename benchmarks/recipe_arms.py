@@ -72,19 +72,23 @@ PRUNED |= {
         "half, HotFlip, step 0.04, misspelt, frozen embeddings",
         {**_late("hotflip", step_size=0.04), **MISSPELT, "freeze_embeddings": True},
     ),
+    "ticket+hotflip-sure": (
+        "half, HotFlip, whole for what is certain alone",
+        _late("hotflip", step_size=0.06, adaptive=1),
+    ),
     "ticket+hotflip-10": ("half, HotFlip, step 0.10", _late("hotflip", step_size=0.10)),
     "ticket+hotflip-10-half": (
         "half, HotFlip, step 0.10, half of the tokens",
-        _late("hotflip", step_size=0.10, rate=0.5),
+        _late("hotflip", step_size=0.10, rate=0.5, adaptive=1),
     ),
     "ticket+hotflip-15": ("half, HotFlip, step 0.15", _late("hotflip", step_size=0.15)),
     "ticket+hotflip-unfitted": (
         "half, HotFlip as strong for every example",
-        _late("hotflip", step_size=0.06, adaptive=False),
+        _late("hotflip", step_size=0.06, adaptive=0),
     ),
     "ticket+hotflip-rising": (
         "half, HotFlip as strong for every example, rising over the second epoch",
-        _late("hotflip", step_size=0.06, adaptive=False, warmup=1 / 3),
+        _late("hotflip", step_size=0.06, adaptive=0, warmup=1 / 3),
     ),
     "ticket+late-2-8": ("half, FreeLB K=2 from the second epoch, step 0.08", _late("freelb", steps=2, step_size=0.08)),
     "ticket+late-2-12": ("half, FreeLB K=2, step 0.12", _late("freelb", steps=2, step_size=0.12)),

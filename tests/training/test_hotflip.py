@@ -16,7 +16,7 @@ from tests.testing.small_tokenizers import wordpiece
 from tests.testing.tiny import tiny_bert, tiny_data
 from tests.testing.training import KeepGradient, arguments, assert_equal_gradients, first_gradient, weights
 
-ADVERSARY = HotFlip(step_size=0.5, chance=1.0, adaptive=False, step_unit="absolute")
+ADVERSARY = HotFlip(step_size=0.5, chance=1.0, adaptive=0, step_unit="absolute")
 TOKENIZER = wordpiece()
 TEXTS = ["the film was good", "a dull plot", "great acting, great love", "unwatchable!"] * 4
 
@@ -188,6 +188,12 @@ def test_a_batch_without_ids_is_refused(tmp_path):
 def test_shares_are_shares(name, value):
     with pytest.raises(ConfigurationError, match=f"HotFlip: {name} must be in"):
         HotFlip(**{name: value})
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5])
+def test_being_sure_is_a_share(value):
+    with pytest.raises(ConfigurationError, match="HotFlip: adaptive must be in"):
+        HotFlip(adaptive=value)
 
 
 def test_candidates_are_one_at_least():

@@ -114,8 +114,9 @@ class TokenExchange(Extension):
         self._nearest = None
 
     def _shares_of(self, context: StepContext, rows: int) -> Tensor:
-        """How sure the clean pass was of the truth, for every row, `(rows, )`."""
-        shares = certainties(context.readings[-1].logits, context.labels, self.runner.unwrapped())
+        """How much of the attack every row gets, by how sure the clean pass was of its truth: `(rows,)`."""
+        sure = certainties(context.readings[-1].logits, context.labels, self.runner.unwrapped())
+        shares = (sure / context.adversary.adaptive).clamp(max=1)
         # Of a loss that is not finite, whose gradient moves nothing.
         return torch.nan_to_num(shares).repeat_interleave(rows // len(shares))
 

@@ -6,7 +6,9 @@ import os
 import signal
 
 import pytest
+import torch
 
+from tests.testing import fake_device
 from tests.testing.device import NAME, choose
 from tests.testing.feature_record import pytest_collection_modifyitems, pytest_runtest_logreport, pytest_sessionfinish
 from tests.testing.not_on_fake import reason_not_to_run
@@ -25,7 +27,10 @@ if (DATA / "nltk_data").is_dir():
 
 
 def pytest_itemcollected(item):
-    reason = reason_not_to_run(item.nodeid) if NAME == "fake" else None
+    reason = None
+    if NAME == "fake":
+        without = f"the device that is none needs torch 2.13 or newer, got {torch.__version__}"
+        reason = reason_not_to_run(item.nodeid) if fake_device.available() else without
     if reason is not None:
         item.add_marker(pytest.mark.skip(reason=reason))
 

@@ -54,6 +54,7 @@ def all_groups() -> list[Group]:
         *eager[2:4],
         attacked[1],
         *graphs[:2],
+        *passes.graphs(),
         *eager[4:],
         *attacked[2:],
         *evaluation.groups(),

@@ -59,6 +59,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "Sequence[float]": (_each(_is_number), "a list of numbers"),
     "Sequence[str]": (_each(_is_name), "a list of strings"),
     "list[str]": (_each(_is_name), "a list of strings"),
+    "list[int]": (_each(_is_whole), "a list of whole numbers"),
     **{name: (_is_a(name), f"a {name}") for name in _OWN},
     "Mapping[str, Any]": (lambda value: isinstance(value, Mapping), "a mapping"),
     "tuple[float, float]": (lambda value: _each(_is_number)(value) and len(value) == 2, "two numbers"),

@@ -45,6 +45,7 @@ from hf_robust_tickets.training import (
     AdversarialTrainingArguments,
     AdversaryOptions,
     AugmentationOptions,
+    CaptureOptions,
     FineTuningOptions,
     RobustTicketArguments,
     TicketOptions,
@@ -100,7 +101,7 @@ def test_options_of_training(tmp_path):
         "AdversarialTrainingArguments", make(AdversarialTrainingArguments), adversary, ["", "none", None]
     )
     cases += options_of("RobustTicketArguments", make(RobustTicketArguments), ticket)
-    words = [field.name for kind in (AugmentationOptions, FineTuningOptions) for field in fields(kind)]
+    words = [field.name for kind in (AugmentationOptions, CaptureOptions, FineTuningOptions) for field in fields(kind)]
     cases += options_of("AdversarialTrainingArguments", make(AdversarialTrainingArguments), words)
     assert len(cases) > 300
     refused_in_words(cases)

@@ -19,6 +19,7 @@ from hf_robust_tickets.adversaries import PGD, TRADES, FreeLB
 from hf_robust_tickets.sparse import RandomMask, pattern_masks, select_weights
 from hf_robust_tickets.sparse.pattern import Pattern
 from hf_robust_tickets.sparse.semi_structured import to_semi_structured_
+from hf_robust_tickets.training.captured.steps import WARM_UP
 
 PLAIN = "plain step"
 # Name: the adversary, its options, and how many plain steps it is to cost.
@@ -33,6 +34,15 @@ ATTACKS: dict[str, tuple[Any, dict[str, Any], float | None]] = {
     "FreeLB-3 three quarters up": (FreeLB(steps=3), {"adversary_layer": 0.75}, 1),
 }
 SHAPES = ((32, 128), (32, 32), (128, 128))
+CAPTURED = {"plain step": None, "FreeLB-3": FreeLB(steps=3), "PGD, 3 steps": PGD(steps=3)}
+
+
+def graphs() -> list[Group]:
+    """Attacked steps as they are and as captured graphs, the shape with the most launches per token first."""
+    return [
+        Group(f"attacked step, graph, {batch} x {length}", 20, functools.partial(captured, shape=(batch, length)))
+        for batch, length in ((32, 32), (32, 128))
+    ]
 
 
 def groups() -> list[Group]:
@@ -47,14 +57,20 @@ def groups() -> list[Group]:
 
 
 class Watch(TrainerCallback):
-    """Times of the Trainer's steps, from `on_step_begin` to `on_step_end`; the profile of every training's last."""
+    """Times of the Trainer's steps, from `on_step_begin` to `on_step_end`; the profile of every training's last.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        device: Where the steps compute.
+        untimed: Steps at the beginning of a training that are not timed: the first allocates, others are captured.
+    """
+
+    def __init__(self, device: torch.device, untimed: int = 1) -> None:
         self._stopwatch, self._profile = Stopwatch(device), WatchDevice(device)
+        self._untimed = untimed
         self.times, self.counts = Times(), {}
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # The first step allocates, the last is looked at closely: neither is timed.
+        # The last step is looked at closely, and not timed.
         if state.global_step == state.max_steps - 1:
             self._profile.start()
         else:
@@ -65,7 +81,7 @@ class Watch(TrainerCallback):
             self.counts = self._profile.stop()
             return
         wall, on_device = self._stopwatch.stop()
-        if state.global_step > 1:
+        if state.global_step > self._untimed:
             self.times.wall.append(wall)
             if on_device is not None:
                 self.times.device.append(on_device)
@@ -105,12 +121,14 @@ def trainer_of(setting: Setting, shape: tuple[int, int], steps: int, watch: Watc
     return trainer
 
 
-def compare_trainings(setting: Setting, shape: tuple[int, int], sides: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Times and counts of the steps of several trainings, which take turns of five steps, three of them timed."""
-    watches = {name: Watch(setting.device) for name in sides}
+def compare_trainings(
+    setting: Setting, shape: tuple[int, int], sides: dict[str, dict[str, Any]], untimed: int = 1
+) -> dict[str, Any]:
+    """Times and counts of the steps of several trainings, which take turns; three steps of each turn are timed."""
+    watches = {name: Watch(setting.device, untimed) for name in sides}
     for i in range(max(2, setting.rounds // 2)):
         for name in list(sides)[:: 1 if i % 2 == 0 else -1]:
-            trainer_of(setting, shape, 5, watches[name], sides[name]).train()
+            trainer_of(setting, shape, untimed + 4, watches[name], sides[name]).train()
     summaries = {name: {**watch.times.summary(), **watch.counts} for name, watch in watches.items()}
     return {name: with_share(summary) for name, summary in summaries.items()}
 
@@ -134,6 +152,18 @@ def attacked(setting: Setting, shape: tuple[int, int]) -> dict[str, dict[str, An
             if results[name][clock] is not None:
                 results[name][clock] /= plain
     return results
+
+
+def captured(setting: Setting, shape: tuple[int, int]) -> dict[str, dict[str, Any]]:
+    """Steps with `capture_passes`, beside the same steps without; ratios are to a plain step that is not captured."""
+    if setting.device.type != "cuda":
+        raise NotHere("graphs are captured on CUDA devices alone")
+    sides = {}
+    for name, adversary in CAPTURED.items():
+        sides[name] = {"adversary": adversary}
+        sides[f"{name}, graph"] = {"adversary": adversary, "options": {"capture_passes": True}}
+    # Two steps warm up, and the third is captured.
+    return add_ratios(compare_trainings(setting, shape, sides, untimed=WARM_UP + 1))
 
 
 def masked(setting: Setting) -> dict[str, dict[str, Any]]:

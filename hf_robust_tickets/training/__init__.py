@@ -9,6 +9,7 @@ from .callbacks.early_bird import EarlyBirdCallback
 from .callbacks.overfitting import RobustOverfittingCallback
 from .callbacks.robustness import RobustSelectionCallback
 from .callbacks.scores import ScoreCallback
+from .captured.options import CaptureOptions
 from .extensions import Extension, register_extension
 from .finetuning.options import FineTuningOptions
 from .jobs.cost import PhaseCost
@@ -26,6 +27,7 @@ __all__ = [
     "AdversaryOptions",
     "AttackCallback",
     "AugmentationOptions",
+    "CaptureOptions",
     "CatastrophicOverfittingCallback",
     "EarlyBirdCallback",
     "Extension",

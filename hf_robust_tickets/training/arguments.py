@@ -15,6 +15,7 @@ from .._files import check_folder
 from ..adversaries import Adversary, get_adversary
 from ..errors import ConfigurationError
 from .augmentation.options import AugmentationOptions
+from .captured.options import CaptureOptions
 from .finetuning.options import FineTuningOptions
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -160,7 +161,9 @@ class AdversaryOptions:
 
 
 @dataclass
-class AdversarialTrainingArguments(AdversaryOptions, FineTuningOptions, AugmentationOptions, TrainingArguments):
+class AdversarialTrainingArguments(
+    AdversaryOptions, FineTuningOptions, AugmentationOptions, CaptureOptions, TrainingArguments
+):
     """`TrainingArguments` plus these options; no inherited default differs."""
 
     def __post_init__(self) -> None:
@@ -170,3 +173,4 @@ class AdversarialTrainingArguments(AdversaryOptions, FineTuningOptions, Augmenta
         self._check_adversary()
         self._check_finetuning()
         self._check_augmentation()
+        self._check_capture()

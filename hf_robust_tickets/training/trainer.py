@@ -17,6 +17,7 @@ from .arguments import AdversaryOptions
 from .augmentation.trainer import AugmentingTrainer
 from .callbacks.base import AttackCallback
 from .callbacks.robustness import RobustSelectionCallback
+from .captured.trainer import CapturingTrainer
 from .checks.nan_guard import NanGuard
 from .checks.validation import check_adversary, check_resumed_callbacks, warn_of_half_weights
 from .extensions.replay import replay_batches
@@ -38,7 +39,7 @@ from .steps.schedule import first_step
 _FROM_ARGUMENTS: Any = object()
 
 
-class AdversarialTrainer(FineTuningTrainer, AugmentingTrainer):
+class AdversarialTrainer(FineTuningTrainer, AugmentingTrainer, CapturingTrainer):
     """`Trainer` whose training step attacks its own input.
 
     Everything that surrounds the forward and backward pass (accumulation, mixed precision, label smoothing, clipping,
@@ -101,10 +102,8 @@ class AdversarialTrainer(FineTuningTrainer, AugmentingTrainer):
         self.cost_meter.start()
         attacks = self.is_attacking
         self._introduce_adversary(attacks)
-        if attacks:
-            loss = self.adversarial_step(model, self._prepare_inputs(inputs), num_items_in_batch)
-        else:
-            loss = self.runner.plain_step(model, inputs, num_items_in_batch)
+        step = self.adversarial_step if attacks else self.runner.plain_step
+        loss = self.take_step(step, model, self._prepare_inputs(inputs) if attacks else inputs, num_items_in_batch)
         self.nan_guard.note(loss)
         return loss
 
@@ -242,6 +241,7 @@ class AdversarialTrainer(FineTuningTrainer, AugmentingTrainer):
         if adversary is not None:
             check_adversary(self, adversary, options)
             self.adversarial_step = build_step(self.runner, adversary, options)
+        self._take_capture()
 
     def _introduce_adversary(self, attacks: bool) -> None:
         """Tells callbacks what the step is attacked with, whether it is its turn or not."""

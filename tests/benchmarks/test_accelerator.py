@@ -22,8 +22,9 @@ def run(file: Path, *options: str) -> None:
 
 def test_a_table_and_a_file_which_a_second_run_completes(tmp_path, capsys):
     file, forward, step = tmp_path / "out.json", "forward, eager, 32 x 32", "step, eager, 32 x 32"
-    run(file, "--only", forward, "2:4")
+    run(file, "--only", forward, "2:4", "attacked step, graph")
     printed = capsys.readouterr().out
+    assert "attacked step, graph, 32 x 32: not measured, graphs are captured on CUDA devices alone" in printed
     assert "2:4, forward, 128 x 128: not measured, 2:4 weights are multiplied on CUDA devices alone" in printed
     assert "- 50 + 50 %, rounded to 64" in printed
     found = json.loads(file.read_text())

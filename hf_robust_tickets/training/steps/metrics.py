@@ -69,6 +69,12 @@ class AttackMeter:
             self._add("adversary_flips", flips)
         self.steps += 1
 
+    def take(self, other: AttackMeter) -> None:
+        """Adds what another meter has noted, whose tensors may be written again afterwards."""
+        for name, value in other.sums.items():
+            self._add(name, value.clone())
+        self.steps += other.steps
+
     def pop(self) -> dict[str, Tensor]:
         """Means since the last call (for the skipped ascents: the sum), and forgets them."""
         means = {name: total / self.steps for name, total in self.sums.items()}

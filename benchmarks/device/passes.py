@@ -19,6 +19,7 @@ from hf_robust_tickets.adversaries import PGD, TRADES, FreeLB
 from hf_robust_tickets.sparse import RandomMask, pattern_masks, select_weights
 from hf_robust_tickets.sparse.pattern import Pattern
 from hf_robust_tickets.sparse.semi_structured import to_semi_structured_
+from hf_robust_tickets.training.captured.graphs import GRAPHS
 from hf_robust_tickets.training.captured.steps import WARM_UP
 
 PLAIN = "plain step"
@@ -156,7 +157,7 @@ def attacked(setting: Setting, shape: tuple[int, int]) -> dict[str, dict[str, An
 
 def captured(setting: Setting, shape: tuple[int, int]) -> dict[str, dict[str, Any]]:
     """Steps with `capture_passes`, beside the same steps without; ratios are to a plain step that is not captured."""
-    if setting.device.type != "cuda":
+    if setting.device.type not in GRAPHS:
         raise NotHere("graphs are captured on CUDA devices alone")
     sides = {}
     for name, adversary in CAPTURED.items():

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from benchmarks.accelerator import all_groups, main, measure
+from benchmarks.device.passes import captured
 from benchmarks.device.profile import WatchOperations
 from benchmarks.device.setting import Setting, add_ratios
 from benchmarks.device.timing import Times, in_turn
+from tests.testing.recorded_graph import graphs_on
 
 CPU = torch.device("cpu")
 
@@ -40,6 +42,18 @@ def test_a_table_and_a_file_which_a_second_run_completes(tmp_path, capsys):
     by_width = groups["attacks side by side"]["sides"]
     assert 0 < by_width["16 side by side"]["launches"] < by_width["1 side by side"]["launches"]
     assert groups["masked step, 32 x 128"]["sides"]["masked step"]["kernels"] > 0
+
+
+@pytest.mark.slow
+def test_captured_steps_stand_beside_those_that_run_as_they_are():
+    """With the stand-in for graphs: what a device will be asked to do."""
+    with graphs_on("cpu") as made:
+        sides = captured(Setting(CPU, quick=True, rounds=2), (32, 32))
+    assert list(sides)[:3] == ["plain step", "plain step, graph", "FreeLB-3"]
+    assert len(made) == 3 * 2
+    # Three timed steps, the first that was captured, and the one whose operations are counted.
+    assert all(graph.replays == 5 for graph in made)
+    assert all(side["wall_ms"] > 0 and side["wall_ratio"] > 0 for side in sides.values())
 
 
 @pytest.mark.slow

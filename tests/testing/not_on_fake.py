@@ -34,6 +34,7 @@ NOT_ON_FAKE: dict[str, tuple[str, ...]] = {
         "tests/training/test_features.py::test_torch_compile_of_hidden_layers_runs_without_the_cache",
         "tests/training/test_score_search.py::test_a_compiled_model_is_scored_too",
     ),
+    "captures steps on the CPU: tests/device/test_captured.py does so on a device": ("tests/training/captured",),
     "needs autocast or a loss scaler, and the fake device has none: tests/device has them on CUDA": (
         "tests/evaluation/results/test_comparability.py",
         "tests/evaluation/victim/test_trained_in_half.py",

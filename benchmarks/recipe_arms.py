@@ -72,14 +72,14 @@ PRUNED |= {
         "half, HotFlip, step 0.04, misspelt, frozen embeddings",
         {**_late("hotflip", step_size=0.04), **MISSPELT, "freeze_embeddings": True},
     ),
-    "ticket+hotflip-sure": (
-        "half, HotFlip, whole for what is certain alone",
-        _late("hotflip", step_size=0.06, adaptive=1),
+    "ticket+hotflip-half-sure": (
+        "half, HotFlip, whole for what is half certain",
+        _late("hotflip", step_size=0.06, adaptive=0.5),
     ),
     "ticket+hotflip-10": ("half, HotFlip, step 0.10", _late("hotflip", step_size=0.10)),
     "ticket+hotflip-10-half": (
         "half, HotFlip, step 0.10, half of the tokens",
-        _late("hotflip", step_size=0.10, rate=0.5, adaptive=1),
+        _late("hotflip", step_size=0.10, rate=0.5),
     ),
     "ticket+hotflip-15": ("half, HotFlip, step 0.15", _late("hotflip", step_size=0.15)),
     "ticket+hotflip-unfitted": (

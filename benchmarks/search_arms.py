@@ -23,13 +23,16 @@ SCORES = ("taylor", "adversarial-taylor", "gate")
 # Random tickets of the size of the first score's: its own counts per layer, and equal parameters wherever they are.
 CONTROLS = {"random-counts": "counts", "random-parameters": "parameters"}
 SPARSITIES = {"50": (0.5, 0.5), "40": (1 / 6, 0.4), "70": (0.7, 0.7)}
-# The first score after other plain steps, and with another number of batches whether or not the halves agree.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "taylor-warm-60": {"score_warmup": 60},
-    "taylor-warm-120": {"score_warmup": 120},
-    "taylor-24-batches": {"ticket_tolerance": 1e-9},
-    "taylor-warm-60-kept": {"score_warmup": 60, "rewind": False},
-    "taylor-warm-60-24-batches": {"score_warmup": 60, "ticket_tolerance": 1e-9},
+# First-order scores read earlier, as they were by default, or from a fixed number of batches: title and options.
+_EARLY, _ALL = {"score_warmup": 24}, {"ticket_tolerance": 1e-9}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "taylor-24": ("first-order, plain loss, after 24 plain steps", _EARLY),
+    "taylor-24-all": ("the same, all 24 batches", {**_EARLY, **_ALL}),
+    "taylor-all": ("first-order, plain loss, all 24 batches", _ALL),
+    "adversarial-taylor-24": (
+        "first-order, under attack, after 24 plain steps",
+        {**_EARLY, "ticket_score": "adversarial-taylor"},
+    ),
 }
 ARMS = ("dense", *(f"{name}@{size}" for size in SPARSITIES for name in (*SCORES, *CONTROLS)))
 TRIED = tuple(f"{name}@50" for name in VARIANTS)
@@ -72,13 +75,9 @@ def _trainer(arm: str, seed: int, protocol: SearchProtocol, partners: Partners, 
         return AdversarialTrainer(args=args, **partners.keywords())
     name, _, size = arm.partition("@")
     head_sparsity, neuron_sparsity = SPARSITIES[size]
-    options = {
-        **common,
-        **VARIANTS.get(name, {}),
-    }
+    _, variant = VARIANTS.get(name, ("", {}))
     args = RobustTicketArguments(
-        **options,
-        ticket_score=name if name in SCORES else SCORES[0],
+        **{**common, "ticket_score": name if name in SCORES else SCORES[0], **variant},
         head_sparsity=head_sparsity,
         neuron_sparsity=neuron_sparsity,
         adversary_steps=protocol.adversary_steps,

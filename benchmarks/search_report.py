@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.search_arms import CONTROLS, SCORES, SPARSITIES
+from benchmarks.search_arms import CONTROLS, SCORES, SPARSITIES, VARIANTS
 from benchmarks.spread import percent
 from benchmarks.storage import read_by_arm, replace_between_markers
 from hf_robust_tickets.reporting.tables import markdown_table
@@ -17,9 +17,11 @@ TITLES = {
     "taylor": "first-order, plain loss",
     "adversarial-taylor": "first-order, under attack",
     "gate": "gates, under attack (EarlyRobust)",
-    "random-counts": "random, the first row's counts per layer",
+    "random-counts": "random, counts per layer of the first-order ticket after 24 steps",
     "random-parameters": "random, equal parameters",
+    **{name: title for name, (title, _) in VARIANTS.items()},
 }
+SEARCHED = (*SCORES, *VARIANTS)
 CUTS = {"40": "1/6 of the heads, 40 % of the neurons", "50": "50 % and 50 %", "70": "70 % and 70 %"}
 MARKS = ("<!-- search evidence: begin -->", "<!-- search evidence: end -->")
 
@@ -35,7 +37,7 @@ def tables(by_arm: Results) -> str:
     """One table per sparsity, and one of the searches."""
     parts = []
     for size in SPARSITIES:
-        arms = [f"{name}@{size}" for name in (*SCORES, *CONTROLS) if f"{name}@{size}" in by_arm]
+        arms = [f"{name}@{size}" for name in (*SEARCHED, *CONTROLS) if f"{name}@{size}" in by_arm]
         if not arms:
             continue
         rows = [_row("dense, plain", by_arm["dense"], None)] if "dense" in by_arm else []
@@ -44,7 +46,7 @@ def tables(by_arm: Results) -> str:
     searches = [
         _search_row(arm, results)
         for arm, results in by_arm.items()
-        if arm.partition("@")[0] in SCORES and all(result["search_log"] for result in results)
+        if arm.partition("@")[0] in SEARCHED and all(result["search_log"] for result in results)
     ]
     if searches:
         parts.append("The searches\n\n" + markdown_table(searches))
@@ -62,7 +64,7 @@ def _row(title: str, results: list[dict[str, Any]], arm: str | None) -> dict[str
     for recipe in results[0]["protocol"]["recipes"]:
         values = [r["attacks"][recipe]["accuracy_under_attack"] for r in results if recipe in r["attacks"]]
         row[recipe] = percent(values) + ("" if len(values) in (0, len(results)) else f" ({len(values)} seeds)")
-    searched = arm is not None and arm.partition("@")[0] in SCORES
+    searched = arm is not None and arm.partition("@")[0] in SEARCHED
     row["search / fine-tuning"] = percent(
         [result["cost"]["search"]["seconds"] / result["cost"]["finetune"]["seconds"] for result in results]
         if searched

@@ -70,7 +70,8 @@ class TicketOptions:
         search_warmup: Share of the search's training over which the weights' learning rate rises. With `"gate"` it
             falls linearly after that, else it stays.
         score_warmup: First-order scores: steps of plain training before the first batch is scored; below 1, a fraction
-            of an epoch. `None` means a tenth of an epoch, at least 24 steps.
+            of an epoch. `None` means a tenth of an epoch, at least 60 steps, or 24 where the
+            budget has no room for more.
         score_batches: First-order scores: the most batches that are scored; an even number.
         score_normalisation: First-order scores: `"none"`, or `"l2"`: of each layer, divided by their l2 norm.
         gate_learning_rate: Learning rate of the gates. `None` puts them into the weights' own group of the optimiser,

@@ -249,17 +249,20 @@ def test_rewinding_and_not(tmp_path):
         assert torch.equal(trainer.model.classifier.weight, start) is rewind
 
 
-def test_the_default_warm_up_is_a_tenth_of_an_epoch_and_24_steps_at_least(tmp_path):
+def test_the_default_warm_up_is_a_tenth_of_an_epoch_and_60_steps_where_there_is_room(tmp_path):
     def warmup(examples, **options):
         args = make_args(tmp_path, ticket_score="taylor", score_batches=4, adversary_steps=None, **options)
         trainer = RobustTicketTrainer(model=tiny_bert(), args=args, train_dataset=tiny_data(examples))
         return trainer._search_method().warmup
 
     assert warmup(8 * 28, search_epochs=1) == 24
-    assert warmup(8 * 300, search_epochs=1) == 30
+    assert warmup(8 * 40, search_epochs=1) == 36
+    assert warmup(8 * 300, search_epochs=1) == 60
+    assert warmup(8 * 700, search_epochs=1) == 70
+    assert warmup(8 * 40, search_epochs=3) == 60
     assert warmup(8 * 40, search_epochs=1, score_warmup=0.2) == 8
     assert warmup(8 * 40, search_epochs=1, score_warmup=11) == 11
-    assert warmup(4 * 40, search_epochs=1, gradient_accumulation_steps=2, per_device_train_batch_size=2) == 24
+    assert warmup(4 * 40, search_epochs=1, gradient_accumulation_steps=2, per_device_train_batch_size=2) == 36
 
 
 @pytest.mark.parametrize(

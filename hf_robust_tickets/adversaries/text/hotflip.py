@@ -57,7 +57,7 @@ class HotFlip(FGM):
     rate: float = 0.3
     candidates: int = 12
     chance: float = 0.7
-    adaptive: float = 0.5
+    adaptive: float = 1.0
 
     name: ClassVar[str] = "hotflip"
     lengths: ClassVar[Mapping[str, Lengths]] = {
@@ -72,7 +72,7 @@ class HotFlip(FGM):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigurationError(f"HotFlip: {name} must be in (0, 1], got {getattr(self, name)}: e.g. 0.3")
         if not 0 <= self.adaptive <= 1:
-            raise ConfigurationError(f"HotFlip: adaptive must be in [0, 1], got {self.adaptive}: e.g. 0.5")
+            raise ConfigurationError(f"HotFlip: adaptive must be in [0, 1], got {self.adaptive}: e.g. 1")
         if self.candidates < 1:
             raise ConfigurationError(f"HotFlip: candidates must be at least 1, got {self.candidates}: e.g. 12")
 

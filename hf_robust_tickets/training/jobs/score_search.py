@@ -30,8 +30,9 @@ from .search_method import SearchMethod, gate_group, ticket_drawing
 
 logger = logging.getLogger(__name__)
 
-# What a default warm-up takes: a tenth of an epoch, but the classifier has to have learnt something.
-_WARMUP_EPOCHS, _LEAST_WARMUP = 0.1, 24
+# What a default warm-up takes: a tenth of an epoch, but the classifier has to have learnt something. After 60 steps
+# tickets are better than after 24 (docs/results.md), which are what a budget of few steps has room for.
+_WARMUP_EPOCHS, _ENOUGH_WARMUP, _LEAST_WARMUP = 0.1, 60, 24
 # A forward pass costs one unit, the gradients of activations and of weights one each.
 _WITHOUT_WEIGHT_GRADIENTS = 2 / 3
 
@@ -223,7 +224,8 @@ class ScoreSearch(SearchMethod):
         budget, epoch = search_budget(trainer, options)
         asked = options.score_warmup
         if asked is None:
-            warmup = max(_LEAST_WARMUP, round(_WARMUP_EPOCHS * epoch))
+            room = min(_ENOUGH_WARMUP, budget - options.score_batches)
+            warmup = max(_LEAST_WARMUP, room, round(_WARMUP_EPOCHS * epoch))
         else:
             warmup = round(asked * epoch) if asked < 1 else int(asked)
         needed = warmup + options.score_batches

@@ -10,6 +10,7 @@ from torch import nn
 
 from hf_robust_tickets.errors import ConfigurationError, TicketError
 from hf_robust_tickets.sparse import GraSP, SynFlow, Taylor, get_sparse_method, select_weights
+from hf_robust_tickets.sparse.synflow import _check_flow
 from tests.testing.tiny import tiny_bert
 from tests.testing.vision_models import FAMILIES, tiny_image_model
 
@@ -133,6 +134,19 @@ def test_synflow_on_an_encoder():
     weights = select_weights(model, exclude=["query", "key"])
     masks = SynFlow(density=0.2, iterations=5).masks_from_model(model, weights)
     assert sum(int(m.sum()) for m in masks.values()) == round(0.2 * sum(w.numel() for w in weights.values()))
+
+
+@pytest.mark.parametrize("rounding", [0.0, 1e-17, -1e-17])
+def test_what_rounding_leaves_is_no_flow(rounding):
+    """Processors differ in whether the gradient through a softmax of one token is zero, or what rounding leaves."""
+    scores = {"query": torch.tensor([rounding, 0.0]), "value": torch.tensor([0.5, 1e-3])}
+    masks = {name: torch.ones(2, dtype=torch.bool) for name in scores}
+    with pytest.raises(TicketError, match="got none through 1 such as 'query'"):
+        _check_flow(scores, masks)
+    _check_flow(
+        {"value": scores["value"], "thin": torch.tensor([1e-9, 0.0])},
+        {"value": masks["value"], "thin": masks["query"]},
+    )
 
 
 def test_synflow_with_a_pattern():

@@ -76,13 +76,14 @@ def load_to_evaluate(
         CheckpointError: If the checkpoint has no classifier, that of another task, or no tokenizer.
     """
     task = auto.__name__.removeprefix("AutoModel")
-    saved = [name for name in load_config(options).architectures or () if "For" in name]
+    config = load_config(options)
+    saved = [name for name in config.architectures or () if "For" in name]
     # Heads of different tasks may have one name: a classifier of texts would answer for every word.
     if saved and not any(task in name for name in saved):
         raise CheckpointError(
             f"expected a model {task} at {options.model_name_or_path}, got {saved[0]}: pass the --task that it is for"
         )
-    model, missing = _load(options, auto)
+    model, missing = _load(options, config, auto)
     if missing:
         raise CheckpointError(
             f"expected a classifier at {options.model_name_or_path}, got a checkpoint without {missing[0]}: a new "
@@ -112,6 +113,7 @@ def load_to_train(options: TrainedModelOptions, classes: Classes) -> tuple[PreTr
         )
     model, _ = _load(
         options,
+        config,
         num_labels=len(classes.names),
         id2label=dict(enumerate(classes.names)),
         label2id={name: number for number, name in enumerate(classes.names)},
@@ -127,7 +129,7 @@ def load_to_train(options: TrainedModelOptions, classes: Classes) -> tuple[PreTr
 
 def load_classifier(options: ModelOptions) -> PreTrainedModel:
     """A sequence classifier, pruned or dense; a checkpoint without a head gets one that is random, with a warning."""
-    model, missing = _load(options)
+    model, missing = _load(options, load_config(options))
     if missing:
         logger.warning("%s has no %s: it is new and random", options.model_name_or_path, ", ".join(missing))
     return model
@@ -139,12 +141,14 @@ def has_classifier(config: PretrainedConfig) -> bool:
 
 
 def _load(
-    options: ModelOptions, auto: Any = AutoModelForSequenceClassification, **config: Any
+    options: ModelOptions,
+    config: PretrainedConfig,
+    auto: Any = AutoModelForSequenceClassification,
+    **changes: Any,
 ) -> tuple[PreTrainedModel, list[str]]:
-    """The model, and the weights that the checkpoint does not have."""
-    found = load_config(options)
-    where: dict[str, Any] = {"revision": options.model_revision, "output_loading_info": True, **config}
-    if getattr(found, "robust_ticket", None):
+    """The model, and the weights that the checkpoint does not have; `config` is what it was saved with."""
+    where: dict[str, Any] = {"revision": options.model_revision, "output_loading_info": True, **changes}
+    if getattr(config, "robust_ticket", None):
         model, report = load_pruned(options.model_name_or_path, auto, **where)
     else:
         with in_words(options, "the weights of a classifier"):

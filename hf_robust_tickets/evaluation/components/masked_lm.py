@@ -15,7 +15,7 @@ from torch import Tensor
 from ...errors import ConfigurationError, MissingResourceError
 from ..resources import handed_over_model, hub_snapshot, is_offline
 from ..victim.classifier import class_logits
-from ..victim.copies import to_host
+from ..victim.copies import batch_to_device, to_host
 from ..victim.model import length_limit
 from ..victim.padding import padded_batches
 from ..victim.request_batching import AnswerCache, ask
@@ -98,7 +98,7 @@ class MaskedLM:
         device = next(self.model.parameters()).device
         for chosen, inputs in padded_batches(encoded, self.tokenizer, TEXTS_PER_CALL, device):
             with torch.inference_mode():
-                logits = class_logits(self.model(**inputs))
+                logits = class_logits(self.model(**batch_to_device(inputs, device)))
             # Padding is on the right: what is read of a text is known without asking the device for the mask.
             for i, row in zip(chosen, logits):
                 yield i, encoded["input_ids"][i], row[: len(encoded["input_ids"][i])]

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from ..._reading import require_tokenizer
 from ...errors import ConfigurationError, DataError
 from ..victim.classifier import class_logits
-from ..victim.copies import to_device
+from ..victim.copies import batch_to_device
 from ..victim.model import checked_length
 from ..victim.reading_ahead import ahead
 
@@ -73,7 +73,7 @@ class LabelVictim:
     def _logits(self, encoded: Any, dimensions: int) -> Tensor:
         device = next(self.model.parameters()).device
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            logits = class_logits(self.model(**{name: to_device(value, device) for name, value in encoded.items()}))
+            logits = class_logits(self.model(**batch_to_device(encoded, device)))
         if logits.dim() != dimensions or logits.shape[-1] != self.model.config.num_labels:
             shape = ("texts, labels", "texts, tokens, tags")[dimensions - 2]
             raise ConfigurationError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,6 +30,11 @@ def to_device(values: Any, device: torch.device) -> Tensor:
     tensor = on_host(values, device)
     # Apple's copies read their source later than they say.
     return tensor.to(device, non_blocking=device.type != "mps")
+
+
+def batch_to_device(inputs: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
+    """The arguments of a model on a device, each as `to_device` puts it there."""
+    return {name: to_device(values, device) for name, values in inputs.items()}
 
 
 def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -15,7 +15,7 @@ from ..._reading import check_padding, require_tokenizer, require_vocabulary
 from ..._sharding import is_sharded
 from ...errors import ConfigurationError, DataError
 from .classifier import as_classifier, checked_logits
-from .copies import to_device
+from .copies import batch_to_device
 from .padding import find_padding_side, pad_batch
 from .reading_ahead import Reader, TextInput
 from .request_batching import AnswerCache
@@ -139,7 +139,7 @@ class Victim:
         with contextlib.closing(batches):
             for chosen, inputs in batches:
                 with autocast:
-                    answers.append(self._answers({name: to_device(one, device) for name, one in inputs.items()}))
+                    answers.append(self._answers(batch_to_device(inputs, device)))
                 self.statistics.batches += 1
                 order += chosen
         # An accelerator computes while the next batch is padded: nothing is copied back before all are under way.

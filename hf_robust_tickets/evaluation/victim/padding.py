@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigurationError
-from .copies import on_host, to_device
+from .copies import batch_to_device, on_host
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -77,24 +77,12 @@ def padded_batches(
         encoded: What the tokenizer made of the texts, one list each.
         tokenizer: It pads; with `batch_size=1` it need not be able to.
         batch_size: Most texts per forward call.
-        device: Where the tensors are put.
+        device: Where the tensors are going.
         side: Where padding goes, whatever the tokenizer says.
 
     Yields:
-        The positions of the texts of one call, and its arguments.
+        The positions of the texts of one call, and its arguments, on the CPU, ready to be copied to the device.
     """
-    for chosen, inputs in padded_on_host(encoded, tokenizer, batch_size, device, side):
-        yield chosen, {name: to_device(values, device) for name, values in inputs.items()}
-
-
-def padded_on_host(
-    encoded: Mapping[str, list[Any]],
-    tokenizer: PreTrainedTokenizerBase,
-    batch_size: int,
-    device: torch.device,
-    side: str = "right",
-) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-    """As `padded_batches`, but tensors stay on the CPU, ready to be copied to `device`."""
     lengths = [len(ids) for ids in encoded["input_ids"]]
     for chosen in cut_batches(lengths, batch_size, CPU_CALL_TOKENS if device.type == "cpu" else CALL_TOKENS):
         batch: Mapping[str, Any] = {name: [values[i] for i in chosen] for name, values in encoded.items()}
@@ -107,8 +95,7 @@ def pad_batch(
     batch: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, device: torch.device, side: str
 ) -> dict[str, Tensor]:
     """Texts of different lengths as tensors, padded on a side; arguments as of `padded_batches`."""
-    padded = tokenizer.pad(batch, return_tensors="pt", padding_side=side)
-    return {name: to_device(values, device) for name, values in padded.items()}
+    return batch_to_device(tokenizer.pad(batch, return_tensors="pt", padding_side=side), device)
 
 
 def cut_batches(lengths: Sequence[int], batch_size: int, call_tokens: int) -> list[list[int]]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...errors import DataError
-from .padding import padded_on_host
+from .padding import padded_batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -130,5 +130,5 @@ class Reader:
         self, slices: Iterator[tuple[list[int], Mapping[str, list[Any]]]], device: torch.device, side: str
     ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         for positions, encoded in slices:
-            for chosen, inputs in padded_on_host(encoded, self.tokenizer, self.batch_size, device, side):
+            for chosen, inputs in padded_batches(encoded, self.tokenizer, self.batch_size, device, side):
                 yield [positions[i] for i in chosen], inputs

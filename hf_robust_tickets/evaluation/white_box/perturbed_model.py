@@ -16,7 +16,7 @@ from ..config import EvaluationConfig
 from ..datasets.labels import Classes, labelled_rows
 from ..sampling import check_split, select_examples, stratified_sample
 from ..victim.classifier import checked_logits, class_logits
-from ..victim.copies import to_device
+from ..victim.copies import batch_to_device, to_device
 from ..victim.model import checked_length, runs_in_half
 from ..victim.padding import find_padding_side
 from .images import class_labels, image_rows, is_image_processor
@@ -190,11 +190,8 @@ def make_batches(
     pad_id = getattr(tokenizer, "pad_token_id", None)
     fill = pad_id if pad_id is not None else getattr(model.config, "pad_token_id", None)
 
-    def on_device(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: to_device(value, device) for name, value in inputs.items()}
-
     def pad(chosen: Sequence[Mapping[str, Any]], side: str) -> dict[str, Tensor]:
-        return on_device(_padded(chosen, fill or 0, side))
+        return batch_to_device(_padded(chosen, fill or 0, side), device)
 
     def logits(inputs: Mapping[str, Tensor]) -> Tensor:
         with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
@@ -209,7 +206,7 @@ def make_batches(
         inputs = _padded(chosen, fill or 0, side)
         if look is not None:
             look(inputs)
-        yield on_device(inputs), to_device([row["labels"] for row in chosen], device)
+        yield batch_to_device(inputs, device), to_device([row["labels"] for row in chosen], device)
 
 
 def _padded(rows: Sequence[Mapping[str, Any]], fill: int, side: str) -> dict[str, Tensor]:

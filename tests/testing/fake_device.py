@@ -16,7 +16,7 @@ It needs the experimental Python backends of torch 2.13; `available()` says whet
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +45,15 @@ _INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index
 # Who asks is not one of them.
 _OWN_FILES = (__file__, __file__.replace("fake_device", "made_by_tests"))
 _COPIES = {"aten::copy_", "aten::_to_copy", "aten::_copy_from"}
+
+
+def reads_back(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether an operation gives the host a number, or a tensor of a size that only the device knows."""
+    if name in _WAITS:
+        return name != "aten::repeat_interleave" or kwargs.get("output_size") is None
+    if name not in _INDEXING or (name != "aten::index" and args[2].numel() == 1):
+        return False
+    return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
 
 
 @dataclass(frozen=True)
@@ -296,15 +305,10 @@ def _check_one_kind(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 def _note_waits(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if not _watchers:
         return
-    if name in _WAITS:
-        repeats = name == "aten::repeat_interleave" and kwargs.get("output_size") is not None
-        if not repeats:
-            _wait(name)
+    if reads_back(name, args, kwargs):
+        _wait(name)
     elif name in _INDEXING:
-        indices = [index for index in args[1] if index is not None]
-        one = name != "aten::index" and args[2].numel() == 1
-        by_mask = any(index.dtype in (torch.bool, torch.uint8) for index in indices)
-        if (by_mask and not one) or any(not isinstance(index, FakeTensor) for index in indices):
+        if any(index is not None and not isinstance(index, FakeTensor) for index in args[1]):
             _wait(name)
     elif name == "aten::copy_":
         crosses = isinstance(args[0], FakeTensor) != isinstance(args[1], FakeTensor)

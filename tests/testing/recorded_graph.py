@@ -19,22 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hf_robust_tickets.training.captured import graphs
-from tests.testing.fake_device import _generator, watched_waits
-
-# What gives the host a number, or a tensor of a size that only the device knows.
-WAITS = {
-    "aten::_local_scalar_dense",
-    "aten::is_nonzero",
-    "aten::equal",
-    "aten::nonzero",
-    "aten::masked_select",
-    "aten::_unique2",
-    "aten::unique_dim",
-    "aten::unique_consecutive",
-    "aten::bincount",
-    "aten::histc",
-}
-_MASKED = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+from tests.testing.fake_device import _generator, reads_back, watched_waits
 
 
 class Recording(TorchDispatchMode):
@@ -49,11 +34,7 @@ class Recording(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = func._schema.name
-        by_mask = name in _MASKED and any(
-            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
-        )
-        one = name != "aten::index" and by_mask and args[2].numel() == 1
-        if name in WAITS or (by_mask and not one):
+        if reads_back(name, args, kwargs):
             raise RuntimeError(f"operation not permitted when stream is capturing: {name}")
         self._keep_what_is_written(func, args, kwargs)
         result = func(*args, **kwargs)

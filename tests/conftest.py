@@ -43,6 +43,19 @@ def ctrl_c_counts():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def code_of_checkpoints(tmp_path_factory):
+    """`trust_remote_code=True` copies a checkpoint's code into a folder of this process alone.
+
+    The usual one is shared by every process of the machine, and two folders for one process would disagree: Python
+    keeps the package `transformers_modules` of the first.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("code_of_checkpoints")
+        patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(folder))
+        yield
+
+
 @pytest.fixture(scope="session")
 def hub():
     """A Hub on 127.0.0.1."""

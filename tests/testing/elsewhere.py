@@ -55,14 +55,6 @@ def open_elsewhere(root: Path, home: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def run_code_of_checkpoints(monkeypatch: Any, cache: Path) -> None:
-    """Lets `trust_remote_code=True` run a checkpoint's code in this process, from a cache of the test's own."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers_modules"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(cache))
-    monkeypatch.syspath_prepend(str(cache))
-
-
 def logits_elsewhere(folder: Path) -> torch.Tensor:
     """What the other process got."""
     return load_file(folder / "stock.st")["logits"]

@@ -23,7 +23,6 @@ from hf_robust_tickets.tickets import (
     refit,
     save_pruned,
 )
-from tests.testing.elsewhere import run_code_of_checkpoints
 from tests.testing.families import ENCODER_DECODERS, families, logits, task_inputs, task_model, tiny_model
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 from tests.testing.tickets import emptying_ticket
@@ -77,7 +76,7 @@ def test_the_pruned_model_generates_what_the_masked_one_does(family, which):
 
 
 @families(("t5", "bart"))
-def test_generation_after_opening_in_three_ways(family, tmp_path, monkeypatch):
+def test_generation_after_opening_in_three_ways(family, tmp_path):
     model = task_model(family, "seq2seq")
     prune_(model, emptied(model, "first"))
     save_pruned(model, tmp_path / "small")
@@ -86,7 +85,6 @@ def test_generation_after_opening_in_three_ways(family, tmp_path, monkeypatch):
     export_dense(model, tmp_path / "dense")
     auto = transformers.AutoModelForSeq2SeqLM
     assert torch.equal(generated(auto.from_pretrained(tmp_path / "dense")), expected)
-    run_code_of_checkpoints(monkeypatch, tmp_path / "modules")
     assert torch.equal(generated(auto.from_pretrained(tmp_path / "small", trust_remote_code=True)), expected)
 
 

@@ -33,7 +33,6 @@ from hf_robust_tickets.tickets.hub import ALIGNMENT
 from hf_robust_tickets.tickets.modeling_robust_ticket import PrunedModel
 from hf_robust_tickets.tickets.robust_ticket_surgery import derive
 from tests.testing.device import USE_CPU
-from tests.testing.elsewhere import run_code_of_checkpoints
 from tests.testing.families import logits, tiny_inputs, tiny_model
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 
@@ -292,18 +291,12 @@ def test_bits_flipped_in_the_ticket(folder):
         load_pruned(folder)
 
 
-@pytest.fixture
-def remote_code(tmp_path, monkeypatch):
-    """Lets the code of a checkpoint run in this process, from a cache of its own."""
-    run_code_of_checkpoints(monkeypatch, tmp_path / "modules")
-
-    def load(folder):
-        return AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
-
-    return load
+def remote_code(folder):
+    """Opened by the code of the checkpoint."""
+    return AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
 
 
-def test_remote_code_of_another_version(pruned, folder, remote_code):
+def test_remote_code_of_another_version(pruned, folder):
     code = folder / "modeling_robust_ticket.py"
     code.write_text(code.read_text().replace("RECORD_VERSION = 1", "RECORD_VERSION = 2"))
     with pytest.raises(ValueError, match=r"version 2, got 1.*another version of hf_robust_tickets"):
@@ -312,7 +305,7 @@ def test_remote_code_of_another_version(pruned, folder, remote_code):
     assert_same_weights(load_pruned(folder), pruned)
 
 
-def test_remote_code_refuses_what_load_pruned_refuses(folder, remote_code):
+def test_remote_code_refuses_what_load_pruned_refuses(folder):
     good = (folder / "config.json").read_text()
     for change, message in (
         (lambda record: record.__setitem__("version", 99), "version 1, got 99"),

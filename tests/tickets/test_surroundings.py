@@ -35,7 +35,6 @@ from hf_robust_tickets.tickets import (
 )
 from hf_robust_tickets.tickets.modeling_robust_ticket import PrunedModel
 from hf_robust_tickets.tickets.robust_ticket_surgery import derive
-from tests.testing.elsewhere import run_code_of_checkpoints
 from tests.testing.families import logits, tiny_inputs, tiny_model
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 from tests.testing.tickets import emptying_ticket
@@ -163,10 +162,9 @@ def test_gates_under_autocast():
     assert all(gate.grad.dtype == torch.float32 for gate in gates.parameters())
 
 
-def test_a_model_opened_by_remote_code_is_pruned_exported_and_saved_like_any_other(tmp_path, monkeypatch):
+def test_a_model_opened_by_remote_code_is_pruned_exported_and_saved_like_any_other(tmp_path):
     model = tiny_model()
     save_pruned(prune_(model, random_ticket(model, 0.25, 0.4, round_to=1)), tmp_path / "one")
-    run_code_of_checkpoints(monkeypatch, tmp_path / "modules")
     remote = AutoModelForSequenceClassification.from_pretrained(tmp_path / "one", trust_remote_code=True)
     assert type(remote).__module__.startswith("transformers_modules")
     assert is_pruned(remote)

@@ -14,7 +14,6 @@ from hf_robust_tickets.errors import ConfigurationError, DataError, TicketError
 from hf_robust_tickets.tickets import attach_gates, export_dense, load_pruned, prune_, random_ticket, save_pruned
 from hf_robust_tickets.tickets.vocabulary import changed_words, prune_vocabulary
 from hf_robust_tickets.tickets.vocabulary.rows import keep_rows
-from tests.testing.elsewhere import run_code_of_checkpoints
 from tests.testing.families import (
     FAMILIES,
     IMAGES,
@@ -204,7 +203,7 @@ def test_what_cannot_be_cut(tmp_path):
 
 
 @pytest.mark.parametrize("first", ["ticket", "vocabulary"])
-def test_with_a_ticket_it_opens_in_three_ways(first, tmp_path, monkeypatch):
+def test_with_a_ticket_it_opens_in_three_ways(first, tmp_path):
     from transformers import AutoModelForSequenceClassification as Auto
 
     tokenizer = unigram()
@@ -219,7 +218,6 @@ def test_with_a_ticket_it_opens_in_three_ways(first, tmp_path, monkeypatch):
     export_dense(model, tmp_path / "dense", tokenizer=cut.tokenizer)
     assert json.loads((tmp_path / "small" / "config.json").read_text())["vocab_size"] == len(cut.kept)
     expected = logits(model, cut.tokenizer(CORPUS, padding=True, return_tensors="pt"))
-    run_code_of_checkpoints(monkeypatch, tmp_path / "modules")
     for folder, load in (("small", load_pruned), ("dense", Auto.from_pretrained), ("small", trusted(Auto))):
         batch = AutoTokenizer.from_pretrained(tmp_path / folder)(CORPUS, padding=True, return_tensors="pt")
         assert_same_outputs(logits(load(tmp_path / folder).eval(), batch), expected)

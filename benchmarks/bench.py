@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 from transformers import logging  # noqa: E402
 
-from benchmarks import attacks, masks, processes, recipe, searching, surgery, training  # noqa: E402
+from benchmarks import attacks, lengths, masks, processes, recipe, searching, surgery, training  # noqa: E402
 from hf_robust_tickets.reporting.tables import text_table  # noqa: E402
 
 SECTIONS = {
@@ -39,6 +39,7 @@ SECTIONS = {
     "flying-bird": masks.flying_bird,
     "mask_memory": masks.mask_memory,
     "channels": masks.channels,
+    "lengths": lengths.lengths,
     "widths": surgery.widths,
     "cutting": surgery.cutting,
     "loading": surgery.loading,

@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ._kernels import keep_compiled_kernels
 from ._version import __version__
+
+keep_compiled_kernels()
 
 _ROOM_OF = {
     "AdversarialTrainer": "training",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.sentences import Partners, SentenceProtocol, common_arguments, run
+from benchmarks.storage import data_folder
 from hf_robust_tickets import (
     AdversarialTrainer,
     AdversarialTrainingArguments,
@@ -138,11 +139,12 @@ class RecipeProtocol(SentenceProtocol):
     trial_examples: int = 100
 
 
-def train_arm(arm: str, seed: int, protocol: RecipeProtocol, data: Path, models: Path) -> dict[str, Any]:
+def train_arm(arm: str, seed: int, protocol: RecipeProtocol, models: Path) -> dict[str, Any]:
     """Trains one arm, saves the model of the last epoch in `models/ARM-SEED/model`, and returns what was measured."""
-    partners, output = Partners.load(seed, protocol, data), models / f"{arm}-{seed}"
+    partners, output = Partners.load(seed, protocol), models / f"{arm}-{seed}"
     options = common_arguments(output, seed, protocol) | ARMS[arm]
     if NEIGHBOURS in options.get("augment_with", ()):
+        data = data_folder(Path(NEIGHBOURS).parent.name)
         options["augment_with"] = [str(data / s) if s == NEIGHBOURS else s for s in options["augment_with"]]
     if arm in PRUNED:
         trainer = RobustTicketTrainer(args=RobustTicketArguments(**options), **partners.keywords())

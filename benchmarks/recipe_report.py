@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks.corpora import CORPORA
 from benchmarks.recipe_arms import ARMS, HALF, HEADLINE, TABLED, TITLES
 from benchmarks.spread import percent
 from benchmarks.storage import read_by_arm, replace_between_markers
@@ -19,6 +20,7 @@ HEADLINE_MARKS = ("<!-- recipe evidence: begin -->", "<!-- recipe evidence: end 
 TRIAL_MARKS = ("<!-- recipe trials: begin -->", "<!-- recipe trials: end -->")
 DEVICE_MARKS = ("<!-- recipe trials on a device: begin -->", "<!-- recipe trials on a device: end -->")
 DEVICE_TRIALS = Path("evidence", "device", "recipe-trials-h200.json")
+OTHER_MARKS = ("<!-- recipe on other texts: begin -->", "<!-- recipe on other texts: end -->")
 ANCHORS = ("dense", "freelb-5")
 
 
@@ -32,6 +34,7 @@ def write_report(results: Path, docs: Path) -> None:
     if trials := trials_table(by_arm):
         replace_between_markers(page, trials, TRIAL_MARKS)
     replace_between_markers(page, device_trials_table(docs / DEVICE_TRIALS), DEVICE_MARKS)
+    replace_between_markers(page, other_corpora_table(results), OTHER_MARKS)
 
 
 def headline_table(by_arm: Results) -> str:
@@ -65,6 +68,17 @@ def device_trials_table(path: Path) -> str:
         for trial in json.loads(path.read_text())["trials"]
     ]
     return markdown_table(rows)
+
+
+def other_corpora_table(results: Path) -> str:
+    """The same arms on other texts, each in a folder of its own below `results`."""
+    rows = []
+    for name, corpus in CORPORA.items():
+        by_arm = read_by_arm(results / name)
+        for arm in HEADLINE:
+            if done := _attacked(by_arm.get(arm, [])):
+                rows.append({"texts": corpus.title} | _row(arm, done, by_arm, "attacks"))
+    return markdown_table(rows) if rows else ""
 
 
 def draw(by_arm: Results, path: Path) -> None:

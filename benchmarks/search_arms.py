@@ -54,12 +54,12 @@ class SearchProtocol(SentenceProtocol):
         return self.num_examples if arm == "dense" or arm.endswith("@50") else self.num_examples_other_cuts
 
 
-def train_arm(arm: str, seed: int, protocol: SearchProtocol, data: Path, models: Path) -> dict[str, Any]:
+def train_arm(arm: str, seed: int, protocol: SearchProtocol, models: Path) -> dict[str, Any]:
     """Trains one arm, saves the model in `models/ARM-SEED/model`, and returns what was measured.
 
     A control needs the first score's ticket of the same sparsity and seed in `models`.
     """
-    partners, output = Partners.load(seed, protocol, data), models / f"{arm}-{seed}"
+    partners, output = Partners.load(seed, protocol), models / f"{arm}-{seed}"
     trainer = _trainer(arm, seed, protocol, partners, models)
     result = run(trainer, arm, seed, protocol, partners, output)
     if isinstance(trainer, RobustTicketTrainer):

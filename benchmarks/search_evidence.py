@@ -24,14 +24,13 @@ from datasets import disable_progress_bars  # noqa: E402
 
 from benchmarks.search_arms import ARMS, TRIED, SearchProtocol, train_arm  # noqa: E402
 from benchmarks.search_report import write_report  # noqa: E402
-from benchmarks.sentences import attack_missing, evidence_parser, load_splits, train_once  # noqa: E402
-from benchmarks.storage import data_folder  # noqa: E402
+from benchmarks.sentences import attack_missing, evidence_parser, load_splits, parse_evidence, train_once  # noqa: E402
 
 RESULTS = ROOT / "docs" / "evidence" / "search"
 
 
 def main() -> None:
-    options = evidence_parser(__doc__, (*ARMS, *TRIED), "search", SearchProtocol).parse_args()
+    options = parse_evidence(evidence_parser(__doc__, (*ARMS, *TRIED), SearchProtocol), "search")
     protocol = SearchProtocol.of(options)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     disable_progress_bars()
@@ -40,7 +39,7 @@ def main() -> None:
             for arm in options.arms or ARMS:
                 result = train_once(train_arm, arm, seed, protocol, options)
                 if attacking:
-                    test, size = load_splits(data_folder("sst2"), protocol)["test"], protocol.examples(arm)
+                    test, size = load_splits(protocol)["test"], protocol.examples(arm)
                     attack_missing(result, "attacks", protocol.recipes, test, options, num_examples=size)
     if options.results == RESULTS:
         write_report(options.results, ROOT / "docs")

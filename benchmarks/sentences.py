@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, load_dataset
+from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, set_seed
 
+from benchmarks.corpora import CORPORA
 from benchmarks.encoders import encoder_path
 from benchmarks.storage import ROOT, data_folder, read_result, write_result
 from hf_robust_tickets import AdversarialTrainer, RobustTicketTrainer
@@ -54,20 +55,18 @@ class SentenceProtocol:
         return cls(**given | {"recipes": tuple(options.recipes)})
 
 
-def load_splits(folder: Path, protocol: SentenceProtocol) -> dict[str, Dataset]:
+def load_splits(protocol: SentenceProtocol) -> dict[str, Dataset]:
     """`train`; `development`, held out of the same file, which may choose; `test`, which only reports."""
-    files = {"train": f"{folder}/sst2/{protocol.data}.parquet", "test": f"{folder}/sst2/validation.parquet"}
-    train, test = (load_dataset("parquet", data_files=files, split=split) for split in ("train", "test"))
-    shuffled = train.shuffle(seed=1)
-    held_out, rest = range(protocol.development), range(protocol.development, len(shuffled))
-    return {"train": shuffled.select(rest), "development": shuffled.select(held_out), "test": test}
+    corpus = CORPORA[protocol.data]
+    return corpus.load(data_folder(corpus.folder), protocol.development)
 
 
-def encode(data: Dataset, tokenizer: Any, max_length: int) -> Dataset:
-    """Tokens and labels of sentences."""
+def encode(data: Dataset, tokenizer: Any, columns: Sequence[str], max_length: int) -> Dataset:
+    """Tokens and labels of texts, or of pairs of them."""
 
     def encoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        return {**tokenizer(batch["sentence"], truncation=True, max_length=max_length), "label": batch["label"]}
+        texts = [batch[column] for column in columns]
+        return {**tokenizer(*texts, truncation=True, max_length=max_length), "label": batch["label"]}
 
     return data.map(encoded, batched=True, remove_columns=data.column_names)
 
@@ -102,13 +101,16 @@ class Partners:
     tokenizer: Any
 
     @classmethod
-    def load(cls, seed: int, protocol: SentenceProtocol, data: Path) -> Partners:
+    def load(cls, seed: int, protocol: SentenceProtocol) -> Partners:
         """Data, tokenizer, and the encoder with a fresh classifier."""
-        splits, folder = load_splits(data, protocol), encoder_path(protocol.encoder)
+        splits, folder, corpus = load_splits(protocol), encoder_path(protocol.encoder), CORPORA[protocol.data]
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        encoded = {name: encode(split, tokenizer, protocol.max_length) for name, split in splits.items()}
+        encoded = {
+            name: encode(split, tokenizer, corpus.columns, protocol.max_length) for name, split in splits.items()
+        }
         set_seed(seed)
-        return cls(AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2), encoded, tokenizer)
+        model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=corpus.classes)
+        return cls(model, encoded, tokenizer)
 
     def keywords(self) -> dict[str, Any]:
         """Arguments of a Trainer beside `args`."""
@@ -146,16 +148,29 @@ def run(
     return result
 
 
-def evidence_parser(description: str, arms: Iterable[str], name: str, protocol: type[SentenceProtocol]) -> Any:
-    """The command line of a script of evidence, whose results are in docs/evidence/NAME."""
+def evidence_parser(
+    description: str, arms: Iterable[str], protocol: type[SentenceProtocol]
+) -> argparse.ArgumentParser:
+    """The command line of a script of evidence."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", nargs="+", choices=arms)
     parser.add_argument("--seeds", nargs="+", type=int)
-    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "evidence" / name)
-    parser.add_argument("--models", type=Path, default=ROOT / "out" / name)
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--models", type=Path)
     parser.add_argument("--no-attack", dest="attack", action="store_false")
     protocol.add_options(parser)
     return parser
+
+
+def parse_evidence(parser: argparse.ArgumentParser, name: str) -> argparse.Namespace:
+    """The options: a data set has a protocol of its own, and its results are in docs/evidence/NAME, or DATA in it."""
+    data = parser.parse_known_args()[0].data
+    if data not in CORPORA:
+        parser.error(f"expected --data among {', '.join(CORPORA)}, got {data}")
+    below = () if data == SentenceProtocol.data else (data,)
+    where = {"results": ROOT.joinpath("docs", "evidence", name, *below), "models": ROOT.joinpath("out", name, *below)}
+    parser.set_defaults(**where, **CORPORA[data].protocol)
+    return parser.parse_args()
 
 
 def train_once(
@@ -167,7 +182,7 @@ def train_once(
         return done
     logger.info("training %s, seed %d", arm, seed)
     shutil.rmtree(options.models / f"{arm}-{seed}", ignore_errors=True)
-    result = train_arm(arm, seed, protocol, data_folder("sst2"), options.models)
+    result = train_arm(arm, seed, protocol, options.models)
     write_result(path, result)
     logger.info(
         "%s, seed %d: development %.3f, test %.3f, %.0f core s",
@@ -186,6 +201,7 @@ def attack_missing(
     if todo and not (folder / "model").is_dir():
         logger.warning("%s is gone: remove %s to train it again", folder, path)
         return
+    how["text_columns"] = CORPORA[result["protocol"]["data"]].columns
     for recipe in todo:
         found = attack(folder / "model", sentences, recipe, "ticket" in result, folder / kind, **how)
         result[kind][recipe] = found
@@ -206,7 +222,6 @@ def attack(folder: Path, sentences: Dataset, recipe: str, pruned: bool, output: 
         AutoTokenizer.from_pretrained(folder),
         recipes=[recipe],
         seed=0,
-        text_columns="sentence",
         sentence_encoder="minilm",
         output_dir=output,
         progress=False,

@@ -11,14 +11,18 @@ import pytest
 from benchmarks.arms import Protocol
 from benchmarks.evidence import _search_of
 from benchmarks.evidence_report import tables, write_report
+from benchmarks.gate_report import MARKS as GATE_MARKS
+from benchmarks.gate_report import tables as gate_tables
 from benchmarks.noise_gates import settled_at
 from benchmarks.recipe_report import (
     DEVICE_MARKS,
     DEVICE_TRIALS,
     HEADLINE_MARKS,
+    OTHER_MARKS,
     TRIAL_MARKS,
     device_trials_table,
     headline_table,
+    other_corpora_table,
     trials_table,
 )
 from benchmarks.search_report import MARKS
@@ -52,6 +56,18 @@ def test_the_headline_of_the_recipe_is_that_of_its_evidence():
     assert between_markers(DOCS / "results.md", HEADLINE_MARKS) == expected, (
         "run `python benchmarks/recipe_evidence.py`"
     )
+
+
+def test_the_table_of_other_texts_is_that_of_its_evidence():
+    expected = other_corpora_table(DOCS / "evidence" / "recipe")
+    assert between_markers(DOCS / "results.md", OTHER_MARKS) == expected, (
+        "run `python benchmarks/recipe_evidence.py --data ag_news`"
+    )
+
+
+def test_the_verdicts_of_the_gate_are_those_of_its_evidence():
+    expected = gate_tables(read_by_arm(DOCS / "evidence" / "gate"))
+    assert between_markers(DOCS / "results.md", GATE_MARKS) == expected, "run `python benchmarks/gate_evidence.py`"
 
 
 def test_the_trials_on_a_device_are_those_of_their_file():
@@ -164,3 +180,16 @@ def test_the_picture_names_its_whiskers(tmp_path, monkeypatch):
     (tmp_path / "results.md").write_text("<!-- evidence: begin -->\n<!-- evidence: end -->\n")
     write_report(DOCS / "evidence", tmp_path / "no models", tmp_path)
     assert subtitles == ["Bars: mean over seeds. Whiskers: lowest and highest seed."]
+
+
+def test_differences_in_the_table_of_verdicts_are_of_seeds_that_both_have():
+    def result(arm, seed, right, dense):
+        row = {"check": "pwws", "kind": "scores", "right": right, "examples": 10}
+        rows = [row | {"reference_right": dense, "reference_examples": 10}]
+        return {"arm": arm, "seed": seed, "verdict": "said", "signs": [], "rows": rows}
+
+    recipe = [result("ticket+hotflip", 0, 5, 2), result("ticket+hotflip", 1, 4, 3)]
+    lines = gate_tables({"ticket+hotflip": recipe, "freelb-5": [result("freelb-5", 1, 6, 3)]}).splitlines()
+    cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
+    # Per seed +30 and +10 points beside dense plain, of which the standard error is 10; one seed beside FreeLB-5.
+    assert cells[2:] == ["25.0 (20.0-30.0)", "60.0", "45.0 (40.0-50.0)", "+20.0 ± 10.0", "-20.0"]

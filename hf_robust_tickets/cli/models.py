@@ -81,7 +81,8 @@ def load_to_evaluate(
     # Heads of different tasks may have one name: a classifier of texts would answer for every word.
     if saved and not any(task in name for name in saved):
         raise CheckpointError(
-            f"expected a model {task} at {options.model_name_or_path}, got {saved[0]}: pass the --task that it is for"
+            f"expected a model {task} at {options.model_name_or_path}, got {saved[0]}: `robust-tickets evaluate` "
+            "takes it with the --task that it is for"
         )
     model, missing = _load(options, config, auto)
     if missing:

@@ -9,7 +9,7 @@ import pytest
 from hf_robust_tickets import AdversarialTrainer, prune_, random_ticket
 from hf_robust_tickets.adversaries import PGD, TRADES, FreeLB
 from tests.testing.device import NAME
-from tests.testing.fake_device import watched_operations
+from tests.testing.fake_waits import watched_operations
 from tests.testing.tiny import tiny_bert, tiny_data
 from tests.testing.training import arguments
 

@@ -98,9 +98,9 @@ def watched_waits() -> Iterator[list[str]]:
     """What made the host wait for the device while the context lasts, a line each."""
     lines: list[str] = []
     if NAME == "fake":
-        from tests.testing import fake_device
+        from tests.testing import fake_waits
 
-        with fake_device.watched_waits() as found:
+        with fake_waits.watched_waits() as found:
             yield lines
         lines.extend(map(str, found))
         return

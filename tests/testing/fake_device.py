@@ -6,19 +6,17 @@ as the CPU does, but as on an accelerator
 - an operation on tensors of both devices raises; tensors of no dimension and indices may be on the CPU, as there;
 - random numbers come from a generator of its own;
 - `.numpy()` raises;
-- what makes the host wait for the device is noted: reading a number or a tensor back, `bool(tensor)`, operations whose
-  result has a size that only the device knows, and copies to it that are not `non_blocking`. These are what
-  `torch.cuda.set_sync_debug_mode` warns of.
+- what makes the host wait for the device is noted (`tests/testing/fake_waits.py`): reading a number or a tensor back,
+  `bool(tensor)`, operations whose result has a size that only the device knows, and copies to it that are not
+  `non_blocking`. These are what `torch.cuda.set_sync_debug_mode` warns of.
 
 It needs the experimental Python backends of torch 2.13; `available()` says whether there are any.
 """
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,58 +24,9 @@ from torch import Tensor
 from torch.utils import backend_registration
 from torch.utils._pytree import tree_leaves, tree_map
 
-NAME = "fake"
-# Reads to the host, and operations whose result has a size that only the device knows.
-_WAITS = {
-    "aten::_local_scalar_dense",
-    "aten::is_nonzero",
-    "aten::equal",
-    "aten::nonzero",
-    "aten::masked_select",
-    "aten::_unique2",
-    "aten::unique_dim",
-    "aten::unique_consecutive",
-    "aten::repeat_interleave",
-    "aten::bincount",
-    "aten::histc",
-}
-_INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
-# Who asks is not one of them.
-_OWN_FILES = (__file__, __file__.replace("fake_device", "made_by_tests"))
+from tests.testing.fake_waits import INDEXING, NAME, note_copy, note_operation, note_waits
+
 _COPIES = {"aten::copy_", "aten::_to_copy", "aten::_copy_from"}
-
-
-def reads_back(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether an operation gives the host a number, or a tensor of a size that only the device knows."""
-    if name in _WAITS:
-        return name != "aten::repeat_interleave" or kwargs.get("output_size") is None
-    if name not in _INDEXING or (name != "aten::index" and args[2].numel() == 1):
-        return False
-    return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
-
-
-@dataclass(frozen=True)
-class Wait:
-    """The host waited for the device.
-
-    Args:
-        operation: What it asked for.
-        frames: Where, outside of torch, the innermost last.
-    """
-
-    operation: str
-    frames: tuple[traceback.FrameSummary, ...]
-
-    def within(self, package: str) -> bool:
-        """Whether the innermost frame is of a package."""
-        return bool(self.frames) and f"/{package}/" in self.frames[-1].filename
-
-    def __str__(self) -> str:
-        return f"{self.operation} at " + " < ".join(f"{f.filename}:{f.lineno}" for f in self.frames[-4:][::-1])
-
-
-_watchers: list[list[Wait]] = []
-_counters: list[list[str]] = []
 _generator = torch.Generator()
 
 
@@ -205,28 +154,6 @@ def install() -> torch.device:
     return torch.device(NAME, 0)
 
 
-@contextmanager
-def watched_waits() -> Iterator[list[Wait]]:
-    """Collects how the host waits for the device while the context lasts."""
-    found: list[Wait] = []
-    _watchers.append(found)
-    try:
-        yield found
-    finally:
-        _watchers.remove(found)
-
-
-@contextmanager
-def watched_operations() -> Iterator[list[str]]:
-    """Collects the names of the operations that the device computes while the context lasts: its launches."""
-    found: list[str] = []
-    _counters.append(found)
-    try:
-        yield found
-    finally:
-        _counters.remove(found)
-
-
 def _empty(size: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, **_: Any) -> Tensor:
     return FakeTensor(torch.empty(size, dtype=dtype, device="cpu"))
 
@@ -236,8 +163,7 @@ def _empty_strided(size: Any, stride: Any, *, dtype: Any = None, **_: Any) -> Te
 
 
 def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tensor:
-    if isinstance(source, FakeTensor) != isinstance(target, FakeTensor) and not non_blocking:
-        _wait("copy between host and device")
+    note_copy(source, target, non_blocking)
     _unwrap(target).copy_(_unwrap(source))
     return target
 
@@ -246,17 +172,10 @@ def _unwrap(value: Any) -> Any:
     return value.raw if isinstance(value, FakeTensor) else value
 
 
-def _wait(operation: str) -> None:
-    if _watchers:
-        frames = [f for f in traceback.extract_stack() if "/torch/" not in f.filename and f.filename not in _OWN_FILES]
-        for found in _watchers:
-            found.append(Wait(operation, tuple(frames)))
-
-
 def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     name = func._schema.name
     _check_one_kind(name, args, kwargs)
-    _note_waits(name, args, kwargs)
+    note_waits(name, args, kwargs)
     plain, options = tree_map(_unwrap, args), tree_map(_unwrap, kwargs)
     here = True
     if options.get("device") is not None:
@@ -269,15 +188,13 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if written and all(written):
         return _given(func, args, kwargs)
     if name not in _COPIES and not (returns and all(r.alias_info is not None for r in returns)):
-        for found in _counters:
-            found.append(name)
+        note_operation(name)
     return tree_map(lambda value: FakeTensor(value) if here and isinstance(value, Tensor) else value, result)
 
 
 def _given(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What an operation in place returns: the tensors it was given to write to."""
-    for found in _counters:
-        found.append(func._schema.name)
+    note_operation(func._schema.name)
     names = [set(r.alias_info.before_set) for r in func._schema.returns]
     given = [kwargs.get(a.name, args[i] if i < len(args) else None) for i, a in enumerate(func._schema.arguments)]
     aliases = [set(a.alias_info.before_set) if a.alias_info else set() for a in func._schema.arguments]
@@ -292,7 +209,7 @@ def _given(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 def _check_one_kind(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if name in _COPIES:
         return
-    given = args[:1] if name in _INDEXING else args
+    given = args[:1] if name in INDEXING else args
     strict = name in ("aten::cat", "aten::stack", "aten::_foreach_copy_")
     for value in tree_leaves((given, kwargs)):
         foreign = isinstance(value, Tensor) and not isinstance(value, FakeTensor)
@@ -300,24 +217,6 @@ def _check_one_kind(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
             raise RuntimeError(f"{name}: expected all tensors on the fake device, got {tuple(value.shape)} on the CPU")
         if isinstance(value, torch.Generator):
             raise RuntimeError(f"{name}: expected a generator of the fake device, got one of the CPU")
-
-
-def _note_waits(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if not _watchers:
-        return
-    if reads_back(name, args, kwargs):
-        _wait(name)
-    elif name in _INDEXING:
-        if any(index is not None and not isinstance(index, FakeTensor) for index in args[1]):
-            _wait(name)
-    elif name == "aten::copy_":
-        crosses = isinstance(args[0], FakeTensor) != isinstance(args[1], FakeTensor)
-        if crosses and not (args[2] if len(args) > 2 else kwargs.get("non_blocking", False)):
-            _wait("copy between host and device")
-    elif name == "aten::_to_copy" and kwargs.get("device") is not None:
-        crosses = (torch.device(kwargs["device"]).type == NAME) != isinstance(args[0], FakeTensor)
-        if crosses and not kwargs.get("non_blocking", False):
-            _wait("copy between host and device")
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hf_robust_tickets.training.captured import graphs
-from tests.testing.fake_device import _generator, reads_back, watched_waits
+from tests.testing.fake_device import _generator
+from tests.testing.fake_waits import reads_back, watched_waits
 
 
 class Recording(TorchDispatchMode):

@@ -91,8 +91,8 @@ def evaluate_robustness(
         resume: Continues the evaluation in `output_dir`; False starts over.
         torch_compile: Compiles the model first: worth it for long evaluations on an accelerator.
         concurrent_examples: Examples that are attacked side by side, whose texts share forward calls. It changes no
-            outcome, text or query count, but last digits of `margin`. None for 1 on a CPU, where it saves 5-20 % of
-            the time, and 32 elsewhere.
+            outcome, text or query count, but last digits of `margin`, unless candidates tie to within rounding. None
+            for 1 on a CPU, where it saves 5-20 % of the time, and 32 elsewhere.
         num_processes: Processes of this machine that share the work: over cores, or over its accelerators. They are
             spawned, so a script needs `if __name__ == "__main__":`.
         distributed: All ranks that a launcher has started call this and share the work; each gets the same report.

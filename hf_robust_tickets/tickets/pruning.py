@@ -204,7 +204,8 @@ def _is_plain(target: Any) -> bool:
         return target.groups == 1
     if type(target) is nn.BatchNorm2d:
         return target.weight is not None
-    return type(target) in (nn.Linear, Conv1D, nn.Parameter)
+    # A parameter of a class of its own, a sharded one, is a parameter: what its weight must be is asked after this.
+    return type(target) in (nn.Linear, Conv1D) or isinstance(target, nn.Parameter)
 
 
 def _find(layer: nn.Module, path: str) -> Any:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import backend_registration
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -80,8 +80,10 @@ class FakeTensor(Tensor):
         return self.raw.untyped_storage()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # A file holds what any machine can read.
-        return self.raw.__reduce_ex__(protocol)
+        # A file holds what any machine can read: what torch makes of the same tensor, or parameter, on the CPU.
+        if isinstance(self, nn.Parameter):
+            return nn.Parameter(self.raw, self.requires_grad).__reduce_ex__(protocol)
+        return self.raw.detach().requires_grad_(self.requires_grad).__reduce_ex__(protocol)
 
 
 class _Module:

@@ -23,6 +23,7 @@ from hf_robust_tickets.tickets import (
     refit,
     save_pruned,
 )
+from tests.testing.device import device
 from tests.testing.families import ENCODER_DECODERS, families, logits, task_inputs, task_model, tiny_model
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 from tests.testing.tickets import emptying_ticket
@@ -57,7 +58,7 @@ def generated(model, **options):
         "pad_token_id": 0,
         "no_repeat_ngram_size": 1,
     }
-    return model.generate(**inputs, **settings, **options)
+    return model.to(device()).generate(**inputs, **settings, **options)
 
 
 @families(ENCODER_DECODERS)

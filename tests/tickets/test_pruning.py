@@ -8,6 +8,8 @@ import time
 import pytest
 import torch
 from torch import nn
+from torch.distributed import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 from transformers import BertConfig, BertForSequenceClassification
 
 from hf_robust_tickets.errors import TicketError
@@ -121,6 +123,23 @@ def test_adapters_quantised_and_wrapped_models_are_refused():
     compiled = torch.compile(tiny_model())
     with pytest.raises(TicketError, match="unwrap"):
         prune_(compiled, ticket)
+
+
+@pytest.fixture
+def one_rank():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("path", ["attention.self.in_proj.weight", "attention.self.q_bias"])
+def test_what_is_sharded_is_refused_as_that(path, one_rank):
+    model = tiny_model("deberta")
+    layer, _, name = f"deberta.encoder.layer.0.{path}".rpartition(".")
+    sharded = distribute_tensor(model.get_parameter(f"{layer}.{name}").detach().cpu(), one_rank, [Shard(0)])
+    model.get_submodule(layer).register_parameter(name, nn.Parameter(sharded))
+    with pytest.raises(TicketError, match="got a sharded or quantised one: prune before the model is distributed"):
+        prune_(model, random_ticket(tiny_model("deberta"), round_to=1))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

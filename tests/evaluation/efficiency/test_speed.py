@@ -58,6 +58,12 @@ def test_inputs_suit_the_model(family, head, shape):
     assert count_flops(model, inputs) > 0
 
 
+def test_fused_attention_counts_as_the_products_that_it_is():
+    fused, plain = (tiny_model("bert", attn_implementation=kernel) for kernel in ("sdpa", "eager"))
+    inputs = make_inputs(fused, 2, 8)
+    assert count_flops(fused, inputs) == count_flops(plain, inputs)
+
+
 def test_a_model_that_does_half_the_work_takes_less_time():
     small, large = torch.nn.Linear(256, 64), torch.nn.Linear(256, 8192)
 

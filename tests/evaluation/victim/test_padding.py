@@ -62,7 +62,7 @@ def test_a_model_that_reads_the_last_token_is_padded_on_the_left():
     assert torch.equal(Victim(model, tokenizer)(TEXTS), alone(model, tokenizer))
     rows = [{"text": text, "label": i % 2} for i, text in enumerate(TEXTS)]
     assert evaluate_white_box(model, rows, tokenizer, progress=False, batch_size=4).clean_accuracy == pytest.approx(
-        float((alone(model, tokenizer).argmax(1) == torch.tensor([0, 1, 0, 1])).float().mean())
+        float((alone(model, tokenizer).argmax(1) == torch.tensor([0, 1, 0, 1], device="cpu")).float().mean())
     )
 
 

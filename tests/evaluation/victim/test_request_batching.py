@@ -109,7 +109,7 @@ def test_examples_side_by_side_give_the_report_of_one_after_the_other(monkeypatc
     monkeypatch.setattr(KeywordModel, "forward", lambda self, **inputs: calls.append(1) or forward(self, **inputs))
     arguments = {"recipes": ["deepwordbug"], "progress": False, "batch_size": 512}
     data = rows(16)
-    one = evaluate_robustness(keyword_model(), data, keyword_tokenizer(), **arguments)
+    one = evaluate_robustness(keyword_model(), data, keyword_tokenizer(), concurrent_examples=1, **arguments)
     alone = len(calls)
     many = evaluate_robustness(keyword_model(), data, keyword_tokenizer(), concurrent_examples=width, **arguments)
     assert many["deepwordbug"].outcomes == one["deepwordbug"].outcomes

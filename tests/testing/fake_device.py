@@ -15,8 +15,9 @@ It needs the experimental Python backends of torch 2.13; `available()` says whet
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
@@ -153,7 +154,25 @@ def install() -> torch.device:
         # In the thread that asks: the engine's own threads end the process now and then, and know not who asked.
         torch.autograd.set_multithreading_enabled(False)
         install.library = library  # lives as long as the process
+        nn.Module.to = _keeping_ties(nn.Module.to)
     return torch.device(NAME, 0)
+
+
+def _keeping_ties(to: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """Between tensors of two classes torch makes a new parameter for every place of a shared one: they become one."""
+
+    @wraps(to)
+    def moved(module: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+        before = dict(module.named_parameters(remove_duplicate=False))
+        to(module, *args, **kwargs)
+        made: dict[int, Tensor] = {}
+        for path, parameter in before.items():
+            parent, _, name = path.rpartition(".")
+            places = module.get_submodule(parent)._parameters
+            places[name] = made.setdefault(id(parameter), places[name])
+        return module
+
+    return moved
 
 
 def _empty(size: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, **_: Any) -> Tensor:

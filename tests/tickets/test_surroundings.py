@@ -97,7 +97,7 @@ def flash_stand_in():
 
     def forward(module, query, key, value, attention_mask, scaling=None, is_causal=None, dropout=0.0, **kwargs):
         causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
-        out = torch.zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[-1])
+        out = query.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[-1])
         shared = {"scale": scaling, "is_causal": bool(causal), "enable_gqa": query.shape[1] != key.shape[1]}
         for i in range(len(query)):
             kept = slice(None) if attention_mask is None else attention_mask[i].bool()

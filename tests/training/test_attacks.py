@@ -186,9 +186,9 @@ def test_free_at_replays_batches_and_carries_delta(tmp_path):
     for block in range(3):
         assert all(torch.equal(seen[3 * block], seen[3 * block + i]) for i in range(3))
     assert len({tuple(ids.flatten().tolist()) for ids in seen}) == 3
-    assert deltas[0].abs().max() == pytest.approx(0.02)
-    assert deltas[1].abs().max() == pytest.approx(0.04)
-    assert deltas[-1].abs().max() == pytest.approx(0.05)
+    assert deltas[0].abs().max().item() == pytest.approx(0.02)
+    assert deltas[1].abs().max().item() == pytest.approx(0.04)
+    assert deltas[-1].abs().max().item() == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize("name", ["free-at", "ta-vat"])

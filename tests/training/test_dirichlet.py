@@ -15,6 +15,7 @@ from hf_robust_tickets.augmentation import DirichletNeighbourhoods, NeighbourLis
 from hf_robust_tickets.errors import ConfigurationError, DataError
 from hf_robust_tickets.training.augmentation.mixing import EmbeddingMixer
 from tests.testing.augmented import NEIGHBOURS, augmented_data, augmented_trainer
+from tests.testing.device import device
 from tests.testing.families import tiny_model
 from tests.testing.ranks import TORCHRUN, launch
 from tests.testing.small_tokenizers import wordpiece
@@ -45,7 +46,7 @@ def embedded(model, inputs):
 def test_embeddings_are_mixtures_by_hand(words, family):
     """Gemma scales what it looks up; a mixture is scaled once."""
     model, tokenizer = tiny_model(family, vocab_size=200), wordpiece()
-    inputs = dict(tokenizer(["the film was dull", "great"], padding=True, return_tensors="pt"))
+    inputs = dict(tokenizer(["the film was dull", "great"], padding=True, return_tensors="pt").to(device()))
     plain = embedded(model, inputs)
     with mixer(words).around(model, inputs, step=3):
         mixed = embedded(model, inputs)
@@ -64,7 +65,7 @@ def test_embeddings_are_mixtures_by_hand(words, family):
 
 def test_neighbours_get_gradients_by_their_weights(words):
     model, tokenizer = tiny_bert(vocab_size=200), wordpiece()
-    inputs = dict(tokenizer(["film"], return_tensors="pt"))
+    inputs = dict(tokenizer(["film"], return_tensors="pt").to(device()))
     table, (film, movie) = model.get_input_embeddings(), tokenizer.convert_tokens_to_ids(["film", "movie"])
     with mixer(words).around(model, inputs, step=0):
         model(**inputs).logits.sum().backward()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -67,7 +67,7 @@ def _offer(fake: torch.device) -> None:
     # Here a tensor of the device has a class of its own; elsewhere that is a sharded or quantised one.
     pruning.WHOLE_TENSORS = (*pruning.WHOLE_TENSORS, FakeTensor)
     # Tensors with a class of their own cannot be made in inference mode.
-    torch.inference_mode = lambda mode=True: torch.no_grad() if mode else nullcontext()
+    torch.inference_mode = lambda mode=True: torch.no_grad() if mode else torch.enable_grad()
     _keep_random_numbers()
 
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 NOT_ON_FAKE: dict[str, tuple[str, ...]] = {
     "starts processes, and the fake device is of one": (
         "tests/evaluation/runner/test_processes.py",
-        "tests/evaluation/runner/test_resume.py",
-        "tests/evaluation/test_compat.py",
         "tests/invariants/test_distribution.py",
         "tests/invariants/test_ranks.py",
         "tests/invariants/test_sparse_ranks.py",
-        "tests/tickets/test_per_layer.py::test_without_this_package_it_opens_as_before_and_stock_classes_refuse",
         "tests/training/test_augmentation.py::test_two_ranks_read_what_one_reads",
         "tests/training/test_dirichlet.py::test_two_ranks_train_as_one_does",
         "tests/training/test_kill_storm.py",
@@ -24,11 +21,9 @@ NOT_ON_FAKE: dict[str, tuple[str, ...]] = {
         "tests/training/test_survives.py::test_killed_and_resumed_equals_uninterrupted",
         "tests/training/test_ticket_resuming.py::test_killed_and_resumed_equals_uninterrupted",
         "tests/training/test_what_is_pushed.py",
-        "tests/vision/test_families.py::test_checkpoints_open_where_this_package_is_absent",
     ),
     "runs replicas for which the CPU stands in": ("tests/invariants/test_replicas.py",),
-    "compiles or exports, and torch's compilers do not know the device": (
-        "tests/tickets/test_export.py",
+    "compiles, and torch's compilers do not know the device": (
         "tests/training/test_compilation.py",
         "tests/training/test_features.py::test_torch_compile",
         "tests/training/test_features.py::test_torch_compile_of_hidden_layers_runs_without_the_cache",
@@ -36,8 +31,8 @@ NOT_ON_FAKE: dict[str, tuple[str, ...]] = {
     ),
     "captures steps on the CPU: tests/device/test_captured.py does so on a device": ("tests/training/captured",),
     "needs autocast or a loss scaler, and the fake device has none: tests/device has them on CUDA": (
-        "tests/evaluation/results/test_comparability.py",
-        "tests/evaluation/victim/test_trained_in_half.py",
+        "tests/evaluation/results/test_comparability.py::test_how_the_model_was_asked_is_a_reason",
+        "tests/evaluation/victim/test_trained_in_half.py::test_the_autocast_of_training_stays_out_and_comes_back",
         "tests/tickets/test_surroundings.py::test_gates_under_autocast",
         "tests/training/test_features.py::test_bf16",
         "tests/training/test_features.py::test_fp16",
@@ -47,13 +42,10 @@ NOT_ON_FAKE: dict[str, tuple[str, ...]] = {
     "compares with TextAttack's own wrapper, which knows the CPU and CUDA alone": (
         "tests/evaluation/recipes/test_against_stock.py",
     ),
-    "files, settings and figures: no tensors of a device": (
-        "tests/evaluation/datasets",
-        "tests/evaluation/gate",
-        "tests/evaluation/results",
+    "files, imports and settings: no tensors of a device": (
+        "tests/evaluation/test_compat.py",
         "tests/evaluation/test_config.py",
         "tests/evaluation/test_fetching.py",
-        "tests/evaluation/test_resources.py",
         "tests/evaluation/test_sampling.py",
     ),
 }

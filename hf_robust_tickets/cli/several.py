@@ -28,7 +28,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
 """Columns that a task has by default, where they are not those of `DataOptions`."""
 
 UNUSED = (
-    *("gate", "reference", "calibrate", "development_file", "development_split", "modify_columns", "resume"),
+    *("gate", "reference", "calibrate", "development_file", "development_split", "modify_columns"),
     *("num_processes", "concurrent_examples", "torch_compile", "until_width"),
 )
 """Options of `evaluate` that these evaluations do not have."""
@@ -55,7 +55,7 @@ class TaskOptions:
 def run_several(
     model_options: ModelOptions, data_options: DataOptions, task: TaskOptions, options: EvaluateOptions, device: Any
 ) -> None:
-    """Writes `labels.json` or `tags.json`, and prints a line per recipe.
+    """Writes `labels.json` or `tags.json`, and prints a line per recipe; an attack that was cut off continues.
 
     Raises:
         ConfigurationError: If an option does not go together with the task.
@@ -68,10 +68,7 @@ def run_several(
     model, tokenizer = load_to_evaluate(model_options, auto)
     with rows_of_file(data_options):
         report = _evaluate(task, model.to(device), tokenizer, data_options, options)
-    page = Path(options.output_dir) / f"{task.task}.json"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    report.save(page)
-    print(f"{report}\nreport in {page}")
+    print(f"{report}\nreport in {Path(options.output_dir) / f'{task.task}.json'}")
     if report.failures:
         reasons = "; ".join(f"{recipe}: {reason}" for recipe, reason in report.failures.items())
         raise MissingResourceError(f"not all recipes ran: {reasons}")
@@ -90,7 +87,10 @@ def _evaluate(
         "max_length": data_options.max_length,
         **{
             name: getattr(options, name)
-            for name in ("sentence_encoder", "masked_language_model", "word_vectors", "query_budget")
+            for name in (
+                *("sentence_encoder", "masked_language_model", "word_vectors", "query_budget"),
+                *("output_dir", "resume"),
+            )
         },
         "batch_size": options.batch_size,
         "bf16": options.bf16,

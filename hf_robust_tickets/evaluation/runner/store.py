@@ -26,17 +26,17 @@ LOCK = ".lock"
 STORE_VERSION = 1
 
 
-def to_line(found: Mapping[str, ExampleOutcome], seconds: Mapping[str, float]) -> str:
+def to_line(found: Mapping[str, Any], seconds: Mapping[str, float]) -> str:
     """The outcomes of one example under all recipes that were run on it, as one line of JSON."""
     return json.dumps(
         {"outcomes": {name: outcome.to_dict() for name, outcome in found.items()}, "seconds": dict(seconds)}
     )
 
 
-def from_line(line: str | bytes) -> tuple[dict[str, ExampleOutcome], dict[str, float]]:
-    """The inverse of `to_line`."""
+def from_line(line: str | bytes, kind: type[Any] = ExampleOutcome) -> tuple[dict[str, Any], dict[str, float]]:
+    """The inverse of `to_line`, for outcomes of one kind."""
     values = json.loads(line)
-    return {name: ExampleOutcome(**outcome) for name, outcome in values["outcomes"].items()}, values["seconds"]
+    return {name: kind(**outcome) for name, outcome in values["outcomes"].items()}, values["seconds"]
 
 
 def append_line(folder: Path, line: str, rank: int = 0) -> None:
@@ -58,7 +58,7 @@ class Outcomes:
     """
 
     def __init__(self) -> None:
-        self.found: dict[str, dict[int, ExampleOutcome]] = {}
+        self.found: dict[str, dict[int, Any]] = {}
         self.seconds: dict[str, float] = {}
         self.versions: list[dict[str, str]] = [versions()]
 
@@ -66,7 +66,7 @@ class Outcomes:
         """Whether an example was already attacked with a recipe."""
         return index in self.found.get(recipe, {})
 
-    def append(self, found: Mapping[str, ExampleOutcome], seconds: Mapping[str, float]) -> None:
+    def append(self, found: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
         """Adds the outcomes of one example.
 
         Args:
@@ -78,7 +78,7 @@ class Outcomes:
     def close(self) -> None:
         """Nothing is appended after this."""
 
-    def remember(self, found: Mapping[str, ExampleOutcome], seconds: Mapping[str, float]) -> None:
+    def remember(self, found: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
         """Adds outcomes that are on disk already, if they have to be."""
         for recipe, outcome in found.items():
             if self.has(recipe, outcome.index):
@@ -99,8 +99,9 @@ class OutcomeStore(Outcomes):
         folder: Where the files lie; made if need be.
         circumstances: What must not change between runs: model, tokenizer, sample, settings.
         recipes: Recipe -> its description. A recipe may be added later, but not change.
-        words: Circumstance -> how to call its value in a message, where the value is a checksum.
         resume: False to start over: outcomes of an earlier run are removed.
+        words: Circumstance -> how to call its value in a message, where the value is a checksum.
+        kind: What an outcome is: a dataclass with `index` and `to_dict`.
 
     Raises:
         CheckpointError: If the folder holds outcomes of another evaluation, or damaged ones, or is in use.
@@ -113,8 +114,9 @@ class OutcomeStore(Outcomes):
         recipes: Mapping[str, str],
         resume: bool = True,
         words: Mapping[str, str] | None = None,
+        kind: type[Any] = ExampleOutcome,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder, self._kind = Path(folder), kind
         super().__init__()
         make_folder(self.folder)
         self._lock = FileLock(self.folder / LOCK)
@@ -145,7 +147,7 @@ class OutcomeStore(Outcomes):
         state |= {"versions": self.versions, "words": self._words}
         write_json(state_path, state)
 
-    def append(self, found: Mapping[str, ExampleOutcome], seconds: Mapping[str, float]) -> None:
+    def append(self, found: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
         """Adds the outcomes of one example and makes sure that they are on disk."""
         append_line(self.folder, to_line(found, seconds))
         self.remember(found, seconds)
@@ -187,7 +189,7 @@ class OutcomeStore(Outcomes):
             complete = content[: content.rfind(b"\n") + 1]
             for number, line in enumerate(complete.splitlines(), start=1):
                 try:
-                    self.remember(*from_line(line))
+                    self.remember(*from_line(line, self._kind))
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise CheckpointError(
                         f"expected an outcome in line {number} of {path}, got a damaged line: pass resume=False "

@@ -4,39 +4,23 @@ from __future__ import annotations
 
 import os
 import random
-import time
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Unpack
-
-import numpy as np
-from tqdm.auto import tqdm
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ..._arguments import check_arguments
+from ..._files import check_folder
 from ...errors import ConfigurationError, DataError
 from ..config import EvaluationConfig, EvaluationSettings
-from ..fingerprints import describe_model, seeded
-from ..recipes import get_recipe
-from ..runner.preparation import PreparedRecipe, prepare
-from ..runner.query_budget import QueryBudget, can_change
 from ..sampling import rows_of, text_columns_of, text_of
-from ..victim.model import evaluation_mode
-from .result import SeveralOutcome, SeveralReport, SeveralResult
+from .result import SeveralReport
 from .rows import label_set, tagged_words
+from .run import Place, Row, SeveralRun
 from .victim import LabelVictim, TagVictim
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True)
-class _Row:
-    index: int
-    text: str
-    truth: np.ndarray
 
 
 @check_arguments
@@ -51,6 +35,8 @@ def evaluate_label_sets(
     sentence_encoder: str | os.PathLike[str] | SentenceTransformer = "use",
     masked_language_model: str | os.PathLike[str] | tuple[Any, Any] | None = None,
     word_vectors: str | os.PathLike[str] | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+    resume: bool = True,
     config: EvaluationConfig | None = None,
     **settings: Unpack[EvaluationSettings],
 ) -> SeveralReport:
@@ -69,19 +55,24 @@ def evaluate_label_sets(
         sentence_encoder: See there.
         masked_language_model: See there.
         word_vectors: See there.
+        output_dir: Folder for outcomes as they come and for the report; None to keep everything in memory.
+        resume: Continues the evaluation in `output_dir`; False starts over.
         config: Settings that evaluations share.
         **settings: The same as keywords, see `EvaluationConfig`; by default 100 examples and `label_column="labels"`:
             a number per label, 0 or 1, or a list of label names.
 
     Returns:
-        The report.
+        The report; saved as `labels.json` in `output_dir` if that is given.
 
     Raises:
+        CheckpointError: If `output_dir` holds another evaluation.
         ConfigurationError: If an option is unknown, or a recipe does not do for this task.
         DataError: If a row does not fit the model.
         MissingResourceError: If no recipe can run for want of a resource.
     """
     config = EvaluationConfig.merged(evaluate_label_sets, config, settings, num_examples=100, label_column="labels")
+    if output_dir is not None:
+        check_folder(output_dir)
     if not 0 < threshold < 1:
         raise ConfigurationError(f"expected a threshold between 0 and 1, got {threshold}")
     data, labels = rows_of(dataset), config.label_column
@@ -89,13 +80,14 @@ def evaluate_label_sets(
     if len(columns) != 1:
         raise DataError(f"expected one text column, got the pair {list(columns)}: pass text_columns=")
     examples = [
-        _Row(i, text_of(row.get(columns[0]), columns[0], i), label_set(row.get(labels), model.config, labels, i))
+        Row(i, text_of(row.get(columns[0]), columns[0], i), label_set(row.get(labels), model.config, labels, i))
         for i, row in _sample(data, config)
     ]
     victim = LabelVictim(model, tokenizer, config.batch_size, config.max_length, config.bf16)
     parts = {"sentence_encoder": sentence_encoder, "masked_language_model": masked_language_model}
     parts["word_vectors"] = word_vectors
-    return _evaluate("labels", victim, examples, recipes, config, parts, query_budget, threshold)
+    run = SeveralRun("labels", victim, examples, config, query_budget, threshold)
+    return run.report(recipes, parts, Place(output_dir, resume))
 
 
 @check_arguments
@@ -110,6 +102,8 @@ def evaluate_tags(
     sentence_encoder: str | os.PathLike[str] | SentenceTransformer = "use",
     masked_language_model: str | os.PathLike[str] | tuple[Any, Any] | None = None,
     word_vectors: str | os.PathLike[str] | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+    resume: bool = True,
     config: EvaluationConfig | None = None,
     **settings: Unpack[EvaluationSettings],
 ) -> SeveralReport:
@@ -131,20 +125,25 @@ def evaluate_tags(
         sentence_encoder: See there.
         masked_language_model: See there.
         word_vectors: See there.
+        output_dir: Folder for outcomes as they come and for the report; None to keep everything in memory.
+        resume: Continues the evaluation in `output_dir`; False starts over.
         config: Settings that evaluations share.
         **settings: The same as keywords, see `EvaluationConfig`; by default 100 examples, `text_columns="tokens"`, a
             list of words, and `label_column="tags"`, their tags by number (negative: none) or by the model's names.
 
     Returns:
-        The report.
+        The report; saved as `tags.json` in `output_dir` if that is given.
 
     Raises:
+        CheckpointError: If `output_dir` holds another evaluation.
         ConfigurationError: If an option is unknown, or a recipe does not do for this task.
         DataError: If a row does not fit the model.
         MissingResourceError: If no recipe can run for want of a resource.
     """
     defaults = {"num_examples": 100, "text_columns": "tokens", "label_column": "tags"}
     config = EvaluationConfig.merged(evaluate_tags, config, settings, **defaults)
+    if output_dir is not None:
+        check_folder(output_dir)
     if not 0 <= min_share <= 1:
         raise ConfigurationError(f"expected min_share between 0 and 1, got {min_share}")
     if not isinstance(config.text_columns, str):
@@ -152,13 +151,14 @@ def evaluate_tags(
             f"expected one column of words, got {config.text_columns!r}: pass text_columns='tokens'"
         )
     examples = [
-        _Row(i, *tagged_words(row.get(config.text_columns), row.get(config.label_column), model.config, i))
+        Row(i, *tagged_words(row.get(config.text_columns), row.get(config.label_column), model.config, i))
         for i, row in _sample(rows_of(dataset), config)
     ]
     victim = TagVictim(model, tokenizer, config.batch_size, config.max_length, config.bf16)
     parts = {"sentence_encoder": sentence_encoder, "masked_language_model": masked_language_model}
     parts["word_vectors"] = word_vectors
-    return _evaluate("tags", victim, examples, recipes, config, parts, query_budget, min_share)
+    run = SeveralRun("tags", victim, examples, config, query_budget, min_share)
+    return run.report(recipes, parts, Place(output_dir, resume))
 
 
 def _sample(data: Any, config: EvaluationConfig) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -166,120 +166,3 @@ def _sample(data: Any, config: EvaluationConfig) -> Iterator[tuple[int, Mapping[
     if config.num_examples is not None and config.num_examples < len(data):
         rows = sorted(random.Random(config.seed).sample(rows, config.num_examples))
     return ((i, data[i]) for i in rows)
-
-
-def _evaluate(
-    task: Literal["labels", "tags"],
-    victim: LabelVictim,
-    examples: Sequence[_Row],
-    recipes: Sequence[str],
-    config: EvaluationConfig,
-    parts: dict[str, Any],
-    query_budget: int | None,
-    criterion: float,
-) -> SeveralReport:
-    chosen = [get_recipe(name) for name in dict.fromkeys(recipes)]
-    prepared, failures = prepare(chosen, victim, **parts, columns=["text"])
-    for one in prepared:
-        _fit(one, task, victim, criterion)
-    with evaluation_mode(victim.model):
-        results = tuple(_attack_all(one, task, victim, examples, config, query_budget) for one in prepared)
-    used = {**asdict(config), "query_budget": query_budget, "recipes": list(recipes)}
-    used["threshold" if task == "labels" else "min_share"] = criterion
-    return SeveralReport(task, results, failures, used, describe_model(victim.model))
-
-
-def _fit(one: PreparedRecipe, task: str, victim: LabelVictim, criterion: float) -> None:
-    """Puts the goal of the task in place of a recipe's, and refuses recipes that it would mean nothing to."""
-    from textattack.transformations import CompositeTransformation, WordSwap
-
-    from ..components.goals import Goal
-    from .goals import LabelSetGoal, SameWords, TagGoal
-
-    attack, name = one.attacker.attack, one.recipe.name
-    if type(attack.goal_function) is not Goal or getattr(attack.search_method, "wir_method", "") == "gradient":
-        raise ConfigurationError(
-            f"expected recipes that lower the score of the truth, got {name}, which sees a predicted class, gradients "
-            "or another goal: use textfooler, deepwordbug, pwws or their like"
-        )
-    if task == "tags":
-        swap = attack.transformation
-        swaps = swap.transformations if isinstance(swap, CompositeTransformation) else [swap]
-        if other := [type(each).__name__ for each in swaps if not isinstance(each, WordSwap)]:
-            raise ConfigurationError(
-                f"expected recipes that replace word for word, got {name} with {other[0]}, after which tags have no "
-                "words: use textfooler, deepwordbug, pwws or their like"
-            )
-        attack.constraints.append(SameWords())
-        goal: Any = TagGoal(victim, criterion)
-    else:
-        goal = LabelSetGoal(victim, criterion)
-    attack.goal_function = attack.search_method.goal_function = goal
-    attack.search_method.get_goal_results = goal.get_results
-
-
-def _attack_all(
-    one: PreparedRecipe,
-    task: str,
-    victim: LabelVictim,
-    examples: Sequence[_Row],
-    config: EvaluationConfig,
-    query_budget: int | None,
-) -> SeveralResult:
-    start = time.perf_counter()
-    attack = one.attacker.attack
-    budget = QueryBudget(attack, query_budget)
-    outcomes = []
-    for row in tqdm(examples, desc=one.recipe.name, disable=not config.progress):
-        budget.begin()
-        with seeded(config.seed, one.recipe.name, row.index):
-            outcomes.append(_attack(attack, budget, task, victim, row))
-        for cache in one.attacker.caches:
-            cache.forget()
-    return SeveralResult(
-        recipe=one.recipe.name,
-        outcomes=tuple(outcomes),
-        description=repr(attack),
-        resources=one.resources,
-        seconds=time.perf_counter() - start,
-    )
-
-
-def _attack(attack: Any, budget: QueryBudget, task: str, victim: LabelVictim, row: _Row) -> SeveralOutcome:
-    from textattack.shared import AttackedText
-
-    goal, text = attack.goal_function, AttackedText(OrderedDict(text=row.text))
-    clean = victim([row.text])[0]
-    # What the model does not read has no tag.
-    goal.truth = np.where(np.isnan(clean).any(axis=1), -1, row.truth) if task == "tags" else row.truth
-    goal.words = row.text.split(" ")
-    final, queries = text, 1
-    outcome = "skipped" if goal._is_goal_complete(clean, text) else "failed"
-    if outcome == "failed" and can_change(attack, text):
-        try:
-            result = attack.attack(text, 0)
-            final, queries = result.perturbed_result.attacked_text, int(result.num_queries)
-        except (IndexError, ValueError):  # of a search that did not expect the end of its budget
-            if not budget.withheld:
-                raise
-            queries = goal.num_queries
-    perturbed = victim([final.tokenizer_input])[0]
-    if outcome == "failed" and goal._is_goal_complete(perturbed, final):
-        outcome = "succeeded"
-
-    def said(answer: np.ndarray) -> tuple[int, ...]:
-        if task == "labels":
-            return tuple(np.flatnonzero(goal.predicted(answer)).tolist())
-        return tuple(np.where(np.isnan(answer).any(axis=1), -1, np.nan_to_num(answer).argmax(axis=1)).tolist())
-
-    truth = (np.flatnonzero(row.truth) if task == "labels" else row.truth).tolist()
-    return SeveralOutcome(
-        index=row.index,
-        original=row.text,
-        perturbed=final.tokenizer_input,
-        outcome=outcome,
-        queries=queries,
-        truth=tuple(truth),
-        before=said(clean),
-        after=said(perturbed),
-    )

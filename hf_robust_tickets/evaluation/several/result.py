@@ -36,6 +36,15 @@ class SeveralOutcome:
     before: tuple[int, ...]
     after: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        """Lists, as JSON gives them, become tuples: an outcome that was read equals the one that was written."""
+        for name in ("truth", "before", "after"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
 
 @dataclass(frozen=True)
 class SeveralResult:

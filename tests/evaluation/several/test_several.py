@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
-from hf_robust_tickets.errors import ConfigurationError, DataError
+from hf_robust_tickets.errors import CheckpointError, ConfigurationError, DataError
 from hf_robust_tickets.evaluation.several import evaluate_label_sets, evaluate_tags
 
 WORDS = ["[PAD]", "[UNK]", "good", "cheap", "film", "city", "paris", "the", "visiting"]
@@ -170,3 +170,59 @@ def test_what_does_not_fit(tokenizer):
     ):
         with pytest.raises(ConfigurationError, match=message):
             evaluate_tags(model(TagModel), [row], tokenizer, **options)
+
+
+class Killed(BaseException):
+    """Ends an evaluation as Ctrl-C does."""
+
+
+class CountingModel(LabelModel):
+    """Counts its calls, and ends at one of them."""
+
+    calls, last = 0, None
+
+    def forward(self, *args, **inputs):
+        self.calls += 1
+        if self.calls == self.last:
+            raise Killed
+        return super().forward(*args, **inputs)
+
+
+@pytest.mark.parametrize("recipes", [["deepwordbug"], ["deepwordbug", "pruthi"]])
+def test_a_run_that_was_cut_off_goes_on_and_ends_alike(recipes, tokenizer, tmp_path):
+    rows = [{"text": f"the good {word} film", "labels": ["praise"]} for word in ("city", "paris", "the", "visiting")]
+    options = {"recipes": recipes, "progress": False}
+    whole, cut = model(CountingModel), model(CountingModel)
+    expected = evaluate_label_sets(whole, rows, tokenizer, **options)
+    outcomes = {one.recipe: one.outcomes for one in expected.results}
+    # In the middle of the third example, more or less: each asks about a handful of texts.
+    cut.last = round(0.6 * whole.calls)
+    with pytest.raises(Killed):
+        evaluate_label_sets(cut, rows, tokenizer, output_dir=tmp_path, **options)
+    lines = (tmp_path / "outcomes.jsonl").read_text().splitlines()
+    assert 0 < len(lines) < len(rows) * len(recipes) and not (tmp_path / "labels.json").exists()
+    before, cut.last = cut.calls, None
+    found = evaluate_label_sets(cut, rows, tokenizer, output_dir=tmp_path, **options)
+    assert {one.recipe: one.outcomes for one in found.results} == outcomes
+    assert cut.calls - before < whole.calls
+    saved = json.loads((tmp_path / "labels.json").read_text())
+    assert [len(one["outcomes"]) for one in saved["results"]] == [len(rows)] * len(recipes)
+    # All is there: no text is asked about again.
+    before = cut.calls
+    evaluate_label_sets(cut, rows, tokenizer, output_dir=tmp_path, **options)
+    assert cut.calls == before
+
+
+def test_a_folder_of_another_run(tokenizer, tmp_path):
+    rows = [{"text": "the good film", "labels": ["praise"]}]
+    options = {"recipes": ["deepwordbug"], "output_dir": tmp_path}
+    evaluate_label_sets(model(LabelModel), rows, tokenizer, **options)
+    with pytest.raises(CheckpointError, match=r"threshold: 0\.5, now 0\.4"):
+        evaluate_label_sets(model(LabelModel), rows, tokenizer, threshold=0.4, **options)
+    with pytest.raises(CheckpointError, match="sample: 1 examples, now 2 examples"):
+        evaluate_label_sets(model(LabelModel), [*rows, *rows], tokenizer, **options)
+    report = evaluate_label_sets(model(LabelModel), rows, tokenizer, threshold=0.4, resume=False, **options)
+    assert report.settings["threshold"] == 0.4
+    tags = [{"tokens": ["the", "film"], "tags": [0, 0]}]
+    with pytest.raises(CheckpointError, match="task: labels, now tags"):
+        evaluate_tags(model(TagModel), tags, tokenizer, **options)

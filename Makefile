@@ -56,6 +56,8 @@ bench-gpu: install  ## Measure on the accelerator: steps, widths, attacks; write
 
 evidence: install  ## Make the figures of docs/results.md (hours; resumes where it was cut off)
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/search_evidence.py
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/search_evidence.py --data train --gate_budget 1 \
+	    --arms dense taylor@50 gate@50 --seeds 0
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/recipe_evidence.py --trials
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/recipe_evidence.py
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/gate_evidence.py

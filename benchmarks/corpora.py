@@ -82,3 +82,12 @@ CORPORA = {
         protocol={"max_length": 96, "num_examples": 60, "development": 300, "recipes": ("deepwordbug", "textfooler")},
     ),
 }  # fmt: skip
+ENCODERS = {"minilm": "MiniLM", "mpnet": "MPNet-base"}
+
+
+def title_of(folder: str) -> str:
+    """What results are of that lie in a folder called by a data set, an encoder, or both: `train`, `train-mpnet`."""
+    data, _, encoder = folder.partition("-")
+    if data in ENCODERS:
+        data, encoder = "train_sentences", data
+    return ", ".join([CORPORA[data].title, *([ENCODERS[encoder]] if encoder else [])])

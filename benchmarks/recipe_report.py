@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.corpora import CORPORA
+from benchmarks.corpora import title_of
 from benchmarks.recipe_arms import ARMS, HALF, HEADLINE, TABLED, TITLES
 from benchmarks.spread import percent
 from benchmarks.storage import read_by_arm, replace_between_markers
@@ -73,11 +73,11 @@ def device_trials_table(path: Path) -> str:
 def other_corpora_table(results: Path) -> str:
     """The same arms on other texts, each in a folder of its own below `results`."""
     rows = []
-    for name, corpus in CORPORA.items():
-        by_arm = read_by_arm(results / name)
+    for folder in sorted(path for path in results.iterdir() if path.is_dir()):
+        by_arm = read_by_arm(folder)
         for arm in HEADLINE:
             if done := _attacked(by_arm.get(arm, [])):
-                rows.append({"texts": corpus.title} | _row(arm, done, by_arm, "attacks"))
+                rows.append({"texts": title_of(folder.name)} | _row(arm, done, by_arm, "attacks"))
     return markdown_table(rows) if rows else ""
 
 

@@ -2,13 +2,14 @@
 
     python benchmarks/search_evidence.py                                   # everything that is not done yet
     python benchmarks/search_evidence.py --arms dense taylor@50 --seeds 0  # a part of it
-    python benchmarks/search_evidence.py --data train --gate_budget 1 --arms dense taylor@50 gate@50 --seeds 0 \\
-        --results docs/evidence/search-long                                # an epoch of real length
-    python benchmarks/search_evidence.py --encoder mpnet --learning_rate 3e-5 --arms dense taylor@50 --seeds 0 \\
-        --results docs/evidence/search-mpnet                               # a base-size encoder
+    python benchmarks/search_evidence.py --data train --gate_budget 1 --arms dense taylor@50 gate@50 --seeds 0
+                                                                           # an epoch of real length
+    python benchmarks/search_evidence.py --encoder mpnet --learning_rate 3e-5 --arms dense taylor@50 --seeds 0
+                                                                           # a base-size encoder
 
-One JSON file per arm and seed in docs/evidence/search; what is there is not made again, so a run that was cut off goes
-on where it was. The data is looked for in $ROBUST_TICKETS_DATA, and in shared/data beside the checkout.
+One JSON file per arm and seed in docs/evidence/search, of other texts and encoders in a folder there; what is there is
+not made again, so a run that was cut off goes on where it was. The data is looked for in $ROBUST_TICKETS_DATA, and in
+shared/data beside the checkout.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def main() -> None:
                 if attacking:
                     test, size = load_splits(protocol)["test"], protocol.examples(arm)
                     attack_missing(result, "attacks", protocol.recipes, test, options, num_examples=size)
-    if options.results == RESULTS:
-        write_report(options.results, ROOT / "docs")
+    if RESULTS in (options.results, options.results.parent):
+        write_report(RESULTS, ROOT / "docs")
 
 
 if __name__ == "__main__":

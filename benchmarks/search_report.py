@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks.corpora import title_of
 from benchmarks.search_arms import CONTROLS, SCORES, SPARSITIES, VARIANTS
 from benchmarks.spread import percent
 from benchmarks.storage import read_by_arm, replace_between_markers
@@ -28,9 +29,17 @@ MARKS = ("<!-- search evidence: begin -->", "<!-- search evidence: end -->")
 
 def write_report(results: Path, docs: Path) -> None:
     """Puts the tables into docs/results.md between their two markers."""
-    by_arm = read_by_arm(results)
-    if by_arm:
-        replace_between_markers(docs / "results.md", tables(by_arm), MARKS)
+    if page := all_tables(results):
+        replace_between_markers(docs / "results.md", page, MARKS)
+
+
+def all_tables(results: Path) -> str:
+    """The tables of the sentences of SST-2, and those of other texts and encoders below their names."""
+    parts = [tables(by_arm)] if (by_arm := read_by_arm(results)) else []
+    for folder in sorted(path for path in results.iterdir() if path.is_dir()):
+        if by_arm := read_by_arm(folder):
+            parts.append(f"**{title_of(folder.name)}**\n\n{tables(by_arm)}")
+    return "\n\n".join(parts)
 
 
 def tables(by_arm: Results) -> str:

@@ -163,11 +163,17 @@ def evidence_parser(
 
 
 def parse_evidence(parser: argparse.ArgumentParser, name: str) -> argparse.Namespace:
-    """The options: a data set has a protocol of its own, and its results are in docs/evidence/NAME, or DATA in it."""
-    data = parser.parse_known_args()[0].data
-    if data not in CORPORA:
+    """The options: a data set has a protocol of its own.
+
+    Results are in docs/evidence/NAME; of other texts than the sentences of SST-2, or another encoder than MiniLM, in a
+    folder there that is called by them.
+    """
+    asked = parser.parse_known_args()[0]
+    if (data := asked.data) not in CORPORA:
         parser.error(f"expected --data among {', '.join(CORPORA)}, got {data}")
-    below = () if data == SentenceProtocol.data else (data,)
+    others = [getattr(asked, name) for name in ("data", "encoder")]
+    others = [value for value in others if value not in (SentenceProtocol.data, SentenceProtocol.encoder)]
+    below = ["-".join(others)] if others else []
     where = {"results": ROOT.joinpath("docs", "evidence", name, *below), "models": ROOT.joinpath("out", name, *below)}
     parser.set_defaults(**where, **CORPORA[data].protocol)
     return parser.parse_args()

@@ -26,7 +26,7 @@ from benchmarks.recipe_report import (
     trials_table,
 )
 from benchmarks.search_report import MARKS
-from benchmarks.search_report import tables as search_tables
+from benchmarks.search_report import all_tables as search_tables
 from benchmarks.storage import between_markers, read_by_arm, replace_between_markers
 from benchmarks.vision_arms import ImageProtocol
 from benchmarks.vision_report import image_tables
@@ -47,7 +47,7 @@ def test_tables_are_those_of_the_evidence(page, folder, generate, command):
 
 
 def test_the_tables_of_the_search_are_those_of_its_evidence():
-    expected = search_tables(read_by_arm(DOCS / "evidence" / "search"))
+    expected = search_tables(DOCS / "evidence" / "search")
     assert between_markers(DOCS / "results.md", MARKS) == expected, "run `python benchmarks/search_evidence.py`"
 
 

@@ -27,9 +27,11 @@ NOT_ON_FAKE: dict[str, tuple[str, ...]] = {
         "tests/training/test_compilation.py",
         "tests/training/test_features.py::test_torch_compile",
         "tests/training/test_features.py::test_torch_compile_of_hidden_layers_runs_without_the_cache",
-        "tests/training/test_score_search.py::test_a_compiled_model_is_scored_too",
     ),
-    "captures steps on the CPU: tests/device/test_captured.py does so on a device": ("tests/training/captured",),
+    "captures steps on the CPU: tests/device/test_captured.py does so on a device": (
+        "tests/training/captured/test_capture_refusals.py",
+        "tests/training/captured/test_captured_steps.py",
+    ),
     "needs autocast or a loss scaler, and the fake device has none: tests/device has them on CUDA": (
         "tests/evaluation/results/test_comparability.py::test_how_the_model_was_asked_is_a_reason",
         "tests/evaluation/victim/test_trained_in_half.py::test_the_autocast_of_training_stays_out_and_comes_back",
@@ -37,7 +39,7 @@ NOT_ON_FAKE: dict[str, tuple[str, ...]] = {
         "tests/training/test_features.py::test_bf16",
         "tests/training/test_features.py::test_fp16",
         "tests/training/test_features.py::test_overflow_under_the_scaler",
-        "tests/training/test_running_away.py::test_one_step_that_the_scaler_leaves_out_is_not_the_end",
+        "tests/training/test_sparse.py::test_growth_hardly_depends_on_precision",
     ),
     "compares with TextAttack's own wrapper, which knows the CPU and CUDA alone": (
         "tests/evaluation/recipes/test_against_stock.py",

@@ -149,7 +149,7 @@ def test_starts_differ_although_dropout_is_shared():
     for _ in range(3):
         perturbation.begin_pass(clean.device)
         starts.append(perturbation.add(clean).detach().clone())
-        masks.append(torch.rand(1).item())
+        masks.append(torch.rand(1, device=clean.device).item())
         perturbation.forget()
     assert len(set(masks)) == 1
     assert not torch.equal(starts[0], starts[1]) and not torch.equal(starts[1], starts[2])

@@ -4,7 +4,7 @@ BIN     = $(VENV)/bin
 # Tests run one process per core, each with one thread: half the time of one process with all threads.
 PYTEST  = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 # The tests of what computes.
-ON_FAKE = $(addprefix tests/,device adversaries architectures sparse vision tickets evaluation)
+ON_FAKE = $(addprefix tests/,device adversaries architectures sparse vision tickets evaluation training)
 EXTRAS ?= dev,attack,plots,demo,docs
 
 .DEFAULT_GOAL := help

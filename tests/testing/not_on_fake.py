@@ -23,7 +23,8 @@ NOT_ON_FAKE: dict[str, tuple[str, ...]] = {
         "tests/training/test_what_is_pushed.py",
     ),
     "runs replicas for which the CPU stands in": ("tests/invariants/test_replicas.py",),
-    "compiles, and torch's compilers know neither the device nor how tests put tensors there": (
+    "compiles or exports, and torch's compilers know neither the device nor how tests put tensors there": (
+        "tests/tickets/test_export.py",
         "tests/training/test_compilation.py",
         "tests/training/test_features.py::test_torch_compile",
         "tests/training/test_features.py::test_torch_compile_of_hidden_layers_runs_without_the_cache",

@@ -108,6 +108,16 @@ PRUNED |= {
         },
     ),
 }
+PRUNED |= {
+    "ticket+hotflip-all": ("half, HotFlip, all of the tokens", _late("hotflip", step_size=0.06, rate=1.0)),
+    # Rounded up, the smallest rate is one token of a sentence: what is left is the step along the gradient.
+    "ticket+hotflip-one": ("half, HotFlip, one token, step 0.08", _late("hotflip", step_size=0.08, rate=0.001)),
+    "ticket+hotflip-one-12": ("half, HotFlip, one token, step 0.12", _late("hotflip", step_size=0.12, rate=0.001)),
+    "ticket+hotflip+words": (
+        "half, HotFlip, words replaced",
+        {**_late("hotflip", step_size=0.06), "augment_rate": 0.4, "augment_with": ["wordnet"]},
+    ),
+}
 # On tickets whose score was read after 24 plain steps, as it was by default.
 EARLY = {"score_warmup": 24}
 PRUNED |= {

@@ -13,6 +13,8 @@ from benchmarks.evidence import _search_of
 from benchmarks.evidence_report import tables, write_report
 from benchmarks.gate_report import MARKS as GATE_MARKS
 from benchmarks.gate_report import tables as gate_tables
+from benchmarks.label_trials import MARKS as LABEL_MARKS
+from benchmarks.label_trials import table as label_table
 from benchmarks.noise_gates import settled_at
 from benchmarks.recipe_report import (
     DEVICE_MARKS,
@@ -68,6 +70,12 @@ def test_the_table_of_other_texts_is_that_of_its_evidence():
 def test_the_verdicts_of_the_gate_are_those_of_its_evidence():
     expected = gate_tables(read_by_arm(DOCS / "evidence" / "gate"))
     assert between_markers(DOCS / "results.md", GATE_MARKS) == expected, "run `python benchmarks/gate_evidence.py`"
+
+
+def test_the_trials_by_labels_alone_are_those_of_their_files():
+    assert between_markers(DOCS / "results.md", LABEL_MARKS) == label_table(DOCS / "evidence" / "labels"), (
+        "run `python benchmarks/label_trials.py`"
+    )
 
 
 def test_the_trials_on_a_device_are_those_of_their_file():

@@ -21,26 +21,30 @@ TRIAL_MARKS = ("<!-- recipe trials: begin -->", "<!-- recipe trials: end -->")
 DEVICE_MARKS = ("<!-- recipe trials on a device: begin -->", "<!-- recipe trials on a device: end -->")
 DEVICE_TRIALS = Path("evidence", "device", "recipe-trials-h200.json")
 OTHER_MARKS = ("<!-- recipe on other texts: begin -->", "<!-- recipe on other texts: end -->")
+# Trainings of one session, two at a time: seconds of different machines do not compare.
+COSTS = Path("evidence", "cost")
 ANCHORS = ("dense", "freelb-5")
 
 
 def write_report(results: Path, docs: Path) -> None:
     """Puts the tables into docs/results.md between their markers, and draws the figure."""
-    by_arm = read_by_arm(results)
+    by_arm, costs = read_by_arm(results), read_by_arm(docs / COSTS)
     page = docs / "results.md"
-    if headline := headline_table(by_arm):
+    if headline := headline_table(by_arm, costs):
         replace_between_markers(page, headline, HEADLINE_MARKS)
-        draw(by_arm, docs / "pictures" / "tradeoff.png")
+        draw(by_arm, costs, docs / "pictures" / "tradeoff.png")
     if trials := trials_table(by_arm):
         replace_between_markers(page, trials, TRIAL_MARKS)
     replace_between_markers(page, device_trials_table(docs / DEVICE_TRIALS), DEVICE_MARKS)
     replace_between_markers(page, other_corpora_table(results), OTHER_MARKS)
 
 
-def headline_table(by_arm: Results) -> str:
-    """Accuracy clean and under attack on test data, and cost, of the arms that were attacked there."""
+def headline_table(by_arm: Results, costs: Results) -> str:
+    """Accuracy clean and under attack on test data of the arms that were attacked there, and cost in one session."""
     arms = {arm: _attacked(by_arm.get(arm, [])) for arm in TABLED}
-    return markdown_table([_row(arm, results, by_arm, "attacks") for arm, results in arms.items() if results])
+    return markdown_table(
+        [_row(arm, results, "attacks") | _cost(costs.get(arm), costs) for arm, results in arms.items() if results]
+    )
 
 
 def trials_table(by_arm: Results) -> str:
@@ -51,7 +55,7 @@ def trials_table(by_arm: Results) -> str:
         if tried:
             own = {name: value for name, value in tried[0]["options"].items() if HALF.get(name) != value}
             options = {"options": Markdown(f"`{json.dumps(own)}`") if own else ""}
-            rows.append(_row(arm, tried, by_arm, "trial") | options)
+            rows.append(_row(arm, tried, "trial") | _cost(tried, by_arm) | options)
     return markdown_table(rows) if rows else ""
 
 
@@ -77,17 +81,18 @@ def other_corpora_table(results: Path) -> str:
         by_arm = read_by_arm(folder)
         for arm in HEADLINE:
             if done := _attacked(by_arm.get(arm, [])):
-                rows.append({"texts": title_of(folder.name)} | _row(arm, done, by_arm, "attacks"))
+                row = _row(arm, done, "attacks") | _cost(done, by_arm)
+                rows.append({"texts": title_of(folder.name)} | row)
     return markdown_table(rows) if rows else ""
 
 
-def draw(by_arm: Results, path: Path) -> None:
-    """Mean accuracy under the attacks against core seconds, a point per arm."""
+def draw(by_arm: Results, costs: Results, path: Path) -> None:
+    """Mean accuracy under the attacks against core seconds, a point per arm; whiskers are the seeds' accuracy."""
     methods = {}
     for arm in HEADLINE:
         results = _attacked(by_arm.get(arm, []))
-        if results:
-            methods[TITLES[arm]] = [(result["core_seconds"], _mean_attack(result)) for result in results]
+        if results and arm in costs:
+            methods[TITLES[arm]] = [(_mean_seconds(costs[arm]), _mean_attack(result)) for result in results]
     protocol = by_arm[HEADLINE[0]][0]["protocol"]
     plot_tradeoff(
         methods,
@@ -108,14 +113,23 @@ def _mean_attack(result: dict[str, Any]) -> float:
     return statistics.mean(attack["accuracy_under_attack"] for attack in result["attacks"].values())
 
 
-def _row(arm: str, results: list[dict[str, Any]], by_arm: Results, kind: str) -> dict[str, str]:
+def _mean_seconds(results: list[dict[str, Any]]) -> float:
+    return statistics.mean(result["core_seconds"] for result in results)
+
+
+def _cost(results: list[dict[str, Any]] | None, by_arm: Results) -> dict[str, str]:
+    """Core seconds, and how many times those of dense plain training they are; empty where none were measured."""
+    if not results:
+        return {"core s": "", "of dense plain": ""}
+    seconds = _mean_seconds(results)
+    times = f"{seconds / _mean_seconds(by_arm['dense']):.2f}" if "dense" in by_arm else ""
+    return {"core s": f"{seconds:.0f}", "of dense plain": times}
+
+
+def _row(arm: str, results: list[dict[str, Any]], kind: str) -> dict[str, str]:
     clean = "test" if kind == "attacks" else "development"
     recipes = results[0]["protocol"]["recipes" if kind == "attacks" else "trial_recipes"]
-    plain = statistics.mean(result["core_seconds"] for result in by_arm["dense"]) if "dense" in by_arm else None
-    seconds = statistics.mean(result["core_seconds"] for result in results)
     row = {"model": TITLES[arm], "seeds": str(len(results)), "clean": percent([r[clean] for r in results])}
     for recipe in recipes:
         row[recipe] = percent([r[kind][recipe]["accuracy_under_attack"] for r in results if recipe in r[kind]])
-    row["core s"] = f"{seconds:.0f}"
-    row["of dense plain"] = "" if plain is None else f"{seconds / plain:.2f}"
     return row

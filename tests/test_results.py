@@ -54,7 +54,7 @@ def test_the_tables_of_the_search_are_those_of_its_evidence():
 
 
 def test_the_headline_of_the_recipe_is_that_of_its_evidence():
-    expected = headline_table(read_by_arm(DOCS / "evidence" / "recipe"))
+    expected = headline_table(*(read_by_arm(DOCS / "evidence" / name) for name in ("recipe", "cost")))
     assert between_markers(DOCS / "results.md", HEADLINE_MARKS) == expected, (
         "run `python benchmarks/recipe_evidence.py`"
     )

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForImageClassification
 from hf_robust_tickets.errors import CheckpointError
 from hf_robust_tickets.vision import CifarResNetConfig, CifarResNetForImageClassification, convert_cifar_resnet
 from hf_robust_tickets.vision.cifar_resnet import CifarBlock
+from tests.testing.device import device
 from tests.testing.real_data import real_file
 from tests.testing.rounding import assert_same_outputs, assert_same_weights
 
@@ -39,7 +40,7 @@ def accuracy(model: nn.Module, size: int) -> float:
     rows = data.cast_column("image", Image(decode=False))[:]
     images = np.stack([np.asarray(PillowImage.open(io.BytesIO(image["bytes"]))) for image in rows["image"]])
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    pixels = (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - mean) / std
+    pixels = (torch.from_numpy(images).to(device()).permute(0, 3, 1, 2) / 255 - mean) / std
     with torch.no_grad():
         found = torch.cat([model(part).logits.argmax(1) for part in pixels.split(250)])
     return float((found == torch.tensor(rows["label"])).float().mean())

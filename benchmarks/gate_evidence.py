@@ -11,7 +11,6 @@ and seed in docs/evidence/gate; what is there is not made again, and attacks tha
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import shutil
 import sys
@@ -23,14 +22,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from datasets import disable_progress_bars  # noqa: E402
-from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: E402
 
 from benchmarks.gate_report import COMPARED, write_report  # noqa: E402
 from benchmarks.recipe_arms import PRUNED, RecipeProtocol, train_arm  # noqa: E402
-from benchmarks.sentences import load_splits  # noqa: E402
+from benchmarks.sentences import load_saved, load_splits  # noqa: E402
 from benchmarks.storage import read_result, write_result  # noqa: E402
 from hf_robust_tickets.evaluation import evaluate_gate  # noqa: E402
-from hf_robust_tickets.tickets import load_pruned  # noqa: E402
 
 RESULTS = ROOT / "docs" / "evidence" / "gate"
 logger = logging.getLogger("evidence")
@@ -100,17 +97,15 @@ def _trained(arm: str, seed: int, models: Path) -> tuple[Any, Any]:
     if not (folder / "model" / "model.safetensors").exists():
         logger.info("training %s, seed %d", arm, seed)
         train_arm(arm, seed, RecipeProtocol(), models)
-    load = load_pruned if arm in PRUNED else AutoModelForSequenceClassification.from_pretrained
-    return load(folder / "model"), AutoTokenizer.from_pretrained(folder / "model")
+    return load_saved(folder / "model", arm in PRUNED)
 
 
 def _share_reference(folder: Path, arm: str) -> None:
     """What was found on the dense model beside another one is found: attacks resume from it."""
-    own = folder / arm / "reference"
-    for other in sorted(folder.glob("*/gate.json")):
-        if not own.exists():
-            logger.info("%s: the reference was attacked beside %s", arm, json.dumps(other.parent.name))
-            shutil.copytree(other.parent / "reference", own)
+    own, others = folder / arm / "reference", sorted(folder.glob("*/gate.json"))
+    if others and not own.exists():
+        logger.info("%s: the reference was attacked beside %s", arm, others[0].parent.name)
+        shutil.copytree(others[0].parent / "reference", own)
 
 
 if __name__ == "__main__":

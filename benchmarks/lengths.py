@@ -17,9 +17,9 @@ import torch
 
 from benchmarks.steps import SMALL, bert, row
 from hf_robust_tickets import prune_, random_ticket
+from hf_robust_tickets._kernels import VARIABLE
 
 LENGTHS, BATCH = range(6, 50), 32
-_VARIABLE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 
 def lengths(rounds: int) -> list[dict[str, Any]]:
@@ -38,9 +38,9 @@ def lengths(rounds: int) -> list[dict[str, Any]]:
 
 
 def _measured(model: str, kernels: str) -> float:
-    environment = {name: value for name, value in os.environ.items() if name != _VARIABLE}
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
     if kernels != "package":
-        environment[_VARIABLE] = kernels
+        environment[VARIABLE] = kernels
     command = [sys.executable, __file__, model]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])

@@ -219,13 +219,19 @@ def _path_of(arm: str, seed: int, options: Any) -> Path:
     return options.results / f"{arm}-{seed}.json"
 
 
+def load_saved(folder: Path, pruned: bool) -> tuple[PreTrainedModel, Any]:
+    """A model that was trained, and its tokenizer."""
+    load = load_pruned if pruned else AutoModelForSequenceClassification.from_pretrained
+    return load(folder), AutoTokenizer.from_pretrained(folder)
+
+
 def attack(folder: Path, sentences: Dataset, recipe: str, pruned: bool, output: Path, **options: Any) -> dict:
     """Accuracy under one recipe of the model in `folder`, as results hold it."""
-    load = load_pruned if pruned else AutoModelForSequenceClassification.from_pretrained
+    model, tokenizer = load_saved(folder, pruned)
     report = evaluate_robustness(
-        load(folder),
+        model,
         sentences,
-        AutoTokenizer.from_pretrained(folder),
+        tokenizer,
         recipes=[recipe],
         seed=0,
         sentence_encoder="minilm",

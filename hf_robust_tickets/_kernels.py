@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-_VARIABLE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+VARIABLE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 _KERNELS = 16_384
 
 
@@ -17,4 +17,4 @@ def keep_compiled_kernels() -> None:
     (`docs/performance.md`). What is kept costs some 50 kB each. oneDNN reads the number at its first product, so this
     comes with the import.
     """
-    os.environ.setdefault(_VARIABLE, str(_KERNELS))
+    os.environ.setdefault(VARIABLE, str(_KERNELS))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,26 +59,25 @@ _watchers: list[list[Wait]] = []
 _counters: list[list[str]] = []
 
 
-@contextmanager
-def watched_waits() -> Iterator[list[Wait]]:
+def watched_waits() -> AbstractContextManager[list[Wait]]:
     """Collects how the host waits for the device while the context lasts."""
-    found: list[Wait] = []
-    _watchers.append(found)
-    try:
-        yield found
-    finally:
-        _watchers.remove(found)
+    return _collected(_watchers)
+
+
+def watched_operations() -> AbstractContextManager[list[str]]:
+    """Collects the names of the operations that the device computes while the context lasts: its launches."""
+    return _collected(_counters)
 
 
 @contextmanager
-def watched_operations() -> Iterator[list[str]]:
-    """Collects the names of the operations that the device computes while the context lasts: its launches."""
-    found: list[str] = []
-    _counters.append(found)
+def _collected(lists: list[list[Any]]) -> Iterator[list[Any]]:
+    """One more list, of those that are told, while the context lasts."""
+    found: list[Any] = []
+    lists.append(found)
     try:
         yield found
     finally:
-        _counters.remove(found)
+        lists.remove(found)
 
 
 def reads_back(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from ..config import EvaluationConfig, EvaluationSettings
 from ..sampling import rows_of, text_columns_of, text_of
 from .result import SeveralReport
 from .rows import label_set, tagged_words
-from .run import Place, Row, SeveralRun
+from .run import Row, SeveralRun
 from .victim import LabelVictim, TagVictim
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def evaluate_label_sets(
     parts = {"sentence_encoder": sentence_encoder, "masked_language_model": masked_language_model}
     parts["word_vectors"] = word_vectors
     run = SeveralRun("labels", victim, examples, config, query_budget, threshold)
-    return run.report(recipes, parts, Place(output_dir, resume))
+    return run.report(recipes, parts, output_dir, resume)
 
 
 @check_arguments
@@ -158,7 +158,7 @@ def evaluate_tags(
     parts = {"sentence_encoder": sentence_encoder, "masked_language_model": masked_language_model}
     parts["word_vectors"] = word_vectors
     run = SeveralRun("tags", victim, examples, config, query_budget, min_share)
-    return run.report(recipes, parts, Place(output_dir, resume))
+    return run.report(recipes, parts, output_dir, resume)
 
 
 def _sample(data: Any, config: EvaluationConfig) -> Iterator[tuple[int, Mapping[str, Any]]]:

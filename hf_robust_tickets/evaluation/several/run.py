@@ -43,19 +43,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where outcomes are kept as they come.
-
-    Attributes:
-        folder: None for memory.
-        resume: Whether what is in the folder counts.
-    """
-
-    folder: str | os.PathLike[str] | None
-    resume: bool
-
-
-@dataclass(frozen=True)
 class SeveralRun:
     """What all recipes of an evaluation have in common.
 
@@ -75,13 +62,16 @@ class SeveralRun:
     query_budget: int | None
     criterion: float
 
-    def report(self, recipes: Sequence[str], parts: dict[str, Any], place: Place) -> SeveralReport:
+    def report(
+        self, recipes: Sequence[str], parts: dict[str, Any], folder: str | os.PathLike[str] | None, resume: bool
+    ) -> SeveralReport:
         """Runs the recipes.
 
         Args:
             recipes: Their names.
             parts: Models and tables that they are made of.
-            place: Where outcomes are kept; the report is saved there too.
+            folder: Where outcomes are kept as they come, and the report; None for memory.
+            resume: Whether what is in the folder counts.
 
         Raises:
             CheckpointError: If the folder holds another evaluation.
@@ -93,7 +83,8 @@ class SeveralRun:
         for one in prepared:
             _fit(one, self.task, self.victim, self.criterion)
         model, settings = describe_model(self.victim.model), self._settings()
-        outcomes = self._open(place, {**settings, "model": model["sha256"]}, prepared)
+        fixed = {**settings, "model": model["sha256"]}
+        outcomes = Outcomes() if folder is None else self._open(folder, resume, fixed, prepared)
         try:
             with evaluation_mode(self.victim.model):
                 results = tuple(self._attack_all(one, outcomes) for one in prepared)
@@ -101,25 +92,29 @@ class SeveralRun:
             outcomes.close()
         used = {**asdict(self.config), **settings, "recipes": list(recipes)}
         report = SeveralReport(self.task, results, failures, used, model)
-        if place.folder is not None:
-            report.save(Path(place.folder) / f"{self.task}.json")
+        if folder is not None:
+            report.save(Path(folder) / f"{self.task}.json")
         return report
 
     def _settings(self) -> dict[str, Any]:
         criterion = "threshold" if self.task == "labels" else "min_share"
         return {"query_budget": self.query_budget, criterion: self.criterion}
 
-    def _open(self, place: Place, fixed: dict[str, Any], prepared: Sequence[PreparedRecipe]) -> Outcomes:
+    def _open(
+        self,
+        folder: str | os.PathLike[str],
+        resume: bool,
+        fixed: dict[str, Any],
+        prepared: Sequence[PreparedRecipe],
+    ) -> OutcomeStore:
         """What was found before, of the same model, texts and settings."""
-        if place.folder is None:
-            return Outcomes()
         rows = [(row.index, row.text, row.truth.tolist()) for row in self.examples]
         fixed |= {name: getattr(self.config, name) for name in ("seed", "batch_size", "max_length", "bf16")}
         fixed |= {"task": self.task, "tokenizer": tokenizer_fingerprint(self.victim.tokenizer)}
         fixed["sample"] = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
         descriptions = {one.recipe.name: one.fingerprint for one in prepared}
         words = {"sample": f"{len(rows)} examples"}
-        return OutcomeStore(Path(place.folder), fixed, descriptions, place.resume, words, SeveralOutcome)
+        return OutcomeStore(folder, fixed, descriptions, resume, words, SeveralOutcome)
 
     def _attack_all(self, one: PreparedRecipe, outcomes: Outcomes) -> SeveralResult:
         attack, name = one.attacker.attack, one.recipe.name

@@ -113,6 +113,16 @@ PRUNED |= {
     # Rounded up, the smallest rate is one token of a sentence: what is left is the step along the gradient.
     "ticket+hotflip-one": ("half, HotFlip, one token, step 0.08", _late("hotflip", step_size=0.08, rate=0.001)),
     "ticket+hotflip-one-12": ("half, HotFlip, one token, step 0.12", _late("hotflip", step_size=0.12, rate=0.001)),
+    "ticket+fgm-8": ("half, FGM, step 0.08", _late("fgm", step_size=0.08, adaptive=1)),
+    "ticket+fgm-12": ("half, FGM, step 0.12", _late("fgm", step_size=0.12, adaptive=1)),
+    "ticket+fgm-12-second": (
+        "half, FGM in every second step, step 0.12",
+        _late("fgm", step_size=0.12, adaptive=1, every=2),
+    ),
+    "ticket+fgm-12-second+frozen": (
+        "half, FGM in every second step, step 0.12, frozen embeddings",
+        {**_late("fgm", step_size=0.12, adaptive=1, every=2), "freeze_embeddings": True},
+    ),
     "ticket+hotflip+words": (
         "half, HotFlip, words replaced",
         {**_late("hotflip", step_size=0.06), "augment_rate": 0.4, "augment_with": ["wordnet"]},

@@ -18,7 +18,7 @@ from ..units import Lengths
 
 @dataclass(frozen=True)
 class FGM(Adversary):
-    """One step uphill from the clean input, and the loss there added to the clean loss.
+    r"""One step uphill from the clean input, and the loss there added to the clean loss.
 
     `r = step_size * g / ||g||_2` with `g` the gradient of the clean loss with respect to the word embeddings (Miyato,
     Dai and Goodfellow, "Adversarial Training Methods for Semi-Supervised Text Classification", ICLR 2017, equation 3),
@@ -29,6 +29,17 @@ class FGM(Adversary):
     the only one that never sees more than one step of ascent; `PGD` with more steps generalises it. The paper's step
     is 5 on sentences of 400 normalised embeddings of 256 entries, 1.6 % of their norm.
 
+    Beside the paper, an example can be attacked as far as the model is sure of its truth (`adaptive`):
+    $s = \max(0, 1 - \ell / \log C)$, with $\ell$ its loss in the clean pass and $C$ the number of classes, and its
+    share of the step is $\min(1, s / s_0)$, with $s_0$ the attribute `adaptive`. What the model has wrong it meets twice
+    as it is. Where an attack raises the mean loss above that of a guess, training finds the guess: it falls to chance
+    and stays there. Balaji, Goldstein and Hoffman fit attacks to examples too ("Instance adaptive adversarial
+    training", 2019), and Zhang et al. stop them early ("Attacks Which Do Not Kill Training Make Adversarial Learning
+    Stronger", ICML 2020). Where outputs are numbers, every share is 1.
+
+    Attributes:
+        adaptive: How sure of an example, in [0, 1], the model has to be for the whole step; 0: it always gets that.
+
     Cost: 2.
     Trains on: the clean loss and the loss after one step.
     Use when: a cheap first try.
@@ -38,12 +49,18 @@ class FGM(Adversary):
     """
 
     steps: int = 2
+    adaptive: float = 0.0
 
     name: ClassVar[str] = "fgm"
     lengths: ClassVar[Mapping[str, Lengths]] = {
         "relative": Lengths(0.05),
         "absolute": Lengths(1.0),
     }
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Steps as long as the model is sure, where `adaptive` asks for them."""
+        return ("adaptive",) if self.adaptive else ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,6 +72,8 @@ class FGM(Adversary):
             raise ConfigurationError(
                 f"FGM starts at the clean input, got init_magnitude={self.init_magnitude}: use PGD for a random start"
             )
+        if not 0 <= self.adaptive <= 1:
+            raise ConfigurationError(f"{type(self).__name__}: adaptive must be in [0, 1], got {self.adaptive}: e.g. 1")
 
     def init(self, x: Tensor, mask: Tensor) -> Tensor:
         """Zero: the first pass is clean. Shapes as in `Adversary.init`."""

@@ -29,13 +29,8 @@ class HotFlip(FGM):
     every step (`chance`), which keeps training from meeting one exchange alone; and what has not been exchanged is not
     left as it was: all embeddings move by `step_size` along the same gradient (`FGM`).
 
-    An example is attacked as far as the model is sure of its truth: $s = \max(0, 1 - \ell / \log C)$, with $\ell$ its
-    loss in the clean pass and $C$ the number of classes, and its share of the rate and of the step is
-    $\min(1, s / s_0)$, with $s_0$ the attribute `adaptive`. What the model has wrong it meets twice as it is. Where an
-    attack raises the mean loss above that of a guess, training finds the guess: it falls to chance and stays there.
-    Balaji, Goldstein and Hoffman fit attacks to examples too ("Instance adaptive adversarial training", 2019), and
-    Zhang et al. stop them early ("Attacks Which Do Not Kill Training Make Adversarial Learning Stronger", ICML 2020).
-    Where outputs are numbers, every share is 1.
+    An example is attacked as far as the model is sure of its truth (`FGM.adaptive`, 1 here): its share is that of the
+    rate and of the step.
 
     Two passes, of weight 1/2 each. The perturbation that `max_norm` and the log's `adversary_delta_norm` speak of is
     the step along the gradient; exchanged tokens are other tokens.
@@ -44,7 +39,6 @@ class HotFlip(FGM):
         rate: Share of a sentence's tokens that are exchanged at most, in (0, 1].
         candidates: Nearest tokens that each may be exchanged for.
         chance: Probability with which a token takes part in a step.
-        adaptive: How sure of an example, in [0, 1], the model has to be for the whole attack; 0: it always gets that.
 
     Cost: 2.
     Trains on: the mean loss of the text, and of the text with tokens exchanged and moved.
@@ -54,10 +48,10 @@ class HotFlip(FGM):
         >>> AdversarialTrainer(model, args, adversary=HotFlip(rate=0.3), processing_class=tokenizer)
     """
 
+    adaptive: float = 1.0
     rate: float = 0.3
     candidates: int = 12
     chance: float = 0.7
-    adaptive: float = 1.0
 
     name: ClassVar[str] = "hotflip"
     lengths: ClassVar[Mapping[str, Lengths]] = {
@@ -71,8 +65,6 @@ class HotFlip(FGM):
         for name in ("rate", "chance"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigurationError(f"HotFlip: {name} must be in (0, 1], got {getattr(self, name)}: e.g. 0.3")
-        if not 0 <= self.adaptive <= 1:
-            raise ConfigurationError(f"HotFlip: adaptive must be in [0, 1], got {self.adaptive}: e.g. 1")
         if self.candidates < 1:
             raise ConfigurationError(f"HotFlip: candidates must be at least 1, got {self.candidates}: e.g. 12")
 

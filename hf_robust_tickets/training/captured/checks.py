@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...adversaries import Adversary
     from ..arguments import AdversaryOptions
 
-_OF_TENSORS_ALONE = frozenset({"token-exchange"})
+_OF_TENSORS_ALONE = frozenset({"adaptive", "token-exchange"})
 """Extensions that do the same with every batch of a shape, on the device."""
 
 

@@ -16,9 +16,9 @@ from ...adversaries import Adversary
 from ...adversaries.nearest import NearestTokens, require_neighbours, tokens_of_letters
 from ...architectures import layer_module
 from ...errors import ConfigurationError
-from ..steps.outputs import certainties
 from ..steps.state import load_tensors
-from .base import Extension, register_extension
+from .adaptive import AdaptiveAttack
+from .base import register_extension
 
 if TYPE_CHECKING:
     from ..arguments import AdversaryOptions
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _FILE = "adversary_neighbours.safetensors"
 
 
-class TokenExchange(Extension):
+class TokenExchange(AdaptiveAttack):
     """Exchanges tokens between the first and the second pass (`HotFlip`).
 
     The method has `rate`, `candidates`, `chance` and `adaptive`. Which tokens are near is looked up once, in the
@@ -38,7 +38,6 @@ class TokenExchange(Extension):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._nearest: NearestTokens | None = None
-        self._shares: Tensor | None = None
 
     @classmethod
     def validate(cls, trainer: Trainer, adversary: Adversary, options: AdversaryOptions) -> None:
@@ -75,6 +74,7 @@ class TokenExchange(Extension):
 
     def before_ascent(self, context: StepContext) -> None:
         """As in `Extension.before_ascent`."""
+        super().before_ascent(context)
         perturbation, ids = context.perturbation, context.inputs.get("input_ids")
         perturbation.require_delta()
         gradient = perturbation.delta.grad if perturbation.grad is None else perturbation.grad
@@ -84,19 +84,11 @@ class TokenExchange(Extension):
                 f"{context.adversary.name} needs the input_ids of the {tuple(gradient.shape[:-1])} tokens, got "
                 f"{shape}: use it on text models that are given ids"
             )
-        # Models of multiple choice read the texts of all choices as rows.
         rows = ids.reshape(gradient.shape[:-1])
         weight = layer_module(self.runner.unwrapped(), 0).weight.detach()
         candidates = self._candidates(weight, context.adversary.candidates)[rows]
-        self._shares = self._shares_of(context, len(rows)) if context.adversary.adaptive else None
         new = exchange(rows, gradient.float(), weight, candidates, perturbation.mask, context.adversary, self._shares)
         context.inputs = {**context.inputs, "input_ids": new.reshape(ids.shape)}
-
-    def after_ascent(self, context: StepContext) -> None:
-        """As in `Extension.after_ascent`: the step along the gradient is as long as the model is sure."""
-        if self._shares is not None:
-            context.perturbation.weaken(self._shares)
-            self._shares = None
 
     def save(self, folder: Path) -> None:
         """As in `Extension.save`."""
@@ -112,13 +104,6 @@ class TokenExchange(Extension):
     def forget(self) -> None:
         """As in `Extension.forget`."""
         self._nearest = None
-
-    def _shares_of(self, context: StepContext, rows: int) -> Tensor:
-        """How much of the attack every row gets, by how sure the clean pass was of its truth: `(rows,)`."""
-        sure = certainties(context.readings[-1].logits, context.labels, self.runner.unwrapped())
-        shares = (sure / context.adversary.adaptive).clamp(max=1)
-        # Of a loss that is not finite, whose gradient moves nothing.
-        return torch.nan_to_num(shares).repeat_interleave(rows // len(shares))
 
     def _candidates(self, weight: Tensor, most: int) -> Tensor:
         if self._nearest is None:

@@ -96,6 +96,7 @@ def assert_the_same(eager, captured):
         FREELB,
         PGD(steps=3, step_size=0.1, init_magnitude=0.1, max_norm=0.15),
         FGM(step_size=0.1),
+        FGM(step_size=0.1, adaptive=1),
         TRADES(steps=2, step_size=0.1, init_magnitude=0.1, max_norm=0.2),
         RDrop(),
     ],

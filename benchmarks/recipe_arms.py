@@ -123,6 +123,11 @@ PRUNED |= {
         "half, FGM in every second step, step 0.12, frozen embeddings",
         {**_late("fgm", step_size=0.12, adaptive=1, every=2), "freeze_embeddings": True},
     ),
+    "ticket+hotflip-alternate": (
+        "half, HotFlip, few tokens, step 0.12, alone in every second step",
+        _late("hotflip", step_size=0.12, rate=0.05, every=2, clean_share=0.0),
+    ),
+    "ticket+hotflip-few": ("half, HotFlip, few tokens, step 0.12", _late("hotflip", step_size=0.12, rate=0.05)),
     "ticket+hotflip+words": (
         "half, HotFlip, words replaced",
         {**_late("hotflip", step_size=0.06), "augment_rate": 0.4, "augment_with": ["wordnet"]},

@@ -39,6 +39,8 @@ class HotFlip(FGM):
         rate: Share of a sentence's tokens that are exchanged at most, in (0, 1].
         candidates: Nearest tokens that each may be exchanged for.
         chance: Probability with which a token takes part in a step.
+        clean_share: Weight of the clean pass in what trains the weights, in [0, 1). With 0 it is only climbed on, which
+            costs two thirds of a pass.
 
     Cost: 2.
     Trains on: the mean loss of the text, and of the text with tokens exchanged and moved.
@@ -52,6 +54,7 @@ class HotFlip(FGM):
     rate: float = 0.3
     candidates: int = 12
     chance: float = 0.7
+    clean_share: float = 0.5
 
     name: ClassVar[str] = "hotflip"
     lengths: ClassVar[Mapping[str, Lengths]] = {
@@ -65,6 +68,8 @@ class HotFlip(FGM):
         for name in ("rate", "chance"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigurationError(f"HotFlip: {name} must be in (0, 1], got {getattr(self, name)}: e.g. 0.3")
+        if not 0 <= self.clean_share < 1:
+            raise ConfigurationError(f"HotFlip: clean_share must be in [0, 1), got {self.clean_share}: e.g. 0.5")
         if self.candidates < 1:
             raise ConfigurationError(f"HotFlip: candidates must be at least 1, got {self.candidates}: e.g. 12")
 
@@ -74,8 +79,8 @@ class HotFlip(FGM):
         return scaled if factor == 1 else replace(scaled, rate=self.rate * factor)
 
     def loss_weight(self, k: int) -> float:
-        """1/2 for the clean and 1/2 for the exchanged text."""
-        return 0.5
+        """`clean_share` for the clean text, the rest for the exchanged one."""
+        return self.clean_share if k == 0 else 1 - self.clean_share
 
 
 register_adversary("hotflip", HotFlip)

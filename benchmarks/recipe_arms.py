@@ -127,6 +127,14 @@ PRUNED |= {
         "half, HotFlip, few tokens, step 0.12, alone in every second step",
         _late("hotflip", step_size=0.12, rate=0.05, every=2, clean_share=0.0),
     ),
+    "ticket+hotflip-alternate+frozen": (
+        "half, HotFlip, few tokens, step 0.12, alone in every second step, frozen embeddings",
+        {**_late("hotflip", step_size=0.12, rate=0.05, every=2, clean_share=0.0), "freeze_embeddings": True},
+    ),
+    "ticket+hotflip-alternate-18": (
+        "half, HotFlip, few tokens, step 0.18, alone in every second step",
+        _late("hotflip", step_size=0.18, rate=0.05, every=2, clean_share=0.0),
+    ),
     "ticket+hotflip-few": ("half, HotFlip, few tokens, step 0.12", _late("hotflip", step_size=0.12, rate=0.05)),
     "ticket+hotflip+words": (
         "half, HotFlip, words replaced",

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.arms import Protocol
+from benchmarks.development_trials import MARKS as DEVELOPMENT_MARKS
+from benchmarks.development_trials import table as development_table
 from benchmarks.evidence import _search_of
 from benchmarks.evidence_report import tables, write_report
 from benchmarks.gate_report import MARKS as GATE_MARKS
 from benchmarks.gate_report import tables as gate_tables
-from benchmarks.label_trials import MARKS as LABEL_MARKS
-from benchmarks.label_trials import table as label_table
 from benchmarks.noise_gates import settled_at
 from benchmarks.recipe_report import (
     DEVICE_MARKS,
@@ -72,9 +72,10 @@ def test_the_verdicts_of_the_gate_are_those_of_its_evidence():
     assert between_markers(DOCS / "results.md", GATE_MARKS) == expected, "run `python benchmarks/gate_evidence.py`"
 
 
-def test_the_trials_by_labels_alone_are_those_of_their_files():
-    assert between_markers(DOCS / "results.md", LABEL_MARKS) == label_table(DOCS / "evidence" / "labels"), (
-        "run `python benchmarks/label_trials.py`"
+def test_the_trials_on_development_data_are_those_of_their_files():
+    expected = development_table(DOCS / "evidence" / "development")
+    assert between_markers(DOCS / "results.md", DEVELOPMENT_MARKS) == expected, (
+        "run `python benchmarks/development_trials.py`"
     )
 
 

@@ -98,6 +98,22 @@ def test_gradient_is_the_mean_of_clean_and_exchanged_text(tmp_path):
     assert_equal_gradients(keep.gradient, {key: p.grad for key, p in by_hand.named_parameters()})
 
 
+def test_a_clean_pass_that_is_only_climbed_on(tmp_path):
+    """What is left of the mean of two passes is the second one, where it was."""
+    given = {"rate": 0.5, "chance": 1.0, "step_size": 0.5}
+    parts = {
+        share: first_gradient(
+            tmp_path / str(share), model=model(), **partners(adversary=HotFlip(clean_share=share, **given))
+        )
+        for share in (0.0, 0.5, 0.75)
+    }
+    plain = first_gradient(tmp_path / "plain", model=model(), **partners(adversary=None))
+    for share in (0.5, 0.75):
+        expected = {name: share * plain[name] + (1 - share) * alone for name, alone in parts[0.0].items()}
+        assert_equal_gradients(parts[share], expected)
+    assert HotFlip(clean_share=0.0).cost == pytest.approx(1 + 2 / 3) and HotFlip().cost == 2
+
+
 def test_shares_of_the_rate_by_hand():
     weight, ids = torch.tensor([[0.0], [1.0]]), torch.zeros(3, 4, dtype=torch.int64)
     candidates, gradient = torch.ones(3, 4, 1, dtype=torch.int64), torch.tensor([4.0, 3.0, 2.0, 1.0]).expand(3, 4)
@@ -194,6 +210,12 @@ def test_shares_are_shares(name, value):
 def test_being_sure_is_a_share(value):
     with pytest.raises(ConfigurationError, match="HotFlip: adaptive must be in"):
         HotFlip(adaptive=value)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0])
+def test_the_attacked_text_trains_in_some_part(value):
+    with pytest.raises(ConfigurationError, match=r"HotFlip: clean_share must be in \[0, 1\), got .*: e.g. 0.5"):
+        HotFlip(clean_share=value)
 
 
 def test_candidates_are_one_at_least():

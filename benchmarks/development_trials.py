@@ -3,8 +3,8 @@
     python benchmarks/development_trials.py dense-2 freelb-5-2 ticket+hotflip-2    # names: ARM-SEED, of recipe_arms.py
 
 By labels alone is what the recipe `hard-label` begins with, and nothing after it: synonyms at random in the place of
-all words until another class is predicted, 400 texts at most. Whether it finds one is what the accuracy under the whole
-attack says; the rest of the search makes the text that it found more like the original. Models that are not in
+all words until another class is predicted, 400 texts at most. Whether it finds one is what the accuracy under the
+whole attack says; the rest of the search makes the text that it found more like the original. Models that are not in
 out/recipe are trained. One JSON file per model in docs/evidence/development; what is there is not made again.
 """
 

@@ -14,8 +14,10 @@ from benchmarks.development_trials import table as development_table
 from benchmarks.evidence import _search_of
 from benchmarks.evidence_report import tables, write_report
 from benchmarks.gate_report import MARKS as GATE_MARKS
+from benchmarks.gate_report import RECIPE
 from benchmarks.gate_report import tables as gate_tables
 from benchmarks.noise_gates import settled_at
+from benchmarks.recipe_arms import ARMS
 from benchmarks.recipe_report import (
     DEVICE_MARKS,
     DEVICE_TRIALS,
@@ -32,6 +34,8 @@ from benchmarks.search_report import all_tables as search_tables
 from benchmarks.storage import between_markers, read_by_arm, replace_between_markers
 from benchmarks.vision_arms import ImageProtocol
 from benchmarks.vision_report import image_tables
+from hf_robust_tickets import RobustTicketArguments
+from hf_robust_tickets.training.jobs.recipe import recipe
 from tests.testing.paths import ROOT
 
 DOCS = ROOT / "docs"
@@ -58,6 +62,10 @@ def test_the_headline_of_the_recipe_is_that_of_its_evidence():
     assert between_markers(DOCS / "results.md", HEADLINE_MARKS) == expected, (
         "run `python benchmarks/recipe_evidence.py`"
     )
+
+
+def test_the_recipe_of_the_evidence_is_the_default_one():
+    assert RobustTicketArguments("out", **ARMS[RECIPE]).finetune_adversary_options() == recipe()
 
 
 def test_the_table_of_other_texts_is_that_of_its_evidence():
@@ -197,8 +205,8 @@ def test_differences_in_the_table_of_verdicts_are_of_seeds_that_both_have():
         rows = [row | {"reference_right": dense, "reference_examples": 10}]
         return {"arm": arm, "seed": seed, "verdict": "said", "signs": [], "rows": rows}
 
-    recipe = [result("ticket+hotflip", 0, 5, 2), result("ticket+hotflip", 1, 4, 3)]
-    lines = gate_tables({"ticket+hotflip": recipe, "freelb-5": [result("freelb-5", 1, 6, 3)]}).splitlines()
+    found = [result(RECIPE, 0, 5, 2), result(RECIPE, 1, 4, 3)]
+    lines = gate_tables({RECIPE: found, "freelb-5": [result("freelb-5", 1, 6, 3)]}).splitlines()
     cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
     # Per seed +30 and +10 points beside dense plain, of which the standard error is 10; one seed beside FreeLB-5.
     assert cells[2:] == ["25.0 (20.0-30.0)", "60.0", "45.0 (40.0-50.0)", "+20.0 ± 10.0", "-20.0"]

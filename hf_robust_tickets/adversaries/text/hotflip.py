@@ -32,17 +32,17 @@ class HotFlip(FGM):
     An example is attacked as far as the model is sure of its truth (`FGM.adaptive`, 1 here): its share is that of the
     rate and of the step.
 
-    Two passes, of weight 1/2 each (`clean_share`). The perturbation that `max_norm` and the log's `adversary_delta_norm` speak of is
-    the step along the gradient; exchanged tokens are other tokens.
+    Two passes, of weight 1/2 each (`clean_share`). The perturbation that `max_norm` and the log's
+    `adversary_delta_norm` speak of is the step along the gradient; exchanged tokens are other tokens.
 
     Attributes:
         rate: Share of a sentence's tokens that are exchanged at most, in (0, 1].
         candidates: Nearest tokens that each may be exchanged for.
         chance: Probability with which a token takes part in a step.
-        clean_share: Weight of the clean pass in what trains the weights, in [0, 1). With 0 it is only climbed on, which
-            costs two thirds of a pass.
+        clean_share: Weight of the clean pass in what trains the weights, in [0, 1). With 0 it is only climbed on,
+            which costs two thirds of a pass.
 
-    Cost: 2; 1 + 2/3 with `clean_share=0`.
+    Cost: 2; 1 + 2/3 at a `clean_share` of 0.
     Trains on: the mean loss of the text, and of the text with tokens exchanged and moved.
     Use when: attacks replace or misspell words, and two passes are all there is to spend.
 

@@ -32,8 +32,8 @@ class FGM(Adversary):
     Beside the paper, an example can be attacked as far as the model is sure of its truth (`adaptive`):
     $s = \max(0, 1 - \ell / \log C)$, with $\ell$ its loss in the clean pass and $C$ the number of classes, and its
     share of the step is $\min(1, s / s_0)$, with $s_0$ the attribute `adaptive`. What the model has wrong it meets
-    twice as it is. Where an attack raises the mean loss above that of a guess, training finds the guess: it falls to chance
-    and stays there. Balaji, Goldstein and Hoffman fit attacks to examples too ("Instance adaptive adversarial
+    twice as it is. Where an attack raises the mean loss above that of a guess, training finds the guess: it falls to
+    chance and stays there. Balaji, Goldstein and Hoffman fit attacks to examples too ("Instance adaptive adversarial
     training", 2019), and Zhang et al. stop them early ("Attacks Which Do Not Kill Training Make Adversarial Learning
     Stronger", ICML 2020). Where outputs are numbers, every share is 1.
 

@@ -13,7 +13,7 @@ from hf_robust_tickets.reporting.tables import markdown_table
 
 Results = dict[str, list[dict[str, Any]]]
 MARKS = ("<!-- gate evidence: begin -->", "<!-- gate evidence: end -->")
-RECIPE = "ticket+hotflip-alternate"
+RECIPE = "ticket+hotflip-few"
 COMPARED = ("freelb-5", RECIPE)
 SEES = {"clean": "", "scores": "scores, calibrated", "labels": "labels alone", "transfer": "texts of another model"}
 

@@ -47,8 +47,8 @@ def test_a_classifier_with_its_tokenizer_is_attacked_from_the_second_third_on(tm
     assert isinstance(trainer.adversary, HotFlip)
     assert trainer.adversary.step_size == 0.12 and trainer.adversary.step_unit == "relative"
     trainer.train()
-    # Twelve steps, of which every second one of the last eight has two passes.
-    assert trainer.cost["finetune"]["passes"] == 12 + 4
+    # Twelve steps, of which the last eight are of two passes.
+    assert trainer.cost["finetune"]["passes"] == 4 + 2 * 8
     assert "plain" not in caplog.text
 
 

@@ -18,21 +18,20 @@ START = 1 / 3
 
 LEAST_STEPS = 570
 """Of a fine-tuning. In the evidence 195 of 585 steps come before the attack; what has learnt little after a third of a
-training is attacked little (`HotFlip.adaptive`), and climbs in vain."""
+training is attacked little (`HotFlip.adaptive`), and pays for two passes all the same."""
 
 
 def recipe() -> AdversaryOptions:
-    """From the second third on, every second step is attacked, and trains on the attacked batch alone.
+    """From the second third on, a step trains on its batch, and on it with a few tokens exchanged and all moved.
 
-    Chosen on development data of SST-2 (docs/results.md): as robust as a clean and an attacked pass in every step, for
-    a third of what those cost beyond plain training.
+    Chosen on development data of SST-2 (docs/results.md), by an attack that sees labels alone before all others: what
+    those say of a model that was trained by gradients may be that its scores lead them astray.
     """
     return AdversaryOptions(
         adversary="hotflip",
         adversary_step_size=0.12,
         adversary_start_step=START,
-        adversary_every=2,
-        adversary_kwargs={"rate": 0.05, "clean_share": 0.0},
+        adversary_kwargs={"rate": 0.05},
     )
 
 

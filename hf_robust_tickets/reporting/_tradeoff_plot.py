@@ -42,6 +42,7 @@ def plot_tradeoff(
         MissingDependencyError: If matplotlib is not installed.
     """
     _check(methods, anchors)
+    from matplotlib.lines import Line2D
     from matplotlib.patheffects import withStroke
 
     figure = canvas.new_figure(8.4, 5.4, title, subtitle)
@@ -59,7 +60,11 @@ def plot_tradeoff(
             elinewidth=1.4, capsize=3,
         )  # fmt: skip
         if name in anchors:
-            axes.axhline(y, color=color, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+            # `axhline` asks for limits, which the first point of a logarithmic axis does not give.
+            across = axes.get_yaxis_transform()
+            axes.add_artist(
+                Line2D([0, 1], [y, y], color=color, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0, transform=across)
+            )
         axes.annotate(
             name, (x, y), xytext=(9, -14 if y == lowest else 7), textcoords="offset points",
             fontsize=canvas.TICK, color=canvas.INK, path_effects=[withStroke(linewidth=3, foreground=canvas.PAPER)],

@@ -255,6 +255,14 @@ def test_the_picture_of_a_search_draws_what_noise_gives(tmp_path, monkeypatch, r
     assert figure.axes[0].get_ylim()[1] > (0.45 if noise else 0.3)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_cost_that_was_measured_once_is_drawn_without_a_warning(tmp_path, figures):
+    methods = {"dense": [(100.0, 0.1), (100.0, 0.2)], "pruned": [(80.0, 0.25)]}
+    assert is_picture(plot_tradeoff(methods, tmp_path / "t.png", anchors=["dense"]))
+    across = [line.get_ydata() for line in figures[0].axes[0].get_lines() if list(line.get_xdata()) == [0, 1]]
+    assert across == [pytest.approx([15.0, 15.0])]
+
+
 def test_the_tradeoff_has_a_point_and_whiskers_for_each_method(tmp_path, figures):
     methods = {"dense": [(100.0, 0.1), (120.0, 0.2)], "pruned": [(80.0, 0.25)]}
     assert is_picture(plot_tradeoff(methods, tmp_path / "t.png", anchors=["dense"]))

@@ -61,6 +61,7 @@ evidence: install  ## Make the figures of docs/results.md (hours; resumes where 
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/recipe_evidence.py --trials
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/recipe_evidence.py
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/gate_evidence.py
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/development_trials.py
 	for data in ag_news imdb mrpc; do \
 	    HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/recipe_evidence.py --data $$data --seeds 0 1 2 || exit 1; \
 	done

@@ -1,6 +1,7 @@
 """Trials of recipes on development data: labels alone first, then attacks that see scores.
 
-    python benchmarks/development_trials.py dense-2 freelb-5-2 ticket+hotflip-2    # names: ARM-SEED, of recipe_arms.py
+    python benchmarks/development_trials.py                     # all that were tried, with two seeds
+    python benchmarks/development_trials.py dense-2 ticket-2    # ARM-SEED, of recipe_arms.py
 
 By labels alone is what the recipe `hard-label` begins with, and nothing after it: synonyms at random in the place of
 all words until another class is predicted, 400 texts at most. Whether it finds one is what the accuracy under the
@@ -33,12 +34,27 @@ RESULTS = ROOT / "docs" / "evidence" / "development"
 MARKS = ("<!-- development trials: begin -->", "<!-- development trials: end -->")
 # Sentences of each attack.
 EXAMPLES = {"hard-label": 200, "deepwordbug": 200, "pwws": 100, "textfooler": 100}
+TRIED = (
+    "dense",
+    "freelb-5",
+    "ticket",
+    "ticket+hotflip",
+    "ticket+hotflip-all",
+    "ticket+hotflip-one",
+    "ticket+hotflip-one-12",
+    "ticket+fgm-12",
+    "ticket+fgm-12-second",
+    "ticket+hotflip-alternate",
+    "ticket+hotflip-alternate-18",
+    "ticket+hotflip-few",
+)
 HOW = {"hard-label": {"query_budget": 400}}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trials", nargs="+", help="ARM-SEED")
+    everything = [f"{arm}-{seed}" for seed in (2, 4) for arm in TRIED]
+    parser.add_argument("trials", nargs="*", default=everything, help="ARM-SEED")
     parser.add_argument("--attacks", nargs="+", choices=EXAMPLES, default=list(EXAMPLES))
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--models", type=Path, default=ROOT / "out" / "recipe")

@@ -187,7 +187,8 @@ def test_what_it_cannot_do_is_refused(tmp_path, options, more, said):
         AdversarialTrainer(model(), arguments(tmp_path, **options), **partners(**more))
 
 
-def test_a_batch_without_ids_is_refused(tmp_path):
+@pytest.mark.parametrize("adversary", [ADVERSARY, HotFlip(), FGM(adaptive=1)])
+def test_a_batch_without_ids_is_refused(tmp_path, adversary):
     pads = DataCollatorWithPadding(TOKENIZER)
 
     def collate(rows):
@@ -196,7 +197,8 @@ def test_a_batch_without_ids_is_refused(tmp_path):
         return batch
 
     with pytest.raises(ConfigurationError, match="give the model input_ids, not inputs_embeds"):
-        AdversarialTrainer(model(), arguments(tmp_path), **partners(data_collator=collate)).train()
+        others = partners(data_collator=collate, adversary=adversary)
+        AdversarialTrainer(model(), arguments(tmp_path), **others).train()
 
 
 @pytest.mark.parametrize("name", ["rate", "chance"])

@@ -23,6 +23,7 @@ class AdaptiveAttack(Extension):
 
     def before_ascent(self, context: StepContext) -> None:
         """As in `Extension.before_ascent`: how much of the attack each example gets."""
+        context.perturbation.require_delta()
         self._shares = self.shares(context) if context.adversary.adaptive else None
 
     def after_ascent(self, context: StepContext) -> None:

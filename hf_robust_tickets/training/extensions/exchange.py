@@ -76,7 +76,6 @@ class TokenExchange(AdaptiveAttack):
         """As in `Extension.before_ascent`."""
         super().before_ascent(context)
         perturbation, ids = context.perturbation, context.inputs.get("input_ids")
-        perturbation.require_delta()
         gradient = perturbation.delta.grad if perturbation.grad is None else perturbation.grad
         if ids is None or ids.numel() != gradient[..., 0].numel():
             shape = None if ids is None else tuple(ids.shape)

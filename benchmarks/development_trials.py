@@ -5,8 +5,9 @@
 
 By labels alone is what the recipe `hard-label` begins with, and nothing after it: synonyms at random in the place of
 all words until another class is predicted, 400 texts at most. Whether it finds one is what the accuracy under the
-whole attack says; the rest of the search makes the text that it found more like the original. Models that are not in
-out/recipe are trained. One JSON file per model in docs/evidence/development; what is there is not made again.
+whole attack says; the rest of the search makes the text that it found more like the original. One JSON file per model
+in docs/evidence/development; what is there is not made again. Models are in out/development, and trained where there
+is no such file.
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ TRIED = (
     "ticket+fgm-12",
     "ticket+fgm-12-second",
     "ticket+hotflip-alternate",
+    "ticket+hotflip-alternate+frozen",
     "ticket+hotflip-alternate-18",
     "ticket+hotflip-few",
+    "ticket+hotflip+words",
 )
 HOW = {"hard-label": {"query_budget": 400}}
 
@@ -57,7 +60,7 @@ def main() -> None:
     parser.add_argument("trials", nargs="*", default=everything, help="ARM-SEED")
     parser.add_argument("--attacks", nargs="+", choices=EXAMPLES, default=list(EXAMPLES))
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--models", type=Path, default=ROOT / "out" / "recipe")
+    parser.add_argument("--models", type=Path, default=ROOT / "out" / "development")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     disable_progress_bars()

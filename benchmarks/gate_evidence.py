@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 from datasets import disable_progress_bars  # noqa: E402
 
 from benchmarks.gate_report import COMPARED, write_report  # noqa: E402
-from benchmarks.recipe_arms import PRUNED, RecipeProtocol, train_arm  # noqa: E402
+from benchmarks.recipe_arms import ARMS, PRUNED, RecipeProtocol, train_arm  # noqa: E402
 from benchmarks.sentences import load_saved, load_splits  # noqa: E402
 from benchmarks.storage import read_result, write_result  # noqa: E402
 from hf_robust_tickets.evaluation import evaluate_gate  # noqa: E402
@@ -45,7 +45,7 @@ class GateProtocol:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arms", nargs="+", choices=COMPARED, default=list(COMPARED))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(COMPARED))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--num_examples", type=int, default=GateProtocol.num_examples)
     parser.add_argument("--results", type=Path, default=RESULTS)

@@ -60,6 +60,7 @@ def _late(name: str, **options: Any) -> dict[str, Any]:
     return {**HALF, "finetune_adversary": name, "finetune_adversary_kwargs": {**options, **LATE}}
 
 
+ALTERNATE = _late("hotflip", step_size=0.12, rate=0.05, every=2, clean_share=0.0)
 MISSPELT = {"augment_rate": 0.15, "augment_with": ["characters"]}
 PRUNED |= {
     "ticket+hotflip": ("half, HotFlip, 30 % of the tokens, step 0.06", _late("hotflip", step_size=0.06)),
@@ -120,11 +121,11 @@ PRUNED |= {
     ),
     "ticket+hotflip-alternate": (
         "half, HotFlip, few tokens, step 0.12, alone in every second step",
-        _late("hotflip", step_size=0.12, rate=0.05, every=2, clean_share=0.0),
+        ALTERNATE,
     ),
     "ticket+hotflip-alternate+frozen": (
         "half, HotFlip, few tokens, step 0.12, alone in every second step, frozen embeddings",
-        {**_late("hotflip", step_size=0.12, rate=0.05, every=2, clean_share=0.0), "freeze_embeddings": True},
+        {**ALTERNATE, "freeze_embeddings": True},
     ),
     "ticket+hotflip-alternate-18": (
         "half, HotFlip, few tokens, step 0.18, alone in every second step",

@@ -209,7 +209,7 @@ def attack_missing(
         return
     how["text_columns"] = CORPORA[result["protocol"]["data"]].columns
     for recipe in todo:
-        found = attack(folder / "model", sentences, recipe, "ticket" in result, folder / kind, **how)
+        found = attack(folder / "model", sentences, recipe, "ticket" in result, folder / kind / recipe, **how)
         result[kind][recipe] = found
         write_result(path, result)
         logger.info("%s-%d, %s: %.3f under attack", arm, seed, recipe, found["accuracy_under_attack"])
